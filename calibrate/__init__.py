@@ -1,0 +1,1 @@
+"""Calibration: profiles measured on real hardware. Nothing here yet."""

@@ -1,0 +1,6 @@
+"""``python -m orbitflow``."""
+
+from orbitflow.cli import main
+
+if __name__ == "__main__":
+    main()

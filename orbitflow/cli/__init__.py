@@ -1,0 +1,74 @@
+"""The command line. Only typer is imported until a command runs, so that `--help` answers at once.
+
+User errors print one line and exit 2, failures exit 1, Ctrl-C exits 130; tracebacks only with
+--debug.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from orbitflow.cli.profile import profile_app
+from orbitflow.cli.sim import sim_command
+from orbitflow.cli.trace import trace_app
+from orbitflow.errors import OrbitFlowError, UserError
+
+app = typer.Typer(
+    name="orbitflow",
+    help="SLO-aware KV-cache offloading for long-context LLM serving: simulate and compare.",
+    epilog="Start with: orbitflow sim --trace azure_conv.jsonl",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=True,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from orbitflow import __version__
+
+        typer.echo(f"orbitflow {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show tracebacks instead of one-line errors.")
+    ] = False,
+) -> None:
+    """SLO-aware KV-cache offloading for long-context LLM serving."""
+
+
+app.command("sim")(sim_command)
+app.add_typer(trace_app, name="trace")
+app.add_typer(profile_app, name="profile")
+
+
+def main() -> None:
+    """Entry point of the `orbitflow` command."""
+    try:
+        app()
+    except UserError as error:
+        _fail(error, 2)
+    except OrbitFlowError as error:
+        _fail(error, 1)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        raise SystemExit(130) from None
+    except BrokenPipeError:
+        sys.stderr.close()
+        raise SystemExit(1) from None
+
+
+def _fail(error: OrbitFlowError, code: int) -> None:
+    if "--debug" in sys.argv:
+        raise error
+    print(f"orbitflow: {error}", file=sys.stderr)
+    raise SystemExit(code)

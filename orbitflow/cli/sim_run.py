@@ -1,0 +1,63 @@
+"""What `orbitflow sim` does once its options are read: resolve, announce, simulate, report."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+from orbitflow.cli.progress import Progress
+from orbitflow.config import RunConfig, to_toml
+from orbitflow.run_folder import RunFolder, default_run_path
+from orbitflow.scenario import Scenario, build_scenario
+from orbitflow.sim.run import simulate_policy
+from orbitflow.summary import PolicyReport
+from orbitflow.summary_file import environment, resolved, summary
+
+
+def run_simulation(config: RunConfig, out: Path | None, *, as_json: bool, quiet: bool) -> None:
+    """Simulate and leave a run folder behind."""
+    talks = not (quiet or as_json)
+    started, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
+    scenario = build_scenario(config)
+    if talks:
+        from orbitflow.tables import print_scenario
+
+        print_scenario(scenario)
+    folder = RunFolder(out or default_run_path(scenario.trace.name))
+    env = environment(sys.argv, started)
+    folder.write_text("config.toml", to_toml(config, resolved(scenario)))
+    folder.write_json("env.json", env)
+    try:
+        reports, wall_s = _simulate(scenario, folder, shown=talks)
+    except BaseException as error:
+        folder.incomplete(type(error).__name__)
+        print(f"orbitflow: unfinished results are in {folder.path}", file=sys.stderr)
+        raise
+    content = summary(scenario, reports)
+    folder.write_json("summary.json", content)
+    timing = {"wall_s": time.perf_counter() - clock, "policy_wall_s": wall_s}
+    folder.write_json("env.json", env | timing)
+    folder.complete()
+    if as_json:
+        print(json.dumps(content, indent=2, allow_nan=False))
+    else:
+        from orbitflow.tables import print_results
+
+        print_results(scenario, reports, folder.path)
+
+
+def _simulate(
+    scenario: Scenario, folder: RunFolder, *, shown: bool
+) -> tuple[dict[str, PolicyReport], dict[str, float]]:
+    reports: dict[str, PolicyReport] = {}
+    wall_s: dict[str, float] = {}
+    with Progress(len(scenario.trace), shown=shown) as progress:
+        for name in scenario.policies:
+            began = time.perf_counter()
+            progress.begin(name)
+            reports[name] = simulate_policy(scenario, name, folder, progress.advance)
+            wall_s[name] = time.perf_counter() - began
+    return reports, wall_s

@@ -1,0 +1,151 @@
+"""Frozen dataclasses to JSON and back, strictly: `encode` gives back what `decode` accepted.
+
+The type hints are the schema. A number must be finite and at least zero unless its hint says
+otherwise (`Positive`, `Count`, `Signed`). Every refusal names the key path: `decode.token_s`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import fields, is_dataclass
+from enum import Enum
+from functools import cache
+from types import NoneType
+from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
+
+from orbitflow.errors import ProfileError, nearest
+
+T = TypeVar("T")
+
+
+class Range(Enum):
+    """Which numbers a field takes; without one of these: zero or more."""
+
+    POSITIVE = "more than zero"
+    NON_NEGATIVE = "zero or more"
+    ANY = "finite"
+
+    def holds(self, number: float) -> bool:
+        """Say whether `number` lies in the range."""
+        if not math.isfinite(number):
+            return False
+        return self is Range.ANY or number > 0 or (number == 0 and self is Range.NON_NEGATIVE)
+
+
+Positive = Annotated[float, Range.POSITIVE]
+Signed = Annotated[float, Range.ANY]
+Count = Annotated[int, Range.POSITIVE]
+
+
+def encode(value: object) -> Any:
+    """Turn a dataclass, and all that is in it, into what `json` can write."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: encode(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, tuple):
+        return [encode(item) for item in value]
+    return value
+
+
+def decode(kind: type[T], value: object, path: str = "") -> T:
+    """Build a `kind` from parsed JSON. Raise a ProfileError that names the first key it refuses."""
+    made = _read(kind, value, path)
+    assert isinstance(made, kind)
+    return made
+
+
+def _read(hint: Any, value: object, path: str, allowed: Range = Range.NON_NEGATIVE) -> Any:
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return _read(arguments[0], value, path, arguments[1])
+    if NoneType in arguments:
+        (inner,) = (argument for argument in arguments if argument is not NoneType)
+        return None if value is None else _read(inner, value, path)
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise _refusal(path, value, "a list")
+        return tuple(_read(arguments[0], item, f"{path}[{i}]") for i, item in enumerate(value))
+    if is_dataclass(hint):
+        return _read_object(hint, value, path)
+    if hint in (int, float):
+        return _read_number(hint, value, path, allowed)
+    if type(value) is not hint:
+        raise _refusal(path, value, {str: "a text", bool: "true or false"}[hint])
+    return value
+
+
+def _read_number(kind: type, value: object, path: str, allowed: Range) -> float:
+    whole = kind is int
+    if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
+        raise _refusal(path, value, "a whole number" if whole else "a number")
+    try:
+        fits = allowed.holds(value)
+    except OverflowError:
+        fits = False
+    if not fits:
+        raise _refusal(path, value, f"a finite number, {allowed.value}")
+    return value if whole else float(value)
+
+
+def _read_object(kind: Any, value: object, path: str) -> Any:
+    if not isinstance(value, dict):
+        raise _refusal(path, value, "an object")
+    hints = _hints(kind)
+    inside = f"{path}." if path else ""
+    if unknown := [key for key in value if key not in hints]:
+        raise ProfileError(f"{inside}{unknown[0]} is not a known key: {nearest(unknown[0], hints)}")
+    if missing := [inside + key for key in hints if key not in value]:
+        raise ProfileError(f"{', '.join(missing)} missing: a file must have every key")
+    made = {key: _read(hint, value[key], inside + key) for key, hint in hints.items()}
+    try:
+        return kind(**made)
+    except ValueError as refusal:  # a dataclass refuses values that do not go together
+        raise ProfileError(f"{inside}{refusal}") from None
+
+
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind, include_extras=True)
+
+
+def _refusal(path: str, value: object, wanted: str) -> ProfileError:
+    text = json.dumps(value, default=repr)
+    shown = text if len(text) <= 40 else text[:37] + "..."
+    return ProfileError(f"{path or 'the file'} is {shown}: it must be {wanted}")
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """Parse a JSON file. Raise a ProfileError if it cannot be read or repeats a key."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return json.load(file, object_pairs_hook=_without_repeats)
+    except OSError as failure:
+        raise ProfileError(f"cannot read {os.fspath(path)}: {failure.strerror}") from None
+    except (ValueError, RecursionError) as failure:
+        raise ProfileError(f"{os.fspath(path)} is not JSON: {failure}") from None
+
+
+def _without_repeats(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {twice} is there twice")
+    return made
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write a file whole or not at all. Raise a ProfileError if it cannot be written."""
+    target = os.path.realpath(path)
+    beside = f"{target}.{os.getpid()}.tmp"
+    try:
+        with open(beside, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(beside, target)
+    except OSError as failure:
+        raise ProfileError(f"cannot write {os.fspath(path)}: {failure.strerror}") from None
+    finally:
+        if os.path.exists(beside):
+            os.unlink(beside)

@@ -1,0 +1,122 @@
+"""Every option of a run, in one frozen tree: the only place where defaults live.
+
+The command line takes its defaults and help from here, the run folder's `config.toml` is written
+from here.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from enum import StrEnum
+
+from orbitflow.errors import UserError
+
+
+class DepositRule(StrEnum):
+    """Whose early tokens are banked when lateness is judged."""
+
+    ALL = "all"
+    POLICY = "policy"
+    NONE = "none"
+
+
+class DeliveryPace(StrEnum):
+    """When tokens reach the client: at the SLO's pace, or as they are generated."""
+
+    SLO = "slo"
+    IMMEDIATE = "immediate"
+
+
+class PipelineForm(StrEnum):
+    """How streaming overlaps with compute, for policies that stream."""
+
+    RING = "ring"
+    PAPER = "paper"
+
+
+AZURE_RATE_SCALE = 0.18
+DEFAULT_MAX_BATCH = 256
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What a person asked for. None means: take the trace's or the profile's.
+
+    Without slots, so that the class itself carries the defaults: ``RunConfig.slo_scale`` is 1.5.
+    """
+
+    trace: str
+    policies: tuple[str, ...] = ()
+    profile: str | None = None
+    model: str | None = None
+    gpu_memory_bytes: int | None = None
+    kv_capacity_tokens: int | None = None
+    host_memory_bytes: int | None = None
+    max_batch: int | None = None
+    slo_scale: float = 1.5
+    slo_tbt_s: float | None = None
+    slo_ttft_s: float = 2.0
+    slo_ttft_scale: float = 5.0
+    rate_scale: float | None = None
+    context_scale: float = 1.0
+    output_scale: float = 1.0
+    num_requests: int | None = None
+    arrival_jitter: float = 0.0
+    link_scale: float = 1.0
+    compute_scale: float = 1.0
+    prefill_chunk: int = 0
+    pipeline: PipelineForm = PipelineForm.RING
+    deposit: DepositRule = DepositRule.ALL
+    pace: DeliveryPace = DeliveryPace.SLO
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Raise a UserError for a value that no run can have."""
+        for name in ("slo_scale", "slo_tbt_s", "slo_ttft_s", "rate_scale", "context_scale",
+                     "output_scale", "link_scale", "compute_scale"):  # fmt: skip
+            self._check_positive(name)
+        for name in ("gpu_memory_bytes", "kv_capacity_tokens", "host_memory_bytes", "num_requests"):
+            self._check_positive(name)
+        self._check_at_least_zero("slo_ttft_scale")
+        self._check_at_least_zero("max_batch", " (0 = no limit)")
+        self._check_at_least_zero("prefill_chunk", " (0 = whole prompts)")
+        self._check_at_least_zero("seed")
+
+    def _check_positive(self, name: str) -> None:
+        value = getattr(self, name)
+        if value is not None and not (math.isfinite(value) and value > 0):
+            raise UserError(f"{_option(name)} {value} must be a finite number above 0")
+
+    def _check_at_least_zero(self, name: str, hint: str = "") -> None:
+        value = getattr(self, name)
+        if value is not None and not (math.isfinite(value) and value >= 0):
+            raise UserError(f"{_option(name)} {value} must be at least 0{hint}")
+
+
+def _option(name: str) -> str:
+    stem = name.removesuffix("_bytes").removesuffix("_s") if name != "slo_ttft_s" else "slo_ttft"
+    return "--" + stem.replace("_", "-")
+
+
+def to_toml(config: RunConfig, extra: dict[str, object]) -> str:
+    """The resolved configuration as TOML: every option, then what it was resolved to."""
+    lines = ["# orbitflow run configuration; schema_version 1"]
+    for field in fields(config):
+        value = getattr(config, field.name)
+        if value is not None:
+            lines.append(f"{field.name} = {_toml(value)}")
+    lines += ["", "[resolved]"]
+    lines += [f"{key} = {_toml(value)}" for key, value in extra.items() if value is not None]
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple | list):
+        return f"[{', '.join(_toml(v) for v in value)}]"
+    if isinstance(value, str):
+        escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+        return f'"{escaped}"'
+    return repr(value)

@@ -1,0 +1,130 @@
+"""What passes and copies cost, from one profile; the planner and the simulator both ask here.
+
+decode pass, all KV resident:   t = base + request * n + token * sum(context)
+prefill of n tokens behind x:   t = base_p + token_p * n + pair_p * n * (x + n / 2)
+link, per direction:            t = sum over runs of (latency + run_bytes / bandwidth(run_bytes))
+
+A pass with chunks and decode costs decode + token_p * n + pair_p * n * (x + n / 2): base_p counts
+only where nothing decodes. A run is one contiguous copy: the full pages of one (request, layer).
+Design section 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from orbitflow.clock import FloatArray
+from orbitflow.errors import UserError
+from orbitflow.profile import DecodeFit, LinkFit, PrefillFit, Profile
+from orbitflow.step import IntArray, PrefillChunk
+
+
+def _faster_link(link: LinkFit, scale: float) -> LinkFit:
+    return replace(link, bytes_per_s=tuple(b * scale for b in link.bytes_per_s))
+
+
+@dataclass(frozen=True, slots=True)
+class CostModel:
+    """Times in seconds for one model on one machine."""
+
+    layers: int
+    page_tokens: int
+    page_bytes: int  # one layer, page_tokens tokens
+    decode: DecodeFit
+    prefill: PrefillFit
+    h2d: LinkFit
+    d2h: LinkFit
+    link_slowdown: float
+
+    @classmethod
+    def from_profile(
+        cls, profile: Profile, *, link_scale: float = 1.0, compute_scale: float = 1.0
+    ) -> CostModel:
+        """Read a profile; the scales multiply the link's bandwidth and the speed of compute.
+
+        Raise a UserError for a scale that is not positive.
+        """
+        for name, scale in (("--link-scale", link_scale), ("--compute-scale", compute_scale)):
+            if not 0 < scale < float("inf"):
+                raise UserError(f"{name} {scale} must be a finite number above 0 (1 = as profiled)")
+        d, p, slower = profile.decode, profile.prefill, 1 / compute_scale
+        return cls(
+            layers=profile.model.layers,
+            page_tokens=profile.page_tokens,
+            page_bytes=profile.page_tokens * profile.model.kv_bytes_per_token_per_layer,
+            decode=DecodeFit(
+                d.base_s * slower, d.request_s * slower, d.token_s * slower, d.outside_s * slower
+            ),
+            prefill=PrefillFit(p.base_s * slower, p.token_s * slower, p.pair_s * slower),
+            h2d=_faster_link(profile.h2d, link_scale),
+            d2h=_faster_link(profile.d2h, link_scale),
+            link_slowdown=profile.link_slowdown,
+        )
+
+    def decode_pass_s(self, requests: float, context_tokens: float) -> float:
+        """Compute time of one decode pass with all KV on the GPU."""
+        d = self.decode
+        return d.base_s + d.request_s * requests + d.token_s * context_tokens
+
+    def chunk_s(self, tokens: int, prior: int) -> float:
+        """Compute time that `tokens` prompt tokens behind `prior` add to a pass."""
+        p = self.prefill
+        return p.token_s * tokens + p.pair_s * tokens * (prior + tokens / 2)
+
+    def prefill_s(self, tokens: int) -> float:
+        """Time of one isolated whole-prompt prefill."""
+        return self.prefill.base_s + self.chunk_s(tokens, 0)
+
+    def mixed_pass_s(
+        self, chunks: Sequence[PrefillChunk], requests: int, context_tokens: int
+    ) -> float:
+        """Compute time of a pass with prefill chunks and, where requests > 0, decode."""
+        time = self.decode_pass_s(requests, context_tokens) if requests else self.prefill.base_s
+        for chunk in chunks:
+            time += self.chunk_s(chunk.tokens, chunk.start)
+        return time
+
+    def full_pages(self, contexts: IntArray, passes: int) -> IntArray:
+        """Immutable pages of one layer, summed over requests, by pass: shape (passes,).
+
+        In pass j a request of context c has c - 1 + j tokens behind it, the full pages of which are
+        on the host. Growth is periodic in the page, so this costs O(requests + passes), not their
+        product.
+        """
+        behind = contexts - 1
+        left = self.page_tokens - behind % self.page_tokens  # tokens until the next page is full
+        crossed = np.cumsum(np.bincount(left, minlength=self.page_tokens + 1))
+        j = np.arange(passes)
+        pages: IntArray = (
+            (behind // self.page_tokens).sum()
+            + j // self.page_tokens * len(contexts)
+            + crossed[j % self.page_tokens]
+        )
+        return pages
+
+    def stream_s(self, contexts: IntArray, passes: int) -> tuple[FloatArray, FloatArray]:
+        """Link seconds and bytes of one host layer of these requests, by pass: shapes (passes,)."""
+        pages = self.full_pages(contexts, passes)
+        total_bytes = pages.astype(np.float64) * self.page_bytes
+        if len(self.h2d.run_bytes) == 1 and self.h2d.latency_s == 0:
+            rate_s = 1.0 / self.h2d.bytes_per_s[0]
+            return total_bytes * rate_s, total_bytes
+        behind = contexts[None, :] - 1 + np.arange(passes)[:, None]  # (passes, requests)
+        runs = behind // self.page_tokens * float(self.page_bytes)
+        rate = np.interp(runs, self.h2d.run_bytes, self.h2d.bytes_per_s)
+        seconds: FloatArray = (runs / rate + self.h2d.latency_s * (runs > 0)).sum(axis=1)
+        return seconds, total_bytes
+
+    def copy_s(self, link: LinkFit, copied_bytes: float, runs: int = 1) -> float:
+        """Time to move `copied_bytes` in `runs` equal runs over one direction of the link."""
+        if copied_bytes <= 0:
+            return 0.0
+        rate = (
+            link.bytes_per_s[0]
+            if len(link.run_bytes) == 1
+            else float(np.interp(copied_bytes / runs, link.run_bytes, link.bytes_per_s))
+        )
+        return runs * link.latency_s + copied_bytes / rate

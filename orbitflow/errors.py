@@ -1,0 +1,49 @@
+"""Every error a user can cause or meet.
+
+OrbitFlowError            anything this package raises on purpose
+├── UserError             wrong input: one line with value, limit and remedy; the CLI exits 2
+│   ├── TraceError        a trace file that cannot be read (carries file and line)
+│   ├── ProfileError      a profile or model that is unknown, broken or does not fit
+│   └── PolicyNameError   a policy name that nobody registered
+└── PolicyError           a policy broke its contract (its plan does not fit, names a stranger, ...)
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class OrbitFlowError(Exception):
+    """Base of all errors raised on purpose."""
+
+
+class UserError(OrbitFlowError):
+    """Wrong input. The message is one line: what was given, what is allowed, what to do."""
+
+
+class TraceError(UserError):
+    """A trace that cannot be read or written."""
+
+
+class ProfileError(UserError):
+    """A profile, model or machine that is unknown, broken or impossible."""
+
+
+class PolicyNameError(UserError):
+    """A policy name that is not registered."""
+
+
+class PolicyError(OrbitFlowError):
+    """A policy returned a decision that the serving core must refuse."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Say which known names come nearest to `name`, or list all of them.
+
+    >>> nearest("dinamic", ["dynamic", "deepspeed"])
+    'did you mean dynamic?'
+    """
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    return f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(names)}"

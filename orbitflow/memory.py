@@ -1,0 +1,165 @@
+"""The KV account: how many pages are spoken for on the GPU and on the host.
+
+A page is one layer of one request times `page_tokens` tokens. A request that will hold T tokens at
+the end of the window, with h of its L layers on the host, has
+
+    GPU pages = (L - h) ceil(T / page) + h          one tail page per host layer
+
+and all together have a staging ring of `ring_groups` times the largest group, a group being the
+host pages of one layer. Invariant: GPU pages <= gpu_pages and host pages <= host_pages at the END
+of the window. Planner, simulator and backend use this one account (design 3.1).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from orbitflow.errors import PolicyError, UserError
+from orbitflow.step import IntArray
+
+
+@dataclass(frozen=True, slots=True)
+class KvLimits:
+    """How much KV fits. `host_pages` None means that the host has no limit."""
+
+    layers: int
+    page_tokens: int
+    gpu_pages: int
+    host_pages: int | None = None
+
+    @classmethod
+    def from_tokens(
+        cls,
+        layers: int,
+        page_tokens: int,
+        capacity_tokens: int,
+        host_bytes: int | None = None,
+        token_layer_bytes: int = 1,
+    ) -> KvLimits:
+        """Limits from a KV capacity in tokens (of all layers) and bytes of host memory.
+
+        Raise a UserError if not one page of every layer fits.
+        """
+        if capacity_tokens < page_tokens:
+            raise UserError(
+                f"a KV capacity of {capacity_tokens} tokens is below one page of {page_tokens} "
+                "tokens: raise --kv-capacity-tokens or --gpu-memory"
+            )
+        host_pages = None if host_bytes is None else host_bytes // (page_tokens * token_layer_bytes)
+        return cls(layers, page_tokens, capacity_tokens // page_tokens * layers, host_pages)
+
+    @property
+    def capacity_tokens(self) -> int:
+        """Tokens whose KV of all layers fits on the GPU."""
+        return self.gpu_pages // self.layers * self.page_tokens
+
+    def pages(self, tokens: int) -> int:
+        """Pages that `tokens` tokens take in one layer, the tail page included."""
+        return -(-tokens // self.page_tokens)
+
+    def full_pages(self, context_tokens: int) -> int:
+        """Pages of one layer behind the token being decoded that are full, so never change."""
+        return (context_tokens - 1) // self.page_tokens
+
+    def whole_pages(self, tokens: int) -> int:
+        """Pages of all layers: what a request takes that is whole on one side of the link."""
+        return self.layers * self.pages(tokens)
+
+
+class BatchPages(NamedTuple):
+    """Pages that a batch takes in one layer."""
+
+    requests: int
+    pages: int
+    full_pages: int
+
+    @classmethod
+    def of(cls, limits: KvLimits, context_tokens: IntArray, ahead: int = 0) -> BatchPages:
+        """Count for requests of these contexts, `ahead` tokens later."""
+        tokens, page = context_tokens + ahead, limits.page_tokens
+        pages, full = -(-tokens // page), (tokens - 1) // page
+        return cls(len(tokens), int(pages.sum()), int(full.sum()))
+
+    def plus(self, limits: KvLimits, context_tokens: int) -> BatchPages:
+        """The batch with one more request."""
+        return BatchPages(
+            self.requests + 1,
+            self.pages + limits.pages(context_tokens),
+            self.full_pages + limits.full_pages(context_tokens),
+        )
+
+    def gpu_pages(self, layers: int, host_layers: int, ring_groups: int = 0) -> int:
+        """GPU pages with `host_layers` of everybody's `layers` on the host, ring included.
+
+        The ring is needed only where something is on the host.
+        """
+        if not host_layers:
+            return layers * self.pages
+        resident = (layers - host_layers) * self.pages
+        return resident + host_layers * self.requests + ring_groups * self.full_pages
+
+
+@dataclass(slots=True)
+class KvAccount:
+    """Running totals. Single requests are charged until released, the window and ring are reset."""
+
+    limits: KvLimits
+    gpu_used: int = 0
+    host_used: int = 0
+    gpu_peak: int = 0
+    host_peak: int = 0
+    ring_pages: int = 0
+    window_pages: int = 0
+    _held: dict[int, tuple[int, int]] = field(default_factory=dict)
+
+    def charge(self, request_id: int, gpu_pages: int, host_pages: int) -> None:
+        """Set what one request holds by itself, whatever that was before."""
+        gpu_before, host_before = self._held.get(request_id, (0, 0))
+        self._held[request_id] = (gpu_pages, host_pages)
+        self.gpu_used += gpu_pages - gpu_before
+        self.host_used += host_pages - host_before
+
+    def release(self, request_id: int) -> None:
+        """End what a request holds by itself."""
+        gpu_pages, host_pages = self._held.pop(request_id)
+        self.gpu_used -= gpu_pages
+        self.host_used -= host_pages
+
+    def set_window(self, window_pages: int, ring_pages: int) -> None:
+        """Set what all active requests together hold until the window ends, and the ring."""
+        self.gpu_used += window_pages - self.window_pages + ring_pages - self.ring_pages
+        self.window_pages, self.ring_pages = window_pages, ring_pages
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is held: true before the first request and after the last."""
+        return not self._held and self.gpu_used == 0 and self.host_used == 0
+
+    @property
+    def gpu_free(self) -> int:
+        """GPU pages that nobody holds."""
+        return self.limits.gpu_pages - self.gpu_used
+
+    @property
+    def host_free(self) -> float:
+        """Host pages that nobody holds; infinite where the host has no limit."""
+        limit = self.limits.host_pages
+        return np.inf if limit is None else limit - self.host_used
+
+    def check(self) -> None:
+        """Note the peak; raise a PolicyError if more is held than there is."""
+        self.gpu_peak = max(self.gpu_peak, self.gpu_used)
+        self.host_peak = max(self.host_peak, self.host_used)
+        if self.gpu_used > self.limits.gpu_pages:
+            raise PolicyError(
+                f"the decision needs {self.gpu_used} GPU pages of {self.limits.gpu_pages} (ring "
+                f"{self.ring_pages}): the policy must park, offload more or admit less"
+            )
+        if self.host_free < 0:
+            raise PolicyError(
+                f"the decision needs {self.host_used} host pages of {self.limits.host_pages}: "
+                "the policy must admit less, or be given more --host-memory"
+            )

@@ -1,0 +1,143 @@
+"""How long a pass takes when some layers' KV has to come over the link.
+
+Group g, the host pages of one layer, travels in x_g seconds over one FIFO link; layer l computes in
+t_c; t_out is the part outside the layers; X_j is the sum of x over the host layers up to layer j.
+
+serial   T = L t_c + t_out + X_L                 each group is fetched on the critical path
+paper    T = L t_c + t_out + max(0, max_j (X_j - (j - 1) t_c))
+         unlimited look-ahead within a pass, none beyond it (arXiv 2601.10729)
+ring     a load starts when the link is free AND the ring has room; a layer starts when its group
+         has arrived and frees the ring segment at its end; loads run on into the next pass, as
+         host pages never change. T >= max(L t_c + t_out, X_L), reached with small groups.
+
+Design section 3.1. The layer-level simulation must agree with `RingPipeline`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import StrEnum
+from typing import NamedTuple
+
+import numpy as np
+
+from orbitflow.clock import FloatArray
+from orbitflow.errors import PolicyError
+from orbitflow.placement import HostLayers
+
+
+class Overlap(StrEnum):
+    """How a policy's data plane overlaps transfers with compute."""
+
+    SERIAL = "serial"
+    PAPER = "paper"
+    RING = "ring"
+
+
+class Demand(NamedTuple):
+    """What the passes of a step need from the link.
+
+    `layers` in execution order; `link_s` and `ring_bytes` have shape (passes, len(layers)). A layer
+    whose ring_bytes are 0 while its link_s are not is loaded into pages of its own (a promotion).
+    """
+
+    layers: HostLayers
+    link_s: FloatArray
+    ring_bytes: FloatArray
+
+
+def serial_stalls(demand: Demand) -> FloatArray:
+    """Stall of each pass when every group is fetched on the critical path, shape (passes,)."""
+    total: FloatArray = demand.link_s.sum(axis=1)
+    return total
+
+
+def paper_stalls(demand: Demand, layer_s: FloatArray) -> FloatArray:
+    """Stall of each pass in the paper's form; `layer_s` is t_c of each pass, shape (passes,)."""
+    arrived = np.cumsum(demand.link_s, axis=1)
+    computed = np.asarray(demand.layers) * layer_s[:, None]  # layer l starts after l layers
+    stalls: FloatArray = np.maximum(0.0, (arrived - computed).max(axis=1))
+    return stalls
+
+
+class RingPipeline:
+    """The exact recursion of the `ring` form, carried from pass to pass.
+
+    Times are seconds on the caller's clock. `restart` forgets what was prefetched (the batch
+    changed).
+    """
+
+    __slots__ = ("_capacity", "_free_at", "_link_free", "_segments", "_used")
+
+    def __init__(self) -> None:
+        self._segments: deque[tuple[float, float]] = deque()  # (bytes, when freed), oldest first
+        self.restart(0.0, 0.0)
+
+    def restart(self, now_s: float, ring_bytes: float) -> None:
+        """Begin with an empty ring of `ring_bytes` and an idle link."""
+        self._segments.clear()
+        self._used = 0.0
+        self._free_at = now_s
+        self._link_free = now_s
+        self._capacity = ring_bytes
+
+    def resize(self, ring_bytes: float) -> None:
+        """Change the ring's size between passes, keeping what was prefetched."""
+        self._capacity = ring_bytes
+
+    def stalls(
+        self, demand: Demand, layer_s: FloatArray, pass_s: FloatArray, start_s: float
+    ) -> FloatArray:
+        """Stall of each pass, shape (passes,).
+
+        `layer_s` is t_c and `pass_s` the whole compute time of each pass (t_out included), both of
+        shape (passes,). Raise a PolicyError if one group alone is larger than the ring.
+        """
+        if demand.ring_bytes.size and float(demand.ring_bytes.max()) > self._capacity:
+            raise PolicyError(
+                f"a group of {demand.ring_bytes.max():.0f} bytes exceeds the ring of "
+                f"{self._capacity:.0f} bytes: it could never be staged"
+            )
+        stalls = np.empty(len(pass_s))
+        now = start_s
+        rows = zip(
+            demand.link_s.tolist(),
+            demand.ring_bytes.tolist(),
+            layer_s.tolist(),
+            pass_s.tolist(),
+            strict=True,
+        )
+        for index, (link_s, ring_bytes, t_c, compute) in enumerate(rows):
+            stall = self._one_pass(demand.layers, link_s, ring_bytes, t_c, now)
+            stalls[index] = stall
+            now += compute + stall
+        return stalls
+
+    def _one_pass(
+        self,
+        layers: HostLayers,
+        link_s: list[float],
+        ring_bytes: list[float],
+        t_c: float,
+        start_s: float,
+    ) -> float:
+        segments, capacity = self._segments, self._capacity
+        used, free_at, link_free = self._used, self._free_at, self._link_free
+        stall = 0.0
+        for layer, seconds, size in zip(layers, link_s, ring_bytes, strict=True):
+            used += size
+            while used > capacity:
+                freed, at = segments.popleft()
+                used -= freed
+                if at > free_at:
+                    free_at = at
+            begin = free_at if free_at > link_free else link_free
+            link_free = begin + seconds
+            ready = start_s + layer * t_c + stall
+            if link_free > ready:
+                stall += link_free - ready
+                ready = link_free
+            if size:
+                segments.append((size, ready + t_c))
+        self._used, self._free_at, self._link_free = used, free_at, link_free
+        return stall

@@ -1,0 +1,152 @@
+"""What a policy is: it sees the server between two passes and says what to admit, run, park and
+keep.
+
+`decide` is called when something changed (an arrival that could be admitted, a first token, a
+finished request, the end of the window, an adopted plan) and must return a decision whose KV fits
+at the end of its window; the serving core checks and refuses what does not. A policy that needs a
+solver returns a `plan_request` with an immutable snapshot; its `solve` runs beside the passes and
+`adopt` takes the answer. Design sections 2.1 and 4.
+
+To add a policy: one file with one subclass, and one line in `registry.py`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+from orbitflow.clock import FloatArray
+from orbitflow.cost import CostModel
+from orbitflow.memory import KvAccount, KvLimits
+from orbitflow.pipeline import Overlap
+from orbitflow.placement import ALL_RESIDENT, Placement
+from orbitflow.request import Request
+from orbitflow.roster import Roster
+from orbitflow.sequence import Sequence
+from orbitflow.step import IntArray, Plan, PlanRequest
+
+
+class Lengths(StrEnum):
+    """What a policy knows of output lengths; shown in every table, because an oracle is an
+    advantage.
+    """
+
+    NONE = "none"  # only what has been generated so far
+    CAP = "cap"  # the request's own limit, as a client would send it
+    QUANTILE = "quantile"  # statistics of finished requests
+    ORACLE = "oracle"  # the true length
+
+
+@dataclass(frozen=True, slots=True)
+class DataPlane:
+    """What the policy asks of the machinery that moves KV."""
+
+    overlap: Overlap
+    write_through: bool  # full pages are copied to the host as they fill
+    ring_groups: int  # size of the staging ring, in groups
+
+
+class View:
+    """What a policy may look at: the live server, between two passes. Read, never change.
+
+    `passes` counts decode passes; a sequence's context is ``sequence.context_tokens(view.passes)``.
+    """
+
+    def __init__(
+        self,
+        roster: Roster,
+        account: KvAccount,
+        token_times_s: Callable[[Sequence], FloatArray],
+    ) -> None:
+        self._roster = roster
+        self.account = account
+        self.limits = account.limits
+        self.token_times_s = token_times_s
+        self.now_s = 0.0
+        self.passes = 0
+
+    @property
+    def active(self) -> tuple[Sequence, ...]:
+        """Prefilling and running sequences, in order of admission."""
+        return tuple(self._roster.active.values())
+
+    @property
+    def contexts(self) -> IntArray:
+        """Contexts of everybody active in the next pass, in no particular order, in tokens."""
+        return self._roster.contexts(self.passes)
+
+    @property
+    def parked(self) -> tuple[Sequence, ...]:
+        """Parked sequences, in order of arrival."""
+        parked = self._roster.parked
+        return tuple(parked[key] for key in sorted(parked)) if parked else ()
+
+    @property
+    def waiting(self) -> Iterable[Request]:
+        """Requests not yet admitted, in order of arrival."""
+        return self._roster.waiting.values()
+
+    @property
+    def batch_room(self) -> int:
+        """How many more requests may be admitted."""
+        return self._roster.room
+
+
+class Decision(NamedTuple):
+    """What to do until the window ends.
+
+    `window` is the number of decode passes that the memory is reserved for; None reserves every
+    admitted request to its end. Who is active and not in `park` runs on.
+    """
+
+    admit: tuple[int, ...] = ()
+    park: tuple[int, ...] = ()
+    resume: tuple[int, ...] = ()
+    placement: Placement = ALL_RESIDENT
+    window: int | None = None
+    plan_request: PlanRequest | None = None
+
+
+class Policy(ABC):
+    """Base of all policies. Attributes are declarations that tables show and drivers obey."""
+
+    name: str
+    lengths: Lengths
+    data_plane: DataPlane
+    admission: str  # one phrase for the table
+    has_deposit: bool = False  # whether the published system delivers at the SLO's pace
+    is_lossy: bool = False
+    is_planning: bool = (
+        False  # true while it leaves the machine idle on purpose, waiting for its plan
+    )
+
+    def bind(self, limits: KvLimits, cost: CostModel) -> None:
+        """Learn the machine, once, before the first decision. `cost` is the believed one."""
+        self.limits = limits
+        self.cost = cost
+
+    @abstractmethod
+    def decide(self, view: View) -> Decision:
+        """Say what to do next."""
+
+    @abstractmethod
+    def pages_alone(self, request: Request) -> tuple[int, int]:
+        """GPU and host pages that the request needs at its end in an empty machine, ring included.
+
+        A request that needs more than there is can never be served and is refused on arrival.
+        """
+
+    def solve(self, request: PlanRequest) -> Plan:
+        """Answer a plan request; runs beside the passes, so it must not touch state."""
+        raise PlanningNotSupported(self.name)
+
+    def adopt(self, plan: Plan, now_s: float) -> None:
+        """Take a plan; the next decision may use it."""
+        raise PlanningNotSupported(self.name)
+
+
+class PlanningNotSupported(Exception):
+    """A plan was asked of, or given to, a policy that never asks for one."""

@@ -1,0 +1,48 @@
+"""Names of policies. A new policy is one line in `_FACTORIES`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+
+from orbitflow.errors import PolicyNameError, nearest
+from orbitflow.policy.base import Policy
+from orbitflow.policy.no_offload import NoOffload
+from orbitflow.policy.stride import DeepSpeed, Dynamic, StaticStride
+
+_FACTORIES: dict[str, Callable[[], Policy]] = {
+    "no-offload": NoOffload,
+    "deepspeed": DeepSpeed,
+    "static-1": lambda: StaticStride(1),
+    "static-2": lambda: StaticStride(2),
+    "static-4": lambda: StaticStride(4),
+    "static-8": lambda: StaticStride(8),
+    "dynamic": Dynamic,
+}
+
+DEFAULT_POLICIES = ("no-offload", "dynamic")
+_STATIC = re.compile(r"static-([1-9]\d*)")
+
+
+def policy_names() -> list[str]:
+    """Names that `all` stands for; any other `static-D` is understood as well."""
+    return list(_FACTORIES)
+
+
+def make_policy(name: str) -> Policy:
+    """A fresh policy of that name. Raise a PolicyNameError that suggests the nearest names."""
+    if name in _FACTORIES:
+        return _FACTORIES[name]()
+    if match := _STATIC.fullmatch(name):
+        return StaticStride(int(match[1]))
+    raise PolicyNameError(f"no policy is called {name!r}: {nearest(name, _FACTORIES)}")
+
+
+def expand(names: Sequence[str]) -> list[str]:
+    """Resolve `all` and drop repetitions, keeping the order; nothing named gives the defaults."""
+    wanted: list[str] = []
+    for name in names or DEFAULT_POLICIES:
+        wanted.extend(policy_names() if name == "all" else [name])
+    for name in wanted:
+        make_policy(name)
+    return list(dict.fromkeys(wanted))

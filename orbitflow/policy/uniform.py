@@ -1,0 +1,130 @@
+"""Policies that offload the same layers of every request: one stride for all, fixed or chosen anew.
+
+With h of L layers on the host and, per request, A = pages and F = full pages of one layer at the
+end of the window, a batch of n needs
+
+    (L - h) sum(A) + h n + ring_groups sum(F)          GPU pages, the ring only where h > 0
+
+First come first served: whoever waits (the parked before the new) is let in while the batch fits
+under some allowed choice with two pages of head-room each; when growth no longer fits, the latest
+arrival is parked.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from orbitflow.memory import BatchPages
+from orbitflow.pipeline import Overlap
+from orbitflow.placement import HostLayers, Placement
+from orbitflow.policy.base import DataPlane, Decision, Lengths, Policy, View
+from orbitflow.request import Request
+from orbitflow.step import IntArray
+
+LOOKAHEAD_PAGES = 2  # head-room of every choice, as in the paper's Dynamic Heuristic
+LONGEST_WINDOW = 4096
+
+
+class UniformPolicy(Policy):
+    """Everybody gets the first of `choices()` that fits."""
+
+    lengths = Lengths.NONE
+    admission = "smallest placement fits"
+
+    def __init__(self, name: str, overlap: Overlap, ring_groups: int) -> None:
+        self.name = name
+        self.data_plane = DataPlane(overlap, write_through=True, ring_groups=ring_groups)
+
+    def choices(self) -> tuple[HostLayers, ...]:
+        """Allowed host layers, in order of preference."""
+        raise NotImplementedError
+
+    def decide(self, view: View) -> Decision:
+        """Park if growth demands it; else let in whoever fits; then place."""
+        contexts = view.contexts
+        if len(contexts) > 1 and not self._fits(BatchPages.of(self.limits, contexts)):
+            return self._park(view)
+        head_room = self._lookahead - 1
+        near = BatchPages.of(self.limits, contexts, head_room)
+        let_in: list[int] = []
+        resume: list[int] = []
+        for sequence in view.parked:
+            context = sequence.context_tokens(view.passes)
+            more = near.plus(self.limits, context + head_room)
+            if near.requests and not self._fits(more):
+                break
+            near = more
+            let_in.append(context)
+            resume.append(sequence.id)
+        admit: list[int] = []
+        host_free = view.account.host_free
+        for request in view.waiting if len(resume) == len(view.parked) else ():
+            host_free -= self.limits.whole_pages(request.final_tokens)
+            more = near.plus(self.limits, request.prompt_tokens + 1 + head_room)
+            no_room = near.requests and not self._fits(more)
+            if len(admit) >= view.batch_room or host_free < 0 or no_room:
+                break
+            near = more
+            let_in.append(request.prompt_tokens + 1)
+            admit.append(request.id)
+        if let_in:
+            contexts = np.concatenate([contexts, np.array(let_in, dtype=np.int64)])
+        placement, window = self._place(contexts, near)
+        return Decision(tuple(admit), (), tuple(resume), placement, window)
+
+    def pages_alone(self, request: Request) -> tuple[int, int]:
+        """The smallest of its placements at the request's end."""
+        tokens = request.final_tokens
+        alone = BatchPages(1, self.limits.pages(tokens), self.limits.full_pages(tokens))
+        return self._least(alone), self.limits.whole_pages(tokens)
+
+    @property
+    def _lookahead(self) -> int:
+        return LOOKAHEAD_PAGES * self.limits.page_tokens
+
+    def _needs(self, batch: BatchPages, choice: HostLayers) -> int:
+        return batch.gpu_pages(self.limits.layers, len(choice), self.data_plane.ring_groups)
+
+    def _least(self, batch: BatchPages) -> int:
+        return min(self._needs(batch, choice) for choice in self.choices())
+
+    def _fits(self, batch: BatchPages) -> bool:
+        return self._least(batch) <= self.limits.gpu_pages
+
+    def _park(self, view: View) -> Decision:
+        """Park the latest arrivals until the next pass fits."""
+        passes, limits = view.passes, self.limits
+        kept = sorted(view.active, key=lambda s: s.id)
+        park: list[int] = []
+        while True:
+            contexts = np.array([s.context_tokens(passes) for s in kept], dtype=np.int64)
+            if len(kept) == 1 or self._fits(BatchPages.of(limits, contexts)):
+                break
+            park.append(kept.pop().id)
+        near = BatchPages.of(limits, contexts, self._lookahead - 1)
+        placement, window = self._place(contexts, near)
+        return Decision(park=tuple(park), placement=placement, window=window)
+
+    def _place(self, contexts: IntArray, near: BatchPages) -> tuple[Placement, int]:
+        """The preferred choice with head-room, and for how many passes it is sure to fit."""
+        layers, ring, page = (
+            self.limits.layers,
+            self.data_plane.ring_groups,
+            self.limits.page_tokens,
+        )
+        for choice in self.choices():
+            free = self.limits.gpu_pages - self._needs(near, choice)
+            if free >= 0:
+                # In `page` passes each request grows by one page per layer, and so do the groups.
+                per_page = near.requests * (layers - len(choice) + (ring if choice else 0))
+                more = free // per_page if per_page else LONGEST_WINDOW
+                return Placement(choice), min(self._lookahead + more * page, LONGEST_WINDOW)
+        now = BatchPages.of(self.limits, contexts)
+        smallest = min(self.choices(), key=lambda choice: self._needs(now, choice))
+        window = 1
+        while self._grown(contexts, window, smallest) <= self.limits.gpu_pages:
+            window += 1
+        return Placement(smallest), window
+
+    def _grown(self, contexts: IntArray, tokens: int, choice: HostLayers) -> int:
+        return self._needs(BatchPages.of(self.limits, contexts, tokens), choice)

@@ -1,0 +1,64 @@
+"""Which piece of which prompt a pass takes.
+
+Chunk size 0: one whole prompt per pass, first come first served, and decode waits meanwhile. Chunk
+size C: each pass takes up to C prompt tokens beside the decode. Chunks end at multiples of C of
+their own prompt, so that the boundaries depend on the prompt alone and never on who else is there
+(which keeps a real backend's logits equal).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from orbitflow.sequence import Sequence
+from orbitflow.step import PrefillChunk
+
+
+class PrefillQueue:
+    """Sequences whose prompts are not done, in order of arrival."""
+
+    __slots__ = ("_chunk_tokens", "_sequences")
+
+    def __init__(self, chunk_tokens: int) -> None:
+        self._chunk_tokens = chunk_tokens
+        self._sequences: dict[int, Sequence] = {}
+
+    def __iter__(self) -> Iterator[Sequence]:
+        return iter(self._sequences.values())
+
+    def add(self, sequence: Sequence) -> None:
+        """Queue a prompt, or the rest of one."""
+        is_last = not self._sequences or next(reversed(self._sequences)) < sequence.id
+        self._sequences[sequence.id] = sequence
+        if not is_last:
+            self._sequences = dict(sorted(self._sequences.items()))
+
+    def remove(self, sequence: Sequence) -> None:
+        """Take a prompt out: it is done, or its request was parked."""
+        del self._sequences[sequence.id]
+
+    def next_chunks(self) -> tuple[tuple[PrefillChunk, ...], bool]:
+        """The chunks of the next pass, and whether decode runs beside them."""
+        if not self._sequences:
+            return (), True
+        if not self._chunk_tokens:
+            head = next(iter(self._sequences.values()))
+            return (_chunk(head, head.request.prompt_tokens),), False
+        chunks: list[PrefillChunk] = []
+        budget = self._chunk_tokens
+        for sequence in self._sequences.values():
+            chunk = _chunk(sequence, self._chunk_tokens)
+            if chunk.tokens > budget:
+                break
+            chunks.append(chunk)
+            budget -= chunk.tokens
+        return tuple(chunks), True
+
+
+def _chunk(sequence: Sequence, limit: int) -> PrefillChunk:
+    start, prompt = sequence.prefilled_tokens, sequence.request.prompt_tokens
+    tokens = min(limit, prompt - start)
+    streamed = sequence.streamed_layers if start else sequence.target
+    return PrefillChunk(
+        sequence.id, start, tokens, start + tokens == prompt, sequence.target, streamed
+    )

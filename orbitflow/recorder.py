@@ -1,0 +1,175 @@
+"""Watches a run through its events and turns it into results, for simulator and backend."""
+
+from __future__ import annotations
+
+import json
+from array import array
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import numpy as np
+
+from orbitflow.config import DeliveryPace
+from orbitflow.cost import CostModel
+from orbitflow.policy.base import Policy
+from orbitflow.request import Request
+from orbitflow.results import failed, judge
+from orbitflow.serving import DecisionRecord, ServingCore
+from orbitflow.slo import Slo
+from orbitflow.step import Events, Step, StepOutcome
+from orbitflow.summary import PolicyReport, Refusal, Totals
+
+_STEP_COLUMNS = {
+    "start_s": "d",
+    "end_s": "d",
+    "passes": "q",
+    "decoding": "q",
+    "context_tokens": "q",
+    "prefill_tokens": "q",
+    "stall_s": "d",
+    "link_busy_s": "d",
+    "h2d_bytes": "q",
+    "d2h_bytes": "q",
+    "gpu_pages": "q",
+    "host_pages": "q",
+    "waiting": "q",
+    "parked": "q",
+}
+
+
+class Lines(Protocol):
+    """Something that takes text, such as an open file."""
+
+    def write(self, text: str, /) -> object:
+        """Take text."""
+        ...
+
+
+class StepColumns:
+    """Columns of `steps.npz`: one row per step."""
+
+    def __init__(self) -> None:
+        self._columns = {name: array(code) for name, code in _STEP_COLUMNS.items()}
+        self._append = tuple(column.append for column in self._columns.values())
+
+    def add(self, step: Step, outcome: StepOutcome, core: ServingCore) -> None:
+        """Add one step's row."""
+        roster, account = core.roster, core.account
+        row = (
+            outcome.start_s,
+            outcome.end_s,
+            len(outcome.pass_end_s),
+            len(step.decode_ids),
+            step.context_tokens,
+            sum([c.tokens for c in step.chunks]) if step.chunks else 0,
+            outcome.stall_s,
+            outcome.link_busy_s,
+            outcome.h2d_bytes,
+            outcome.d2h_bytes,
+            account.gpu_used,
+            account.host_used,
+            len(roster.waiting),
+            len(roster.parked),
+        )
+        for append, value in zip(self._append, row, strict=True):
+            append(value)  # type: ignore[arg-type]
+
+    def arrays(self) -> dict[str, np.ndarray[tuple[int], np.dtype[np.generic]]]:
+        """The columns as numpy arrays."""
+        return {
+            name: np.frombuffer(column, dtype=np.float64 if column.typecode == "d" else np.int64)
+            for name, column in self._columns.items()
+        }
+
+
+class Recorder:
+    """Observer of one policy's run."""
+
+    def __init__(
+        self,
+        core: ServingCore,
+        cost: CostModel,
+        slo: Slo,
+        *,
+        deposit: bool,
+        delivery: DeliveryPace,
+        requests_out: Lines,
+        progress: Callable[[int], None],
+    ) -> None:
+        self.totals = Totals(cost.layers)
+        self.steps = StepColumns()
+        self._core = core
+        self._cost = cost
+        self._slo = slo
+        self._deposit = deposit
+        self._delivery = delivery
+        self._requests_out = requests_out
+        self._progress = progress
+        self._refusals: list[Refusal] = []
+
+    def refused(self, request: Request, reason: str) -> None:
+        """Count a request that can never be served."""
+        slo = self._slo
+        result = failed(
+            request,
+            reason,
+            tau_s=slo.tau_of(request),
+            ttft_limit_s=slo.ttft_of(request, self._cost),
+        )
+        self.totals.add(result)
+        self._refusals.append(Refusal(request.id, reason))
+        self._requests_out.write(result.to_json_line() + "\n")
+        self._progress(1)
+
+    def stepped(self, step: Step, outcome: StepOutcome, events: Events) -> None:
+        """Count a step and the requests that it finished."""
+        self.steps.add(step, outcome, self._core)
+        self.totals.link.add(step, outcome, self._cost.layers)
+        slo = self._slo
+        for finished in events.finished:
+            request = finished.request
+            judged = judge(
+                finished,
+                tau_s=slo.tau_of(request),
+                ttft_limit_s=slo.ttft_of(request, self._cost),
+                deposit=self._deposit,
+                delivery=self._delivery,
+            )
+            self.totals.add_completed(judged.result, judged.pace, judged.gaps_s)
+            self._requests_out.write(judged.result.to_json_line() + "\n")
+        if events.finished:
+            self._progress(len(events.finished))
+
+    def report(self, policy: Policy, *, deposit: bool) -> PolicyReport:
+        """What the run came to, with what the policy declares of itself."""
+        declared: dict[str, object] = {
+            "admission": policy.admission,
+            "output_lengths": str(policy.lengths),
+            "deposit": deposit,
+            "lossy": policy.is_lossy,
+        }
+        return PolicyReport(self.totals.to_json(declared), tuple(self._refusals))
+
+    def planned(self, latency_s: float) -> None:
+        """Count a call of the planner."""
+        self.totals.planner.calls += 1
+        self.totals.planner.latency.add(latency_s)
+
+
+def decision_line(record: DecisionRecord) -> str:
+    """One line of `decisions.jsonl`. A window of None means: reserved to the end."""
+    decision = record.decision
+    exceptions: Mapping[int, tuple[int, ...]] = decision.placement.exceptions
+    line = {
+        "t_s": record.now_s,
+        "pass": record.passes,
+        "admit": decision.admit,
+        "park": decision.park,
+        "resume": decision.resume,
+        "host_layers": decision.placement.default,
+        "exceptions": {str(k): v for k, v in exceptions.items()},
+        "window": decision.window,
+        "gpu_pages": record.gpu_pages,
+        "host_pages": record.host_pages,
+    }
+    return json.dumps(line, separators=(",", ":")) + "\n"

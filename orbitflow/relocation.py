@@ -1,0 +1,103 @@
+"""Moves: the difference between where KV is and where the policy wants it, as work for the driver.
+
+promote  host -> GPU of a running request: its staged copy is kept, so no bytes beyond streaming
+demote   GPU -> host: free once the pages' stores are done (write-through)
+park     flush the tail pages (and, without write-through, everything), then free all
+resume   bring the tail pages back; what the target wants resident is promoted
+load     host -> GPU of a parked request, in the background
+
+Residency changes only when the driver says that a move is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from orbitflow.memory import KvLimits
+from orbitflow.placement import HostLayers, stride
+from orbitflow.sequence import Sequence, State
+from orbitflow.step import Move, MoveKind
+
+
+class Relocations:
+    """Moves asked for and not yet done."""
+
+    def __init__(self, limits: KvLimits, *, write_through: bool) -> None:
+        self._limits = limits
+        self._write_through = write_through
+        self._all_layers = stride(limits.layers, 0)
+        self._next_id = 0
+        self._new: list[Move] = []
+        self._under_way: dict[int, Move] = {}
+
+    def park(self, sequence: Sequence, passes: int) -> None:
+        """Free everything that a sequence holds on the GPU."""
+        self.forget(sequence.id)
+        tokens = sequence.context_tokens(passes)
+        pages = self._limits.layers
+        if not self._write_through:
+            resident = self._limits.layers - len(sequence.host)
+            pages += resident * self._limits.full_pages(tokens)
+        sequence.host = sequence.target = self._all_layers
+        self._ask(MoveKind.PARK, sequence.id, self._all_layers, pages, blocking=True)
+
+    def resume(self, sequence: Sequence) -> None:
+        """Bring a parked sequence's tail pages back."""
+        if not sequence.prefilled_tokens:
+            return
+        layers = self._limits.layers
+        self._ask(MoveKind.RESUME, sequence.id, self._all_layers, layers, blocking=True)
+
+    def place(self, sequence: Sequence, target: HostLayers, passes: int) -> bool:
+        """Want `target` on the host from now on. Return whether that changes anything."""
+        if target == sequence.target and target == sequence.host:
+            return False
+        self.forget(sequence.id)
+        sequence.target = target
+        host, wanted = set(sequence.host), set(target)
+        if down := tuple(sorted(wanted - host)):
+            self._ask(MoveKind.DEMOTE, sequence.id, down, 0, blocking=True)
+        if up := tuple(sorted(host - wanted - self._loading(sequence.id))):
+            if sequence.state is State.PARKED:
+                full = self._limits.full_pages(sequence.context_tokens(passes))
+                self._ask(MoveKind.LOAD, sequence.id, up, len(up) * full, blocking=False)
+            elif sequence.state is State.RUNNING:
+                self._ask(MoveKind.PROMOTE, sequence.id, up, 0, blocking=False)
+        return True
+
+    def take(self, *, decoding: bool) -> tuple[Move, ...]:
+        """Moves for the next step; promotions wait for a step that decodes."""
+        if not self._new:
+            return ()
+        sent = tuple(m for m in self._new if decoding or m.kind is not MoveKind.PROMOTE)
+        self._new = [m for m in self._new if not decoding and m.kind is MoveKind.PROMOTE]
+        self._under_way.update((m.id, m) for m in sent)
+        return sent
+
+    def done(self, move_ids: Iterable[int]) -> list[Move]:
+        """Strike off what the driver has done."""
+        return [self._under_way.pop(move_id) for move_id in move_ids]
+
+    @property
+    def pending(self) -> int:
+        """Moves that the driver has not finished, or not been given."""
+        return len(self._under_way) + len(self._new)
+
+    def _ask(
+        self, kind: MoveKind, request_id: int, layers: HostLayers, pages: int, *, blocking: bool
+    ) -> None:
+        self._new.append(Move(self._next_id, kind, request_id, layers, pages, blocking))
+        self._next_id += 1
+
+    def _loading(self, request_id: int) -> set[int]:
+        return {
+            layer
+            for move in self._under_way.values()
+            if move.request_id == request_id and move.kind is MoveKind.LOAD
+            for layer in move.layers
+        }
+
+    def forget(self, request_id: int) -> None:
+        """Drop the placing moves of a request that no step has carried yet."""
+        placing = (MoveKind.PROMOTE, MoveKind.DEMOTE, MoveKind.LOAD)
+        self._new = [m for m in self._new if m.request_id != request_id or m.kind not in placing]

@@ -1,0 +1,134 @@
+"""A configuration resolved against its trace and profile: everything that two policies are compared
+on.
+
+Precedence: an option, then what the trace brings along, then the profile, then the default.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from orbitflow.catalog import DEFAULT_PROFILE, resolve_profile
+from orbitflow.config import AZURE_RATE_SCALE, DEFAULT_MAX_BATCH, RunConfig
+from orbitflow.cost import CostModel
+from orbitflow.load import OfferedLoad, offered_load
+from orbitflow.memory import KvLimits
+from orbitflow.policy.registry import expand
+from orbitflow.profile import Profile
+from orbitflow.slo import Slo, full_pass_s, mean_final_context
+from orbitflow.traces import resolve, scaled
+from orbitflow.traces.trace import Trace
+from orbitflow.units import format_seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One workload on one machine under one SLO. `believed` is what policies see, `true` times the
+    passes.
+    """
+
+    config: RunConfig
+    policies: tuple[str, ...]
+    trace: Trace
+    profile: Profile
+    believed: CostModel
+    true: CostModel
+    limits: KvLimits
+    max_batch: int | None
+    slo: Slo
+    load: OfferedLoad
+    rate_scale: float
+    notices: tuple[str, ...]
+
+
+def build_scenario(config: RunConfig) -> Scenario:
+    """Resolve a configuration. Raise a UserError if something in it is unknown or impossible."""
+    policies = tuple(expand(config.policies))
+    profile = resolve_profile(config.profile or DEFAULT_PROFILE, config.model)
+    cost = CostModel.from_profile(
+        profile, link_scale=config.link_scale, compute_scale=config.compute_scale
+    )
+    raw = resolve(config.trace)
+    notices = list(raw.notices)
+    if raw.arrival_unit == "steps":
+        step_s = _engine_step_s(raw, profile)
+        raw = raw.in_seconds(step_s)
+        notices.append(
+            f"arrivals are in engine steps: one step = {format_seconds(step_s)}, a pass with the "
+            f"trace's own KV capacity full on {profile.name}"
+        )
+    rate_scale = config.rate_scale
+    if rate_scale is None:
+        rate_scale = _default_rate_scale(raw, config)
+        if rate_scale != 1:
+            notices.append(
+                f"--rate-scale {rate_scale} by default for this trace on {profile.name}: "
+                "at 1 the GPU could not keep up with the prompts alone"
+            )
+    trace = scaled(
+        raw,
+        rate_scale=rate_scale,
+        context_scale=config.context_scale,
+        output_scale=config.output_scale,
+        num_requests=config.num_requests,
+        arrival_jitter=config.arrival_jitter,
+        seed=config.seed,
+    )
+    notices += [n for n in trace.notices if n not in notices]
+    capacity = (
+        config.kv_capacity_tokens
+        or (raw.kv_capacity_tokens if config.gpu_memory_bytes is None else None)
+        or profile.kv_capacity_tokens(config.gpu_memory_bytes)
+    )
+    limits = KvLimits.from_tokens(
+        profile.model.layers,
+        profile.page_tokens,
+        capacity,
+        config.host_memory_bytes or profile.host_memory_bytes,
+        profile.model.kv_bytes_per_token_per_layer,
+    )
+    wanted = raw.max_batch if config.max_batch is None else config.max_batch
+    max_batch = (DEFAULT_MAX_BATCH if wanted is None else wanted) or None
+    return Scenario(
+        config,
+        policies,
+        trace,
+        profile,
+        cost,
+        cost,
+        limits,
+        max_batch,
+        _slo(config, cost, capacity, max_batch, trace),
+        offered_load(
+            trace.arrival, trace.prompt_tokens, trace.output_tokens, cost, capacity, max_batch
+        ),
+        rate_scale,
+        tuple(notices),
+    )
+
+
+def _engine_step_s(trace: Trace, profile: Profile) -> float:
+    """The pass that the paper's traces count in: the trace's own KV capacity full, whatever is
+    overridden.
+    """
+    capacity = trace.kv_capacity_tokens or profile.kv_capacity_tokens()
+    return CostModel.from_profile(profile).decode_pass_s(trace.max_batch or 0, capacity)
+
+
+def _default_rate_scale(trace: Trace, config: RunConfig) -> float:
+    is_azure = trace.format == "azure-2023" or trace.name.startswith("azure_conv")
+    return AZURE_RATE_SCALE if is_azure and config.profile is None else 1.0
+
+
+def _slo(
+    config: RunConfig, cost: CostModel, capacity: int, max_batch: int | None, trace: Trace
+) -> Slo:
+    if config.slo_tbt_s is not None:
+        tau_s, origin = config.slo_tbt_s, "--slo-tbt"
+    else:
+        mean = mean_final_context(trace.prompt_tokens.tolist(), trace.output_tokens.tolist())
+        full_s = full_pass_s(cost, capacity, max_batch, mean)
+        tau_s = config.slo_scale * full_s
+        full = f"{format_seconds(full_s)}, a decode pass with the KV capacity full"
+        origin = f"{config.slo_scale:g} x {full}"
+    return Slo(tau_s, config.slo_ttft_s, config.slo_ttft_scale, origin)

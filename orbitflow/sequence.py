@@ -1,0 +1,86 @@
+"""A request on its way through the server: what is done, what is left, where its KV lies.
+
+A running sequence gets one token per decode pass, so its progress is a difference of pass numbers
+and costs nothing per pass:  generated = generated_before + (passes now - since_pass).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from orbitflow.placement import HostLayers
+from orbitflow.request import Request
+
+
+class State(StrEnum):
+    """Where a sequence is in its life."""
+
+    PREFILL = "prefill"
+    RUNNING = "running"
+    PARKED = "parked"
+    FINISHED = "finished"
+
+
+@dataclass(slots=True, eq=False)
+class Sequence:
+    """One admitted request. `host` is where its KV is now, `target` where the last decision wants
+    it.
+    """
+
+    request: Request
+    admitted_s: float
+    tau_s: float
+    host: HostLayers
+    target: HostLayers
+    state: State = State.PREFILL
+    prefilled_tokens: int = 0
+    generated_before: int = 0
+    since_pass: int = 0
+    first_token_s: float = 0.0  # valid from the first token on
+    spans: list[tuple[int, int]] = field(default_factory=list)  # finished runs of passes
+    paused_s: float = 0.0
+    parked_since_s: float = 0.0  # valid while parked
+
+    @property
+    def id(self) -> int:
+        """The request's id."""
+        return self.request.id
+
+    @property
+    def streamed_layers(self) -> HostLayers:
+        """Layers whose KV must come over the link in the next pass: on the host now, or leaving the
+        GPU.
+        """
+        if self.host is self.target or self.host == self.target:
+            return self.host
+        return tuple(sorted({*self.host, *self.target}))
+
+    @property
+    def finish_pass(self) -> int:
+        """Pass number at which the last token is out, if it keeps running."""
+        return self.since_pass + self.request.output_tokens - self.generated_before
+
+    def generated_tokens(self, passes: int) -> int:
+        """Tokens generated when `passes` passes have been made."""
+        if self.state is State.RUNNING:
+            return self.generated_before + passes - self.since_pass
+        return self.generated_before
+
+    def context_tokens(self, passes: int) -> int:
+        """Context of its next decode pass, the token being decoded included."""
+        if self.state is State.RUNNING:
+            return self.request.prompt_tokens + self.generated_before + passes - self.since_pass
+        return self.request.prompt_tokens + max(1, self.generated_before)
+
+    def start(self, passes: int) -> None:
+        """Run from the next pass on."""
+        self.state = State.RUNNING
+        self.since_pass = passes
+
+    def stop(self, passes: int, state: State) -> None:
+        """Stop running after `passes` passes."""
+        self.generated_before += passes - self.since_pass
+        if passes > self.since_pass:
+            self.spans.append((self.since_pass, passes))
+        self.state = state

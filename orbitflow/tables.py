@@ -1,0 +1,177 @@
+"""What `sim` and `run` print: the scenario before, the comparison after."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from orbitflow.scenario import Scenario
+from orbitflow.summary import PolicyReport
+from orbitflow.units import format_bytes, format_count, format_seconds
+
+_WIDE = 120
+_SHOWN_REFUSALS = 3
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console as wide as the terminal, or wide enough where there is none."""
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(stderr=stderr, width=None if stream.isatty() else _WIDE, highlight=False)
+
+
+def print_scenario(scenario: Scenario) -> None:
+    """Say which trace, machine and limits, and how much load that is."""
+    load, trace, profile, slo = scenario.load, scenario.trace, scenario.profile, scenario.slo
+    mean_prompt = float(trace.prompt_tokens.mean())
+    mean_output = float(trace.output_tokens.mean())
+    batch = "no limit" if scenario.max_batch is None else str(scenario.max_batch)
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="bold")
+    grid.add_column()
+    grid.add_row("trace", escape(f"{trace.name}: {trace.source}"))
+    grid.add_row(
+        "",
+        f"{format_count(len(trace))} requests over {format_seconds(load.span_s)}, mean prompt "
+        f"{mean_prompt:,.0f}, mean output {mean_output:,.0f} tokens, "
+        f"rate scale {scenario.rate_scale:g}",
+    )
+    grid.add_row(
+        "machine",
+        escape(
+            f"{profile.name}: {profile.model.name} on {profile.provenance.device}, KV capacity "
+            f"{format_count(scenario.limits.capacity_tokens)} tokens, link "
+            f"{scenario.believed.h2d.bytes_per_s[-1] / 1e9:.3g} GB/s"
+        ),
+    )
+    grid.add_row(
+        "SLO",
+        escape(
+            f"time between tokens {format_seconds(slo.tau_s)} ({slo.origin}); TTFT "
+            f"{format_seconds(slo.ttft_s)} + {slo.ttft_scale:g} x isolated prefill; batch {batch}"
+        ),
+    )
+    grid.add_row(
+        "offered load",
+        f"prefill {load.prefill:.2f} + decode {load.decode:.2f} = {load.compute:.2f} of "
+        "the GPU's time; "
+        f"KV wanted {load.kv_mean:.2f} (peak {load.kv_peak:.2f}) of its capacity, "
+        f"more than it holds {load.kv_time_over:.1%} of the time",
+    )
+    out = console(stderr=True)
+    out.print(grid)
+    for line in (*scenario.notices, *_warnings(scenario)):
+        out.print(Text(f"note: {line}", style="yellow"))
+
+
+def _warnings(scenario: Scenario) -> list[str]:
+    load = scenario.load
+    lines = []
+    if load.compute > 1:
+        lines.append(
+            f"the offered load is {load.compute:.2f} GPUs: queues grow to the end; "
+            "lower --rate-scale"
+        )
+    if load.kv_peak <= 1:
+        lines.append(
+            "the KV wanted never exceeds the GPU: policies will hardly differ; "
+            "raise --context-scale or lower --kv-capacity-tokens"
+        )
+    return lines
+
+
+class _Row(NamedTuple):
+    """One line of the comparison: where its figure is, how it is written, which way is better."""
+
+    label: str
+    path: tuple[str, ...]
+    write: Callable[[Any], str]
+    best: Callable[[list[float]], float] | None = None
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f} %"
+
+
+def _yes_no(value: bool) -> str:
+    return "yes" if value else "no"
+
+
+_ROWS = (
+    _Row("knows output lengths", ("output_lengths",), str),
+    _Row("admits when", ("admission",), str),
+    _Row("early tokens banked", ("deposit",), _yes_no),
+    _Row("completed", ("completed",), format_count),
+    _Row("failed", ("failed",), format_count),
+    _Row("timely share", ("timely_share",), _percent, max),
+    _Row("SLO attainment", ("slo_attainment",), _percent, max),
+    _Row("  TTFT attainment", ("ttft_attainment",), _percent, max),
+    _Row("  TPOT attainment", ("tpot_attainment",), _percent, max),
+    _Row("TBT attainment (paper)", ("tbt_attainment",), _percent, max),
+    _Row("goodput, requests/s", ("goodput_rps",), lambda v: f"{v:.4g}", max),
+    _Row("throughput, tokens/s", ("throughput_tokens_per_s",), lambda v: f"{v:.4g}", max),
+    _Row("TTFT p50", ("ttft_s", "p50"), format_seconds, min),
+    _Row("TTFT p95", ("ttft_s", "p95"), format_seconds, min),
+    _Row("TPOT p50", ("tpot_s", "p50"), format_seconds, min),
+    _Row("TPOT p95", ("tpot_s", "p95"), format_seconds, min),
+    _Row("TBT p50", ("tbt_s", "p50"), format_seconds, min),
+    _Row("TBT p99", ("tbt_s", "p99"), format_seconds, min),
+    _Row("TBT max", ("tbt_s", "max"), format_seconds, min),
+    _Row("makespan", ("makespan_s",), format_seconds, min),
+    _Row("parked, sum", ("paused_s",), format_seconds),
+    _Row("KV on the GPU", ("link", "resident_share"), _percent),
+    _Row("host to GPU", ("link", "h2d_bytes"), format_bytes),
+    _Row("GPU to host", ("link", "d2h_bytes"), format_bytes),
+    _Row("link busy", ("link", "busy_share"), _percent),
+    _Row("stalled on the link", ("link", "stall_s"), format_seconds),
+)
+
+
+def print_results(scenario: Scenario, reports: Mapping[str, PolicyReport], folder: Path) -> None:
+    """Print the comparison and where the results are."""
+    table = Table(title=f"{scenario.trace.name} on {scenario.profile.name}", title_justify="left")
+    table.add_column("")
+    for name in reports:
+        table.add_column(name, justify="right")
+    for row in _ROWS:
+        values = [_at(report.figures, row.path) for report in reports.values()]
+        table.add_row(row.label, *_cells(row, values))
+    out = console()
+    out.print(table)
+    for name, report in reports.items():
+        _print_refusals(out, name, report)
+    out.print(Text(f"results in {folder}"))
+
+
+def _cells(row: _Row, values: list[Any]) -> list[Text]:
+    known = [v for v in values if isinstance(v, int | float)]
+    best = row.best(known) if row.best and len(known) > 1 and len(set(known)) > 1 else None
+    return [
+        Text("n/a" if v is None else row.write(v), style="bold green" if v == best else "")
+        if best is not None
+        else Text("n/a" if v is None else row.write(v))
+        for v in values
+    ]
+
+
+def _print_refusals(out: Console, name: str, report: PolicyReport) -> None:
+    for refusal in report.refusals[:_SHOWN_REFUSALS]:
+        out.print(
+            Text(f"{name}: request {refusal.request_id} failed: {refusal.reason}", style="red")
+        )
+    more = len(report.refusals) - _SHOWN_REFUSALS
+    if more > 0:
+        out.print(Text(f"{name}: and {more} more, see requests.jsonl", style="red"))
+
+
+def _at(figures: Mapping[str, Any], path: tuple[str, ...]) -> Any:
+    value: Any = figures
+    for key in path:
+        value = value[key]
+    return value

@@ -1,0 +1,86 @@
+"""Units at the edge: people write 24GiB, 100ms and 7.6GB/s; inside there are bytes and seconds
+only.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+
+from orbitflow.errors import UserError
+
+KIB, MIB, GIB = 1024, 1024**2, 1024**3
+_BYTES = {
+    "": 1, "b": 1,
+    "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12,
+    "kib": KIB, "mib": MIB, "gib": GIB, "tib": 1024**4,
+}  # fmt: skip
+_SECONDS = {"": 1.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "min": 60.0, "h": 3600.0}
+_QUANTITY = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([a-zA-Z]*)\s*")
+
+
+def _parse(text: str, units: dict[str, float] | dict[str, int], example: str) -> float:
+    match = _QUANTITY.fullmatch(text)
+    if match is None or match[2].lower() not in units:
+        raise UserError(f"cannot read {text!r}: write a number and a unit, such as {example}")
+    value = float(match[1]) * units[match[2].lower()]
+    if not math.isfinite(value) or value <= 0:
+        raise UserError(f"{text!r} must be more than zero, such as {example}")
+    return value
+
+
+def parse_bytes(text: str) -> int:
+    """Read an amount of memory.
+
+    >>> parse_bytes("24GiB")
+    25769803776
+
+    Raise a UserError if it is not a positive number with a unit of bytes.
+    """
+    return round(_parse(text, _BYTES, "24GiB or 24e9"))
+
+
+def parse_seconds(text: str) -> float:
+    """Read a duration.
+
+    >>> parse_seconds("100ms")
+    0.1
+
+    Raise a UserError if it is not a positive number with a unit of time.
+    """
+    return _parse(text, _SECONDS, "100ms or 2s")
+
+
+def format_bytes(count: float) -> str:
+    """Write an amount of memory for people, in binary units.
+
+    >>> format_bytes(24 * GIB)
+    '24.0 GiB'
+    """
+    for unit, size in (("TiB", 1024**4), ("GiB", GIB), ("MiB", MIB), ("KiB", KIB)):
+        if abs(count) >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count:.0f} B"
+
+
+def format_seconds(seconds: float) -> str:
+    """Write a duration for people, with three significant digits.
+
+    >>> format_seconds(0.0495), format_seconds(17510.0)
+    ('49.5 ms', '4.86 h')
+    """
+    if seconds != seconds:
+        return "n/a"
+    for unit, size in (("h", 3600.0), ("min", 60.0), ("s", 1.0), ("ms", 1e-3)):
+        if abs(seconds) >= size and not (unit == "min" and abs(seconds) < 120):
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds * 1e6:.3g} µs"
+
+
+def format_count(count: float) -> str:
+    """Write a count with thousands separators.
+
+    >>> format_count(4088665)
+    '4,088,665'
+    """
+    return f"{count:,.0f}"

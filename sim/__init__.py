@@ -1,0 +1,1 @@
+"""The simulator: the policy core driven by a virtual clock (SimPy), timed by a profile."""

@@ -1,0 +1,125 @@
+"""The writer of the canonical format, and the conversion of any readable file to it.
+
+Rows stream from reader to writer, so a conversion holds no trace in memory. A file appears whole or
+not at all: lines go to a temporary neighbour that takes the final name once it is complete.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from orbitflow.errors import TraceError, UserError
+from orbitflow.traces.formats import find_format
+from orbitflow.traces.rows import InOrder, Row
+from orbitflow.traces.trace import Trace
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """What a conversion did: how many requests it wrote, and what it has to say about them."""
+
+    requests: int
+    notices: tuple[str, ...]
+
+
+def write_canonical(trace: Trace, path: str | Path, *, overwrite: bool = False) -> None:
+    """Write a trace as canonical JSON lines.
+
+    Raise a TraceError if the file exists and `overwrite` is false, if it cannot be written, or if
+    arrivals are in engine steps.
+    """
+    rows = (
+        Row(request.id, *request[1:])  # a request's fields after its number are a row's
+        for request in trace.requests()
+    )
+    write_rows(rows, Path(path), overwrite=overwrite)
+
+
+def convert(
+    path: str | Path,
+    out: str | Path,
+    *,
+    format: str = "auto",
+    step_s: float | None = None,
+    overwrite: bool = False,
+) -> Conversion:
+    """Convert a trace file to the canonical format, with the hash_ids that it may carry.
+
+    `step_s` is the length of an engine step, for files that count arrivals in steps.
+    Raise a TraceError if the file is wrong, or `out` is in the way.
+    """
+    path = Path(path)
+    found = find_format(path, format)
+    source = found.open(path, hash_ids=True)
+    if source.arrival_unit == "steps" and step_s is None:
+        raise TraceError(f"{path}: arrivals are in engine steps; say --step-time, such as 50ms")
+    if step_s is not None and not (math.isfinite(step_s) and step_s > 0):
+        raise UserError(f"a step of {step_s} s: must be finite and more than 0, such as 0.05")
+    scale = step_s if step_s is not None and source.arrival_unit == "steps" else 1.0
+    rows = InOrder(source.rows, path)
+    count = write_rows(rows, Path(out), scale=scale, overwrite=overwrite)
+    notices = [*source.notices, *rows.notices()]
+    if source.max_batch or source.kv_capacity_tokens:
+        notices.append(
+            f"{path.name}: left behind: batch size {source.max_batch}, "
+            f"KV capacity {source.kv_capacity_tokens} tokens"
+        )
+    return Conversion(count, tuple(notices))
+
+
+def write_rows(
+    rows: Iterable[Row], path: Path, *, scale: float = 1.0, overwrite: bool = False
+) -> int:
+    """Write rows that are in order, their times multiplied by `scale`; return how many."""
+    count = 0
+    origin = 0.0
+    with _whole_file(path, overwrite) as file:
+        for count, row in enumerate(rows, 1):
+            if count == 1:
+                origin = row.arrival
+            file.write(_line(row, (row.arrival - origin) * scale))
+        if count == 0:
+            raise TraceError(f"{path}: nothing to write; the trace has no requests")
+    return count
+
+
+def _line(row: Row, at_s: float) -> str:
+    text = (
+        f'{{"timestamp": {_number(round(at_s * 1e9) / 1e6)}, '
+        f'"input_length": {row.prompt_tokens}, "output_length": {row.output_tokens}'
+    )
+    if row.slo_tbt_s is not None:
+        text += f', "slo_tbt_ms": {_number(round(row.slo_tbt_s * 1000, 9))}'
+    if row.slo_ttft_s is not None:
+        text += f', "slo_ttft_ms": {_number(round(row.slo_ttft_s * 1000, 9))}'
+    if row.hash_ids is not None:
+        text += f', "hash_ids": {row.hash_ids}'
+    return text + "}\n"
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if value.is_integer() else repr(value)
+
+
+@contextmanager
+def _whole_file(path: Path, overwrite: bool) -> Iterator[TextIO]:
+    """Open a file that takes its name only when the block ends well."""
+    if os.path.isdir(path):
+        raise TraceError(f"{path}: is a folder; expected the name of a file to write")
+    if os.path.exists(path) and not overwrite:
+        raise TraceError(f"{path}: exists; choose another name, or --force to replace it")
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("x", encoding="utf-8", newline="\n") as file:
+            yield file
+        part.replace(path)
+    except OSError as error:
+        raise TraceError(f"{path}: cannot be written ({error.strerror})") from None
+    finally:
+        part.unlink(missing_ok=True)
