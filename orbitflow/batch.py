@@ -27,6 +27,7 @@ class DecodeBatch:
         self._key: _Key | None = None  # of everybody, while all have the same
         self._groups: list[tuple[HostLayers, HostLayers, IntArray | slice]] = []
         self._offset_array: IntArray = np.empty(0, dtype=np.int64)
+        self._keys: object = None  # as of the last refresh
         self._stale = False
         self.ids: tuple[int, ...] = ()
         self.context_tokens = 0  # summed over the batch, in the next pass
@@ -64,12 +65,19 @@ class DecodeBatch:
 
     def refresh(self) -> None:
         """Bring ids, contexts and streams up to date before the next pass."""
-        if self._stale:
-            self._stale = False
-            self.version += 1
-            self.ids = tuple(self._running)
-            self._offset_array = np.fromiter(self._offsets.values(), np.int64, len(self._offsets))
-            self._groups = self._grouped()
+        if not self._stale:
+            return
+        self._stale = False
+        ids = tuple(self._running)
+        keys: object = self._key
+        if keys is None:
+            keys = [(s.streamed_layers, s.target) for s in self._running.values()]
+        if ids == self.ids and keys == self._keys:
+            return
+        self.version += 1
+        self.ids, self._keys = ids, keys
+        self._offset_array = np.fromiter(self._offsets.values(), np.int64, len(ids))
+        self._groups = self._grouped()
 
     def contexts(self, passes: int) -> IntArray:
         """Context of each of `ids` in pass number `passes`, shape (requests,)."""

@@ -6,7 +6,7 @@ from here.
 
 from __future__ import annotations
 
-import math
+import json
 from dataclasses import dataclass, fields
 from enum import StrEnum
 
@@ -35,6 +35,7 @@ class PipelineForm(StrEnum):
     PAPER = "paper"
 
 
+SMALLEST, LARGEST = 1e-9, 1e9  # of scales and times: beyond, sums lose their digits
 AZURE_RATE_SCALE = 0.18
 DEFAULT_MAX_BATCH = 256
 
@@ -73,6 +74,13 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         """Raise a UserError for a value that no run can have."""
+        for name in ("profile", "model"):
+            if getattr(self, name) == "":
+                raise UserError(f"--{name} is empty: give a name or a path, or leave it out")
+        if not 0 <= self.arrival_jitter < 1:
+            raise UserError(
+                f"--arrival-jitter {self.arrival_jitter} must be at least 0 and less than 1"
+            )
         for name in ("slo_scale", "slo_tbt_s", "slo_ttft_s", "rate_scale", "context_scale",
                      "output_scale", "link_scale", "compute_scale"):  # fmt: skip
             self._check_positive(name)
@@ -85,12 +93,20 @@ class RunConfig:
 
     def _check_positive(self, name: str) -> None:
         value = getattr(self, name)
-        if value is not None and not (math.isfinite(value) and value > 0):
-            raise UserError(f"{_option(name)} {value} must be a finite number above 0")
+        if value is None or (isinstance(value, int) and value > 0):
+            return
+        if not SMALLEST <= value <= LARGEST:
+            raise UserError(
+                f"{_option(name)} {value} must be above 0, from {SMALLEST:g} to {LARGEST:g}"
+            )
 
     def _check_at_least_zero(self, name: str, hint: str = "") -> None:
         value = getattr(self, name)
-        if value is not None and not (math.isfinite(value) and value >= 0):
+        if value is None:
+            return
+        if not -LARGEST <= value <= LARGEST:
+            raise UserError(f"{_option(name)} {value} must be finite, at most {LARGEST:g}{hint}")
+        if value < 0:
             raise UserError(f"{_option(name)} {value} must be at least 0{hint}")
 
 
@@ -117,6 +133,6 @@ def _toml(value: object) -> str:
     if isinstance(value, tuple | list):
         return f"[{', '.join(_toml(v) for v in value)}]"
     if isinstance(value, str):
-        escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-        return f'"{escaped}"'
+        text = value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
     return repr(value)

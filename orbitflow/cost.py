@@ -109,9 +109,12 @@ class CostModel:
         """Link seconds and bytes of one host layer of these requests, by pass: shapes (passes,)."""
         pages = self.full_pages(contexts, passes)
         total_bytes = pages.astype(np.float64) * self.page_bytes
-        if len(self.h2d.run_bytes) == 1 and self.h2d.latency_s == 0:
-            rate_s = 1.0 / self.h2d.bytes_per_s[0]
-            return total_bytes * rate_s, total_bytes
+        if len(self.h2d.run_bytes) == 1:
+            copies = total_bytes / self.h2d.bytes_per_s[0]
+            if self.h2d.latency_s:
+                missing = np.sort(self.page_tokens - (contexts - 1))  # tokens until there is a run
+                copies += self.h2d.latency_s * missing.searchsorted(np.arange(passes), "right")
+            return copies, total_bytes
         behind = contexts[None, :] - 1 + np.arange(passes)[:, None]  # (passes, requests)
         runs = behind // self.page_tokens * float(self.page_bytes)
         rate = np.interp(runs, self.h2d.run_bytes, self.h2d.bytes_per_s)

@@ -34,14 +34,14 @@ class Quantiles(NamedTuple):
 class Distribution:
     """Collects non-negative values."""
 
-    __slots__ = ("_bins", "_buffer", "count", "largest", "total")
+    __slots__ = ("_bins", "_buffer", "_count", "_largest", "_total")
 
     def __init__(self) -> None:
         self._buffer = array("d")
         self._bins: npt.NDArray[np.int64] | None = None
-        self.count = 0
-        self.total = 0.0
-        self.largest = 0.0
+        self._count = 0
+        self._total = 0.0
+        self._largest = 0.0
 
     def add(self, value: float) -> None:
         """Count one value."""
@@ -51,7 +51,7 @@ class Distribution:
 
     def extend(self, values: FloatArray) -> None:
         """Count an array of values."""
-        self._buffer.frombytes(values.tobytes())
+        self._buffer.frombytes(np.asarray(values, dtype=np.float64).tobytes())
         if len(self._buffer) >= EXACT_VALUES:
             self._fold()
 
@@ -60,7 +60,7 @@ class Distribution:
         if self._bins is not None:
             self._fold()
             p50, p95, p99 = (self._from_bins(self._bins, q) for q in (0.5, 0.95, 0.99))
-            return Quantiles(self.total / self.count, p50, p95, p99, self.largest)
+            return Quantiles(self._total / self._count, p50, p95, p99, self._largest)
         values = np.frombuffer(self._buffer) if self._buffer else np.empty(0)
         if not len(values):
             return Quantiles(None, None, None, None, None)
@@ -73,16 +73,16 @@ class Distribution:
         values = np.frombuffer(self._buffer)
         if self._bins is None:
             self._bins = np.zeros(_BINS, dtype=np.int64)
-        self.count += len(values)
-        self.total += float(values.sum())
-        self.largest = max(self.largest, float(values.max()))
+        self._count += len(values)
+        self._total += float(values.sum())
+        self._largest = max(self._largest, float(values.max()))
         where = np.log(np.maximum(values, _SMALLEST) / _SMALLEST) / _GROWTH
         index = np.where(values < _SMALLEST, 0, 1 + where.astype(np.int64))
         self._bins += np.bincount(np.minimum(index, _BINS - 1), minlength=_BINS)
         self._buffer = array("d")
 
     def _from_bins(self, bins: npt.NDArray[np.int64], q: float) -> float:
-        index = int(np.searchsorted(np.cumsum(bins), q * (self.count - 1), side="right"))
+        index = int(np.searchsorted(np.cumsum(bins), q * (self._count - 1), side="right"))
         if index == 0:
             return 0.0
-        return min(self.largest, _SMALLEST * float(np.exp((index - 0.5) * _GROWTH)))
+        return min(self._largest, _SMALLEST * float(np.exp((index - 0.5) * _GROWTH)))

@@ -87,7 +87,8 @@ class Enactor:
             raise PolicyError(f"{self._policy.name} gives a window of {window} passes; at least 1")
         placement = decision.placement
         self.window_end = passes + window
-        uniform = None if placement.exceptions else placement.default
+        mixed = placement.exceptions or self.relocations.has_arriving
+        uniform = None if mixed else placement.default
         changed = False
         if uniform is None or uniform != self._uniform or decision.resume:
             for sequence in self._roster.active.values():

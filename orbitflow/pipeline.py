@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections import deque
 from enum import StrEnum
+from math import inf
 from typing import NamedTuple
 
 import numpy as np
@@ -81,14 +82,28 @@ class RingPipeline:
         self._link_free = now_s
         self._capacity = ring_bytes
 
-    def resize(self, ring_bytes: float) -> None:
-        """Change the ring's size between passes, keeping what was prefetched."""
-        self._capacity = ring_bytes
+    @property
+    def ring_bytes(self) -> float:
+        """Size of the ring."""
+        return self._capacity
+
+    def copy(self) -> RingPipeline:
+        """A pipeline in the same state, to try something on."""
+        other = RingPipeline()
+        other._segments = self._segments.copy()
+        other._used, other._capacity = self._used, self._capacity
+        other._free_at, other._link_free = self._free_at, self._link_free
+        return other
 
     def stalls(
-        self, demand: Demand, layer_s: FloatArray, pass_s: FloatArray, start_s: float
+        self,
+        demand: Demand,
+        layer_s: FloatArray,
+        pass_s: FloatArray,
+        start_s: float,
+        stop_at_s: float = inf,
     ) -> FloatArray:
-        """Stall of each pass, shape (passes,).
+        """Stall of each pass up to the first that ends at or after `stop_at_s`, shape (done,).
 
         `layer_s` is t_c and `pass_s` the whole compute time of each pass (t_out included), both of
         shape (passes,). Raise a PolicyError if one group alone is larger than the ring.
@@ -98,7 +113,7 @@ class RingPipeline:
                 f"a group of {demand.ring_bytes.max():.0f} bytes exceeds the ring of "
                 f"{self._capacity:.0f} bytes: it could never be staged"
             )
-        stalls = np.empty(len(pass_s))
+        stalls: list[float] = []
         now = start_s
         rows = zip(
             demand.link_s.tolist(),
@@ -107,11 +122,13 @@ class RingPipeline:
             pass_s.tolist(),
             strict=True,
         )
-        for index, (link_s, ring_bytes, t_c, compute) in enumerate(rows):
+        for link_s, ring_bytes, t_c, compute in rows:
             stall = self._one_pass(demand.layers, link_s, ring_bytes, t_c, now)
-            stalls[index] = stall
+            stalls.append(stall)
             now += compute + stall
-        return stalls
+            if now >= stop_at_s:
+                break
+        return np.array(stalls)
 
     def _one_pass(
         self,

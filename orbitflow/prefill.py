@@ -28,10 +28,11 @@ class PrefillQueue:
 
     def add(self, sequence: Sequence) -> None:
         """Queue a prompt, or the rest of one."""
-        is_last = not self._sequences or next(reversed(self._sequences)) < sequence.id
+        last = next(reversed(self._sequences.values())) if self._sequences else sequence
         self._sequences[sequence.id] = sequence
-        if not is_last:
-            self._sequences = dict(sorted(self._sequences.items()))
+        if sequence.order < last.order:
+            ordered = sorted(self._sequences.values(), key=lambda s: s.order)
+            self._sequences = {s.id: s for s in ordered}
 
     def remove(self, sequence: Sequence) -> None:
         """Take a prompt out: it is done, or its request was parked."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from array import array
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -37,6 +37,9 @@ _STEP_COLUMNS = {
 }
 
 
+_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+
+
 class Lines(Protocol):
     """Something that takes text, such as an open file."""
 
@@ -49,7 +52,9 @@ class StepColumns:
     """Columns of `steps.npz`: one row per step."""
 
     def __init__(self) -> None:
-        self._columns = {name: array(code) for name, code in _STEP_COLUMNS.items()}
+        self._columns: dict[str, array[Any]] = {
+            name: array(code) for name, code in _STEP_COLUMNS.items()
+        }
         self._append = tuple(column.append for column in self._columns.values())
 
     def add(self, step: Step, outcome: StepOutcome, core: ServingCore) -> None:
@@ -72,7 +77,7 @@ class StepColumns:
             len(roster.parked),
         )
         for append, value in zip(self._append, row, strict=True):
-            append(value)  # type: ignore[arg-type]
+            append(value)
 
     def arrays(self) -> dict[str, np.ndarray[tuple[int], np.dtype[np.generic]]]:
         """The columns as numpy arrays."""
@@ -172,4 +177,4 @@ def decision_line(record: DecisionRecord) -> str:
         "gpu_pages": record.gpu_pages,
         "host_pages": record.host_pages,
     }
-    return json.dumps(line, separators=(",", ":")) + "\n"
+    return _encode(line) + "\n"

@@ -33,12 +33,16 @@ class Relocations:
     def park(self, sequence: Sequence, passes: int) -> None:
         """Free everything that a sequence holds on the GPU."""
         self.forget(sequence.id)
+        held_on_host = len(sequence.host)
+        sequence.host = self._all_layers
+        sequence.target = self._without_arriving(sequence.id, self._all_layers)
+        if not sequence.prefilled_tokens:
+            return
         tokens = sequence.context_tokens(passes)
         pages = self._limits.layers
         if not self._write_through:
-            resident = self._limits.layers - len(sequence.host)
+            resident = self._limits.layers - held_on_host
             pages += resident * self._limits.full_pages(tokens)
-        sequence.host = sequence.target = self._all_layers
         self._ask(MoveKind.PARK, sequence.id, self._all_layers, pages, blocking=True)
 
     def resume(self, sequence: Sequence) -> None:
@@ -49,15 +53,22 @@ class Relocations:
         self._ask(MoveKind.RESUME, sequence.id, self._all_layers, layers, blocking=True)
 
     def place(self, sequence: Sequence, target: HostLayers, passes: int) -> bool:
-        """Want `target` on the host from now on. Return whether that changes anything."""
+        """Want `target` on the host from now on. Return whether that changes anything.
+
+        A copy that is under way cannot be called back: its layers stay wanted until it is done.
+        """
+        target = self._without_arriving(sequence.id, target)
         if target == sequence.target and target == sequence.host:
             return False
         self.forget(sequence.id)
         sequence.target = target
+        if not sequence.prefilled_tokens:
+            sequence.host = target  # nothing is anywhere yet
+            return True
         host, wanted = set(sequence.host), set(target)
         if down := tuple(sorted(wanted - host)):
             self._ask(MoveKind.DEMOTE, sequence.id, down, 0, blocking=True)
-        if up := tuple(sorted(host - wanted - self._loading(sequence.id))):
+        if up := tuple(sorted(host - wanted - self._arriving(sequence.id))):
             if sequence.state is State.PARKED:
                 full = self._limits.full_pages(sequence.context_tokens(passes))
                 self._ask(MoveKind.LOAD, sequence.id, up, len(up) * full, blocking=False)
@@ -79,6 +90,11 @@ class Relocations:
         return [self._under_way.pop(move_id) for move_id in move_ids]
 
     @property
+    def has_arriving(self) -> bool:
+        """Whether some layer is on its way to the GPU."""
+        return any(m.kind in (MoveKind.LOAD, MoveKind.PROMOTE) for m in self._under_way.values())
+
+    @property
     def pending(self) -> int:
         """Moves that the driver has not finished, or not been given."""
         return len(self._under_way) + len(self._new)
@@ -89,13 +105,17 @@ class Relocations:
         self._new.append(Move(self._next_id, kind, request_id, layers, pages, blocking))
         self._next_id += 1
 
-    def _loading(self, request_id: int) -> set[int]:
+    def _arriving(self, request_id: int) -> set[int]:
         return {
             layer
             for move in self._under_way.values()
-            if move.request_id == request_id and move.kind is MoveKind.LOAD
+            if move.request_id == request_id and move.kind in (MoveKind.LOAD, MoveKind.PROMOTE)
             for layer in move.layers
         }
+
+    def _without_arriving(self, request_id: int, layers: HostLayers) -> HostLayers:
+        arriving = self._arriving(request_id) if self._under_way else ()
+        return tuple(x for x in layers if x not in arriving) if arriving else layers
 
     def forget(self, request_id: int) -> None:
         """Drop the placing moves of a request that no step has carried yet."""

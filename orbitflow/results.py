@@ -13,6 +13,8 @@ from orbitflow.metrics import Pace, e2el_s, gaps_s, meets, pace, tpot_s, ttft_s
 from orbitflow.request import Request
 from orbitflow.step import Finished
 
+_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+
 
 class RequestResult(NamedTuple):
     """One line of `requests.jsonl`. Times in seconds; None where a refused request has no such
@@ -47,7 +49,7 @@ class RequestResult(NamedTuple):
 
     def to_json_line(self) -> str:
         """The line of `requests.jsonl`, without its end."""
-        return json.dumps(self._asdict(), separators=(",", ":"))
+        return _encode(self._asdict())
 
 
 class Judged(NamedTuple):

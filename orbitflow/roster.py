@@ -29,6 +29,8 @@ class Roster:
 
     def __init__(self, max_batch: int | None, prefill_chunk: int) -> None:
         self._max_batch = max_batch
+        self._submitted = 0
+        self._orders: dict[int, int] = {}  # of the waiting
         self.waiting: OrderedDict[int, Request] = OrderedDict()
         self.active: dict[int, Sequence] = {}
         self.parked: dict[int, Sequence] = {}
@@ -64,11 +66,19 @@ class Roster:
         """Whether nobody is here."""
         return not (self.waiting or self.active or self.parked)
 
+    def submit(self, request: Request) -> None:
+        """Let a request wait. Order of arrival is the order of these calls."""
+        assert request.id not in self._orders, f"request {request.id} was submitted before"
+        self.waiting[request.id] = request
+        self._orders[request.id] = self._submitted
+        self._submitted += 1
+
     def admit(self, request_id: int, host: HostLayers, tau_s: float, now_s: float) -> Sequence:
         """Start a waiting request's prefill."""
         if request_id not in self.waiting or self.room <= 0:
             raise PolicyError(f"request {request_id} cannot be admitted: not waiting, or no room")
-        sequence = Sequence(self.waiting.pop(request_id), now_s, tau_s, host, host)
+        order = self._orders.pop(request_id)
+        sequence = Sequence(self.waiting.pop(request_id), now_s, tau_s, host, host, order=order)
         self.active[request_id] = sequence
         self.prefills.add(sequence)
         return sequence
@@ -126,7 +136,8 @@ class Roster:
         ended: list[Sequence] = []
         while self._ends and self._ends[0][0] <= passes:
             entry = heapq.heappop(self._ends)
-            if self._is_valid(entry):
+            # One that was parked and resumed within a pass stands in the heap twice.
+            if self._is_valid(entry) and self.active[entry[1]] not in ended[-1:]:
                 ended.append(self.active[entry[1]])
         return ended
 

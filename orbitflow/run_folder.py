@@ -8,12 +8,13 @@ interrupts the run (an error, Ctrl-C, a power cut) leaves it there. Formats: `do
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -22,13 +23,8 @@ from orbitflow.errors import UserError
 _MARK = "INCOMPLETE"
 
 
-def default_run_path(trace_name: str, root: Path = Path("runs")) -> Path:
-    """The first unused ``runs/<trace>-<n>``."""
-    stem = "".join(c if c.isalnum() or c in "._-" else "-" for c in trace_name) or "run"
-    number = 1
-    while (root / f"{stem}-{number}").exists():
-        number += 1
-    return root / f"{stem}-{number}"
+class _Taken(UserError):
+    """The folder exists already."""
 
 
 class RunFolder:
@@ -36,34 +32,47 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._parents = [p for p in path.parents if not os.path.lexists(p)]  # made with it
         try:
             path.mkdir(parents=True)
             (path / _MARK).write_text("This run has not finished.\n")
         except FileExistsError:
-            raise UserError(f"--out {path} exists: name a new folder, or remove it") from None
+            raise _Taken(f"--out {path} exists: name a new folder, or remove it") from None
         except OSError as error:
-            raise UserError(f"--out {path} cannot be made: {error.strerror}") from None
+            self._remove_parents()
+            raise UserError(
+                f"--out {path} cannot be made ({error.strerror}): name a folder that you may write"
+            ) from None
+
+    @classmethod
+    def numbered(cls, trace_name: str, root: Path = Path("runs")) -> RunFolder:
+        """The first ``runs/<trace>-<n>`` that nobody has taken, even if two look at once."""
+        stem = "".join(c if c.isalnum() or c in "._-" else "-" for c in trace_name)[:60] or "run"
+        for number in itertools.count(1):
+            path = root / f"{stem}-{number}"
+            if not path.exists():
+                with contextlib.suppress(_Taken):
+                    return cls(path)
+        raise AssertionError("unreachable: the numbers do not end")
 
     def write_text(self, name: str, text: str) -> None:
         """Write one file whole."""
         target = self.path / name
         temporary = target.with_name(target.name + ".partial")
-        temporary.write_text(text)
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
         os.replace(temporary, target)
 
     def write_json(self, name: str, value: object) -> None:
         """Write one JSON file, indented for people."""
         self.write_text(name, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
-    def write_arrays(
-        self, name: str, arrays: Mapping[str, np.ndarray[tuple[int], np.dtype[np.generic]]]
-    ) -> None:
+    def write_arrays(self, name: str, arrays: Mapping[str, Any]) -> None:
         """Write columns as an .npz file."""
         target = self.path / name
         target.parent.mkdir(exist_ok=True)
         temporary = target.with_name(target.name + ".partial")
         with temporary.open("wb") as out:
-            np.savez(out, **arrays)  # type: ignore[arg-type]
+            np.savez(out, **arrays)
         os.replace(temporary, target)
 
     @contextlib.contextmanager
@@ -71,17 +80,24 @@ class RunFolder:
         """Open a file to append lines to."""
         target = self.path / name
         target.parent.mkdir(exist_ok=True)
-        with target.open("w", buffering=1 << 16) as out:
+        with target.open("w", buffering=1 << 16, encoding="utf-8") as out:
             yield out
 
     def incomplete(self, reason: str) -> None:
-        """Say in the mark why the run stopped."""
-        (self.path / _MARK).write_text(f"This run has not finished: {reason}\n")
-
-    def complete(self) -> None:
-        """Take the mark away: everything is written."""
-        (self.path / _MARK).unlink()
+        """Say in the mark why the run stopped, if the disk still takes it."""
+        with contextlib.suppress(OSError):
+            (self.path / _MARK).write_text(f"This run has not finished: {reason}\n")
 
     def discard(self) -> None:
         """Remove the folder of a run that never began."""
         shutil.rmtree(self.path, ignore_errors=True)
+        self._remove_parents()
+
+    def _remove_parents(self) -> None:
+        for parent in self._parents:
+            with contextlib.suppress(OSError):
+                parent.rmdir()
+
+    def complete(self) -> None:
+        """Take the mark away: everything is written."""
+        (self.path / _MARK).unlink()

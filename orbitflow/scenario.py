@@ -44,7 +44,9 @@ class Scenario:
 def build_scenario(config: RunConfig) -> Scenario:
     """Resolve a configuration. Raise a UserError if something in it is unknown or impossible."""
     policies = tuple(expand(config.policies))
-    profile = resolve_profile(config.profile or DEFAULT_PROFILE, config.model)
+    profile = resolve_profile(
+        DEFAULT_PROFILE if config.profile is None else config.profile, config.model
+    )
     cost = CostModel.from_profile(
         profile, link_scale=config.link_scale, compute_scale=config.compute_scale
     )
@@ -52,7 +54,7 @@ def build_scenario(config: RunConfig) -> Scenario:
     notices = list(raw.notices)
     if raw.arrival_unit == "steps":
         step_s = _engine_step_s(raw, profile)
-        raw = raw.in_seconds(step_s)
+        raw = raw.in_seconds(step_s)  # leaves a notice of its own, which says less than this one
         notices.append(
             f"arrivals are in engine steps: one step = {format_seconds(step_s)}, a pass with the "
             f"trace's own KV capacity full on {profile.name}"
@@ -74,7 +76,7 @@ def build_scenario(config: RunConfig) -> Scenario:
         arrival_jitter=config.arrival_jitter,
         seed=config.seed,
     )
-    notices += [n for n in trace.notices if n not in notices]
+    notices += [n for n in trace.notices if n not in raw.notices]
     capacity = (
         config.kv_capacity_tokens
         or (raw.kv_capacity_tokens if config.gpu_memory_bytes is None else None)

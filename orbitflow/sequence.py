@@ -39,6 +39,7 @@ class Sequence:
     since_pass: int = 0
     first_token_s: float = 0.0  # valid from the first token on
     spans: list[tuple[int, int]] = field(default_factory=list)  # finished runs of passes
+    order: int = 0  # of arrival
     paused_s: float = 0.0
     parked_since_s: float = 0.0  # valid while parked
 

@@ -75,6 +75,7 @@ class ServingCore:
         self._enactor = Enactor(self._roster, self.account, policy, tau_s)
         self._view = View(self._roster, self.account, self.token_times_s)
         self._stale = True  # something changed that the policy has not seen
+        self._planning = False  # a plan was asked for and has not been adopted
         self._step: Step | None = None
         self._steps = 0
 
@@ -95,7 +96,7 @@ class ServingCore:
                 f"there is room for {self._tokens(limits.host_pages)}"
             )
         self._stale = self._stale or self._roster.is_open
-        self._roster.waiting[request.id] = request
+        self._roster.submit(request)
         return None
 
     def next_step(self, now_s: float) -> Step | Idle:
@@ -129,8 +130,13 @@ class ServingCore:
         )
         return self._step
 
+    def solve(self, request: PlanRequest) -> Plan:
+        """Have the policy answer a plan request; may run beside the passes, on another thread."""
+        return self.policy.solve(request)
+
     def adopt(self, plan: Plan, now_s: float) -> None:
         """Hand a finished plan to the policy, which is asked again before the next pass."""
+        self._planning = False
         self.policy.adopt(plan, now_s)
         self._stale = True
 
@@ -207,11 +213,7 @@ class ServingCore:
 
     def _idle(self, plan_request: PlanRequest | None) -> Idle:
         roster = self._roster
-        if (
-            (roster.waiting or roster.parked)
-            and plan_request is None
-            and not self.policy.is_planning
-        ):
+        if (roster.waiting or roster.parked) and not self._planning:
             raise PolicyError(
                 f"{self.policy.name} leaves {len(roster.waiting)} waiting and {len(roster.parked)} "
                 "parked requests alone on an empty machine: it must admit or resume one"
@@ -231,6 +233,10 @@ class ServingCore:
             self._on_decision(
                 DecisionRecord(now_s, view.passes, decision, used.gpu_used, used.host_used)
             )
+        if decision.plan_request is not None:
+            if self._planning:
+                raise PolicyError(f"{self.policy.name} asks for a plan while one is being made")
+            self._planning = True
         return decision.plan_request
 
     def _retire(self, sequence: Sequence) -> Finished:

@@ -17,7 +17,7 @@ from orbitflow.summary import PolicyReport
 from orbitflow.units import format_bytes, format_count, format_seconds
 
 _WIDE = 120
-_SHOWN_REFUSALS = 3
+_SHOWN_REFUSALS = 10
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -62,7 +62,7 @@ def print_scenario(scenario: Scenario) -> None:
         f"prefill {load.prefill:.2f} + decode {load.decode:.2f} = {load.compute:.2f} of "
         "the GPU's time; "
         f"KV wanted {load.kv_mean:.2f} (peak {load.kv_peak:.2f}) of its capacity, "
-        f"more than it holds {load.kv_time_over:.1%} of the time",
+        f"more than it holds {_percent(load.kv_time_over)} of the time",
     )
     out = console(stderr=True)
     out.print(grid)
@@ -113,7 +113,7 @@ _ROWS = (
     _Row("SLO attainment", ("slo_attainment",), _percent, max),
     _Row("  TTFT attainment", ("ttft_attainment",), _percent, max),
     _Row("  TPOT attainment", ("tpot_attainment",), _percent, max),
-    _Row("TBT attainment (paper)", ("tbt_attainment",), _percent, max),
+    _Row("TBT attainment, paper's", ("tbt_attainment",), _percent, max),
     _Row("goodput, requests/s", ("goodput_rps",), lambda v: f"{v:.4g}", max),
     _Row("throughput, tokens/s", ("throughput_tokens_per_s",), lambda v: f"{v:.4g}", max),
     _Row("TTFT p50", ("ttft_s", "p50"), format_seconds, min),
@@ -135,8 +135,10 @@ _ROWS = (
 
 def print_results(scenario: Scenario, reports: Mapping[str, PolicyReport], folder: Path) -> None:
     """Print the comparison and where the results are."""
-    table = Table(title=f"{scenario.trace.name} on {scenario.profile.name}", title_justify="left")
-    table.add_column("")
+    table = Table(
+        title=Text(f"{scenario.trace.name} on {scenario.profile.name}"), title_justify="left"
+    )
+    table.add_column("", no_wrap=True)
     for name in reports:
         table.add_column(name, justify="right")
     for row in _ROWS:
@@ -161,13 +163,13 @@ def _cells(row: _Row, values: list[Any]) -> list[Text]:
 
 
 def _print_refusals(out: Console, name: str, report: PolicyReport) -> None:
-    for refusal in report.refusals[:_SHOWN_REFUSALS]:
-        out.print(
-            Text(f"{name}: request {refusal.request_id} failed: {refusal.reason}", style="red")
-        )
-    more = len(report.refusals) - _SHOWN_REFUSALS
-    if more > 0:
-        out.print(Text(f"{name}: and {more} more, see requests.jsonl", style="red"))
+    if not report.refusals:
+        return
+    shown, (first, reason) = report.refusals[:_SHOWN_REFUSALS], report.refusals[0]
+    ids = ", ".join(str(refusal.request_id) for refusal in shown)
+    more = ", ... (all in requests.jsonl)" if len(report.refusals) > len(shown) else ""
+    head = f"{name}: {len(report.refusals)} failed, requests {ids}{more}"
+    out.print(Text(f"{head}; request {first} {reason}", style="red"))
 
 
 def _at(figures: Mapping[str, Any], path: tuple[str, ...]) -> Any:

@@ -6,8 +6,12 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
+from typing import TypeVar
 
 from orbitflow.errors import UserError
+
+T = TypeVar("T")
 
 KIB, MIB, GIB = 1024, 1024**2, 1024**3
 _BYTES = {
@@ -24,7 +28,9 @@ def _parse(text: str, units: dict[str, float] | dict[str, int], example: str) ->
     if match is None or match[2].lower() not in units:
         raise UserError(f"cannot read {text!r}: write a number and a unit, such as {example}")
     value = float(match[1]) * units[match[2].lower()]
-    if not math.isfinite(value) or value <= 0:
+    if math.isinf(value):
+        raise UserError(f"{text!r} must be finite, such as {example}")
+    if value <= 0:
         raise UserError(f"{text!r} must be more than zero, such as {example}")
     return value
 
@@ -37,7 +43,10 @@ def parse_bytes(text: str) -> int:
 
     Raise a UserError if it is not a positive number with a unit of bytes.
     """
-    return round(_parse(text, _BYTES, "24GiB or 24e9"))
+    count = round(_parse(text, _BYTES, "24GiB or 24e9"))
+    if not count:
+        raise UserError(f"{text!r} is less than one byte: write an amount such as 24GiB")
+    return count
 
 
 def parse_seconds(text: str) -> float:
@@ -51,6 +60,14 @@ def parse_seconds(text: str) -> float:
     return _parse(text, _SECONDS, "100ms or 2s")
 
 
+def parse_option(option: str, text: str | None, parse: Callable[[str], T]) -> T | None:
+    """Read an option's text if it was given. A refusal names the option."""
+    try:
+        return None if text is None else parse(text)
+    except UserError as error:
+        raise UserError(f"{option}: {error}") from None
+
+
 def format_bytes(count: float) -> str:
     """Write an amount of memory for people, in binary units.
 
@@ -58,7 +75,7 @@ def format_bytes(count: float) -> str:
     '24.0 GiB'
     """
     for unit, size in (("TiB", 1024**4), ("GiB", GIB), ("MiB", MIB), ("KiB", KIB)):
-        if abs(count) >= size:
+        if abs(count) >= size - size / 1024 / 20:  # what the next unit would round to 1024.0
             return f"{count / size:.1f} {unit}"
     return f"{count:.0f} B"
 
@@ -69,8 +86,9 @@ def format_seconds(seconds: float) -> str:
     >>> format_seconds(0.0495), format_seconds(17510.0)
     ('49.5 ms', '4.86 h')
     """
-    if seconds != seconds:
-        return "n/a"
+    if seconds == 0:
+        return "0 s"
+    seconds = float(f"{seconds:.3g}")
     for unit, size in (("h", 3600.0), ("min", 60.0), ("s", 1.0), ("ms", 1e-3)):
         if abs(seconds) >= size and not (unit == "min" and abs(seconds) < 120):
             return f"{seconds / size:.3g} {unit}"

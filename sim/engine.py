@@ -14,10 +14,38 @@ from typing import Protocol
 import simpy
 
 from orbitflow.request import Request
-from orbitflow.serving import ServingCore
 from orbitflow.step import Events, Idle, Plan, PlanRequest, Step, StepOutcome
 
 Process = Generator[simpy.Event, None, None]
+
+
+class Core(Protocol):
+    """What a driver needs of the serving core; a `Journal` will do as well."""
+
+    @property
+    def is_drained(self) -> bool:
+        """Whether every request is finished and every page free."""
+        ...
+
+    def submit(self, request: Request, now_s: float) -> str | None:
+        """Queue a request, or say why it can never be served."""
+        ...
+
+    def next_step(self, now_s: float) -> Step | Idle:
+        """Say what to do next."""
+        ...
+
+    def solve(self, request: PlanRequest) -> Plan:
+        """Answer a plan request."""
+        ...
+
+    def adopt(self, plan: Plan, now_s: float) -> None:
+        """Take a plan."""
+        ...
+
+    def finish(self, step: Step, outcome: StepOutcome) -> Events:
+        """Take a step's outcome."""
+        ...
 
 
 class Executor(Protocol):
@@ -49,14 +77,14 @@ class Simulation:
 
     def __init__(
         self,
-        core: ServingCore,
+        core: Core,
         executor: Executor,
         requests: Iterable[Request],
         observer: Observer,
         *,
         planner_latency_s: float = 0.0,
     ) -> None:
-        self._env = simpy.Environment()
+        self._env = simpy.Environment(initial_time=0.0)
         self._core = core
         self._executor = executor
         self._requests: Iterator[Request] = iter(requests)
@@ -99,9 +127,10 @@ class Simulation:
                 core.adopt(plan, env.now)
             step = core.next_step(env.now)
             if step.plan_request is not None:
+                self._plan_ready_s = env.now + self._planner_latency_s
                 env.process(self._planner(step.plan_request))
             if isinstance(step, Idle):
-                if self._next_arrival_s == inf and self._plan_ready_s == inf:
+                if step.until_s is None and self._nothing_comes():
                     return
                 yield from self._sleep(step.until_s)
                 continue
@@ -119,11 +148,13 @@ class Simulation:
         else:
             yield self._wake | self._env.timeout(max(0.0, until_s - self._env.now))
 
+    def _nothing_comes(self) -> bool:
+        return self._next_arrival_s == inf and self._plan_ready_s == inf
+
     def _planner(self, request: PlanRequest) -> Process:
         """Solve beside the passes; the answer is there after the modelled latency."""
-        plan = self._core.policy.solve(request)
+        plan = self._core.solve(request)
         self._observer.planned(self._planner_latency_s)
-        self._plan_ready_s = self._env.now + self._planner_latency_s
         yield self._env.timeout(self._planner_latency_s)
         self._plan, self._plan_ready_s = plan, inf
         if not self._wake.triggered:

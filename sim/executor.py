@@ -7,13 +7,14 @@ pass. Simplified, and so in every result of this fidelity:
 * the two directions of the link do not disturb each other; stores and write-outs share D2H, first
   come first served;
 * background loads use the H2D time that streaming leaves idle (it has priority, page by page);
-* prefetching starts afresh whenever the batch or the residency changes;
+* prefetching starts afresh whenever the batch, the residency or the size of the ring changes;
 * the link-busy slow-down stretches a pass by its average busy share.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from math import inf
 from typing import NamedTuple
 
 import numpy as np
@@ -23,18 +24,28 @@ from orbitflow.cost import CostModel
 from orbitflow.pipeline import Demand, Overlap, RingPipeline, paper_stalls, serial_stalls
 from orbitflow.policy.base import DataPlane
 from orbitflow.serving import LONGEST_STEP
-from orbitflow.step import IntArray, Move, MoveKind, Step, StepOutcome, Stream
+from orbitflow.sim.demand import streaming_demand
+from orbitflow.step import IntArray, Move, MoveKind, Step, StepOutcome
 
 _NOTHING = np.empty(0)
 
 
 class _Timing(NamedTuple):
-    """Passes of a step, blocking moves left out."""
+    """Passes of a step, blocking moves left out; every array has shape (passes done,)."""
 
     compute_s: FloatArray
-    stall_s: FloatArray
+    spans_s: FloatArray  # compute and stall
     link_s: FloatArray
     h2d_bytes: FloatArray
+
+
+class _Blocking(NamedTuple):
+    """The blocking moves of a step: when they are over and what they moved."""
+
+    end_s: float
+    up_s: float
+    up_bytes: int
+    down_bytes: int
 
 
 class SimExecutor:
@@ -57,16 +68,18 @@ class SimExecutor:
         """Time a step that starts now; end it early at the first pass boundary at or after
         `stop_at_s`.
         """
-        if not (
-            step.moves or step.streams or step.chunks or self._loads or self._plane.write_through
-        ):
+        links = step.moves or step.streams or self._loads or self._plane.write_through
+        if not (links or any(c.streamed_layers or c.host_layers for c in step.chunks)):
             return self._undisturbed(step, start_s, stop_at_s)
         return self._general(step, start_s, stop_at_s)
 
-    # -- the fast path: decode only, everything resident, nothing to store --------------------
+    # -- the fast path: everything resident, nothing to store or move --------------------
 
     def _undisturbed(self, step: Step, start_s: float, stop_at_s: float) -> StepOutcome:
         requests = len(step.decode_ids)
+        if step.chunks:
+            end_s = start_s + self._cost.mixed_pass_s(step.chunks, requests, step.context_tokens)
+            return StepOutcome(start_s, np.array([end_s]), 0.0, 0.0, 0, 0, (), end_s)
         first_s = self._cost.decode_pass_s(requests, step.context_tokens)
         grow_s = self._cost.decode.token_s * requests
         ends = start_s + self._counts[: step.passes] * first_s
@@ -79,141 +92,113 @@ class SimExecutor:
     # -- everything else ----------------------------------------------------------------------
 
     def _general(self, step: Step, start_s: float, stop_at_s: float) -> StepOutcome:
-        begin_s, blocking_s, blocking_bytes, stored_bytes = self._blocking(step.moves, start_s)
+        blocking = self._blocking(step.moves, start_s)
+        begin_s = blocking.end_s
         done = [m.id for m in step.moves if m.blocking]
         self._queue_loads(step.moves)
         if not step.passes:
-            return self._transfer_only(
-                step, start_s, begin_s, blocking_s, blocking_bytes, stored_bytes, done
-            )
-        promotions = [m.id for m in step.moves if m.kind is MoveKind.PROMOTE]
-        passes = 1 if promotions else step.passes
-        timing = self._time(step, begin_s, passes)
-        spans = timing.compute_s + timing.stall_s
+            return self._transfer_only(start_s, blocking, done)
+        promoted = [m.id for m in step.moves if m.kind is MoveKind.PROMOTE]
+        before = (self._ring.copy(), self._version) if self._loads else None
+        timing = self._time(step, begin_s, 1 if promoted else step.passes, stop_at_s)
+        passes, loaded, loaded_bytes = self._advance_loads(timing.spans_s - timing.link_s)
+        if before is not None and passes < len(timing.spans_s):
+            self._ring, self._version = before  # a load ended: the later passes never were
+            timing = self._time(step, begin_s, passes, inf)
+        spans = timing.spans_s
+        stall = spans - timing.compute_s
         if step.chunks:
-            spans[0] = max(spans[0], self._write_out(step, begin_s))
+            late = self._write_out(step, begin_s) - spans[0]
+            if late > 0:
+                spans[0] += late
+                stall[0] += late
         ends = begin_s + np.cumsum(spans)
-        if stop_at_s < ends[-1]:
-            passes = int(ends.searchsorted(stop_at_s)) + 1
-        passes, loaded, loaded_bytes = self._advance_loads(spans[:passes] - timing.link_s[:passes])
-        ends = ends[:passes]
-        stored_bytes += self._store(step, passes, float(ends[-1]))
-        stall = spans[:passes] - timing.compute_s[:passes]
+        end_s = float(ends[-1])
         stall[0] += begin_s - start_s
+        loaded_s = self._cost.copy_s(self._cost.h2d, loaded_bytes)
         return StepOutcome(
             start_s,
             ends,
             float(stall.sum()),
-            float(timing.link_s[:passes].sum())
-            + blocking_s
-            + self._cost.copy_s(self._cost.h2d, loaded_bytes),
-            int(timing.h2d_bytes[:passes].sum()) + blocking_bytes + loaded_bytes,
-            stored_bytes,
-            (*done, *promotions, *loaded),
-            float(ends[-1]),
+            float(timing.link_s.sum()) + blocking.up_s + loaded_s,
+            int(timing.h2d_bytes.sum()) + blocking.up_bytes + loaded_bytes,
+            self._store(step, ends) + blocking.down_bytes,
+            (*done, *promoted, *loaded),
+            end_s,
             stall,
         )
 
-    def _blocking(self, moves: tuple[Move, ...], now_s: float) -> tuple[float, float, int, int]:
-        """When blocking moves are over; H2D seconds and bytes, and D2H bytes, that they take."""
-        page, layers = self._cost.page_bytes, self._cost.layers
-        up_s, up_bytes, down_bytes, waits = 0.0, 0, 0, False
+    def _blocking(self, moves: tuple[Move, ...], now_s: float) -> _Blocking:
+        """Carry out the blocking moves."""
+        cost, page, layers = self._cost, self._cost.page_bytes, self._cost.layers
+        up_s, up_bytes, down_bytes, frees = 0.0, 0, 0, False
         for move in moves:
             if not move.blocking:
                 continue
+            size = move.pages * page
             if move.kind in (MoveKind.PARK, MoveKind.DEMOTE):
-                waits = True
-                down_bytes += move.pages * page
+                frees = True
+                down_bytes += size
                 drained = max(self._d2h_free_s, now_s)
-                self._d2h_free_s = drained + self._cost.copy_s(
-                    self._cost.d2h, move.pages * page, layers
-                )
+                self._d2h_free_s = drained + cost.copy_s(cost.d2h, size, layers)
             else:
-                up_bytes += move.pages * page
-                up_s += self._cost.copy_s(self._cost.h2d, move.pages * page, layers)
-        down_until = max(self._d2h_free_s, now_s) if waits else now_s
-        return max(now_s + up_s, down_until), up_s, up_bytes, down_bytes
+                up_bytes += size
+                up_s += cost.copy_s(cost.h2d, size, layers)
+        stored_s = max(self._d2h_free_s, now_s) if frees else now_s
+        return _Blocking(max(now_s + up_s, stored_s), up_s, up_bytes, down_bytes)
 
-    def _transfer_only(
-        self,
-        step: Step,
-        start_s: float,
-        begin_s: float,
-        blocking_s: float,
-        h2d_bytes: int,
-        d2h_bytes: int,
-        done: list[int],
-    ) -> StepOutcome:
+    def _transfer_only(self, start_s: float, blocking: _Blocking, done: list[int]) -> StepOutcome:
         """A step without passes: until its moves, or else the next load, are done."""
-        end_s = begin_s
+        end_s, up_s, up_bytes = blocking.end_s, blocking.up_s, blocking.up_bytes
         if not done and self._loads:
             move_id, (left_s, size) = self._loads.popitem(last=False)
-            end_s, blocking_s = begin_s + left_s, left_s
-            h2d_bytes += size
+            end_s, up_s, up_bytes = end_s + left_s, left_s, size
             done = [move_id]
         return StepOutcome(
-            start_s, _NOTHING, 0.0, blocking_s, h2d_bytes, d2h_bytes, tuple(done), end_s
+            start_s, _NOTHING, 0.0, up_s, up_bytes, blocking.down_bytes, tuple(done), end_s
         )
 
-    def _time(self, step: Step, begin_s: float, passes: int) -> _Timing:
+    def _time(self, step: Step, begin_s: float, passes: int, stop_at_s: float) -> _Timing:
+        """Time the passes up to the first boundary at or after `stop_at_s`."""
         cost, requests = self._cost, len(step.decode_ids)
         if step.chunks:
             compute = np.array([cost.mixed_pass_s(step.chunks, requests, step.context_tokens)])
         else:
             first_s = cost.decode_pass_s(requests, step.context_tokens)
             compute = first_s + (self._counts[:passes] - 1) * (cost.decode.token_s * requests)
-        demand, link_bytes = self._demand(step, passes)
+        demand, h2d_bytes = streaming_demand(cost, step, passes)
         if demand is None:
-            zeros = np.zeros(passes)
             self._version = None
-            return _Timing(compute, zeros, zeros, zeros)
-        link_s = demand.link_s.sum(axis=1)
-        if cost.link_slowdown:
-            compute = compute * (1 + cost.link_slowdown * np.minimum(1.0, link_s / compute))
-        layer_s = (compute - cost.decode.outside_s) / cost.layers
-        stall = self._stall(step, demand, layer_s, compute, begin_s)
-        return _Timing(compute, stall, link_s, link_bytes)
+            link_s = h2d_bytes
+            spans = compute.copy()
+        else:
+            link_s = demand.link_s.sum(axis=1)
+            if cost.link_slowdown:
+                compute = compute * (1 + cost.link_slowdown * np.minimum(1.0, link_s / compute))
+            stall = self._stall(step, demand, compute, begin_s, stop_at_s)
+            spans = compute[: len(stall)] + stall
+        done = min(len(spans), int((begin_s + np.cumsum(spans)).searchsorted(stop_at_s)) + 1)
+        return _Timing(compute[:done], spans[:done], link_s[:done], h2d_bytes[:done])
 
     def _stall(
         self,
         step: Step,
         demand: Demand,
-        layer_s: FloatArray,
         compute_s: FloatArray,
         begin_s: float,
+        stop_at_s: float,
     ) -> FloatArray:
+        inside_s = np.maximum(0.0, compute_s - self._cost.decode.outside_s)
+        layer_s = inside_s / self._cost.layers
         if self._plane.overlap is Overlap.SERIAL:
             return serial_stalls(demand)
         if self._plane.overlap is Overlap.PAPER:
             return paper_stalls(demand, layer_s)
         ring_bytes = float(step.ring_pages * self._cost.page_bytes)
-        if step.version != self._version or step.moves:
+        if step.version != self._version or ring_bytes != self._ring.ring_bytes:
             self._ring.restart(begin_s, ring_bytes)
             self._version = step.version
-        else:
-            self._ring.resize(ring_bytes)
-        return self._ring.stalls(demand, layer_s, compute_s, begin_s)
-
-    def _demand(self, step: Step, passes: int) -> tuple[Demand | None, FloatArray]:
-        """What crosses the link in each pass: decode streams, and prompts behind their chunks."""
-        streams = list(step.streams)
-        for chunk in step.chunks:
-            if chunk.start and chunk.streamed_layers:
-                behind = np.array([chunk.start + 1])
-                streams.append(Stream(chunk.streamed_layers, chunk.host_layers, behind))
-        if not streams:
-            return None, _NOTHING
-        layers = tuple(sorted({layer for stream in streams for layer in stream.layers}))
-        row = {layer: index for index, layer in enumerate(layers)}
-        link_s, ring = np.zeros((passes, len(layers))), np.zeros((passes, len(layers)))
-        total = np.zeros(passes)
-        for stream in streams:
-            seconds, size = self._cost.stream_s(stream.contexts, passes)
-            link_s[:, [row[layer] for layer in stream.layers]] += seconds[:, None]
-            staged = [row[layer] for layer in stream.staged if layer in row]
-            ring[:, staged] += size[:, None]
-            total += size * len(stream.layers)
-        return Demand(layers, link_s, ring), total
+        return self._ring.stalls(demand, layer_s, compute_s, begin_s, stop_at_s)
 
     def _write_out(self, step: Step, begin_s: float) -> float:
         """Seconds until the host layers' pages of this pass's chunks are written out."""
@@ -225,33 +210,34 @@ class SimExecutor:
         self._d2h_free_s = start + cost.copy_s(cost.d2h, pages * cost.page_bytes, runs)
         return self._d2h_free_s - begin_s
 
-    def _store(self, step: Step, passes: int, end_s: float) -> int:
-        """Queue the stores of full pages; return all bytes that the step sends to the host."""
+    def _store(self, step: Step, end_s: FloatArray) -> int:
+        """Queue the stores of pages as they fill; return all bytes the step sends to the host."""
         if not self._plane.write_through:
             return 0
-        cost = self._cost
-        background = 0
-        written_out = 0
+        cost, written_out = self._cost, 0
+        pages = np.zeros(len(end_s))
         for chunk in step.chunks:
             new = self._new_pages(chunk.start, chunk.tokens)
             written_out += len(chunk.host_layers) * new
-            background += (cost.layers - len(chunk.host_layers)) * new
+            pages[0] += (cost.layers - len(chunk.host_layers)) * new
         if step.contexts is not None:
-            background += cost.layers * self._filled(step.contexts, passes)
-        if background:
-            start = max(self._d2h_free_s, end_s)
-            self._d2h_free_s = start + cost.copy_s(
-                cost.d2h, background * cost.page_bytes, background
-            )
-        return (background + written_out) * cost.page_bytes
+            pages += cost.layers * self._filled(step.contexts, len(end_s))
+        # A page waits for its pass and for the pages before it: a running maximum.
+        store_s = np.cumsum(pages * cost.copy_s(cost.d2h, cost.page_bytes))
+        if store_s[-1]:
+            waits = np.where(pages > 0, end_s - np.append(0.0, store_s[:-1]), self._d2h_free_s)
+            self._d2h_free_s = max(self._d2h_free_s, float(waits.max())) + float(store_s[-1])
+        return (int(pages.sum()) + written_out) * cost.page_bytes
 
     def _new_pages(self, start: int, tokens: int) -> int:
         return (start + tokens) // self._cost.page_tokens - start // self._cost.page_tokens
 
-    def _filled(self, contexts: IntArray, passes: int) -> int:
-        """Pages of one layer that become full in the next passes."""
+    def _filled(self, contexts: IntArray, passes: int) -> IntArray:
+        """Pages of one layer that become full in each of the next passes, shape (passes,)."""
         page = self._cost.page_tokens
-        return int(((contexts - 1 + passes) // page - (contexts - 1) // page).sum())
+        left = page - 1 - (contexts - 1) % page  # passes before the one that fills the page
+        filled: IntArray = np.bincount(left, minlength=page)[np.arange(passes) % page]
+        return filled
 
     def _queue_loads(self, moves: tuple[Move, ...]) -> None:
         for move in moves:

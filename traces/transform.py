@@ -30,11 +30,11 @@ def scaled(
     `arrival_jitter` x multiplies every gap by 1 + u, u uniform in [-x, x], drawn from `seed`.
     Lengths are rounded, and at least 1. Raise a UserError for a value out of range.
     """
-    _check_scale("rate scale", rate_scale)
-    _check_scale("context scale", context_scale)
-    _check_scale("output scale", output_scale)
+    _check_scale("--rate-scale", rate_scale)
+    _check_scale("--context-scale", context_scale)
+    _check_scale("--output-scale", output_scale)
     if not (math.isfinite(arrival_jitter) and 0 <= arrival_jitter < 1):
-        raise UserError(f"arrival jitter {arrival_jitter}: must be at least 0 and less than 1")
+        raise UserError(f"--arrival-jitter {arrival_jitter}: must be at least 0 and less than 1")
     trace = _first(trace, num_requests)
     arrival = trace.arrival
     if arrival_jitter:
@@ -42,14 +42,14 @@ def scaled(
     if rate_scale != 1:
         if float(arrival[-1]) / rate_scale > MAX_SPAN_S:
             raise UserError(
-                f"rate scale {rate_scale}: would last over {MAX_SPAN_S:.0e} s; use more"
+                f"--rate-scale {rate_scale}: would last over {MAX_SPAN_S:.0e} s; use more"
             )
         arrival = arrival / rate_scale
     return replace(
         trace,
         arrival=arrival if arrival is trace.arrival else on_grid(arrival),
-        prompt_tokens=_lengths(trace.prompt_tokens, context_scale, "context scale"),
-        output_tokens=_lengths(trace.output_tokens, output_scale, "output scale"),
+        prompt_tokens=_lengths(trace.prompt_tokens, context_scale, "--context-scale"),
+        output_tokens=_lengths(trace.output_tokens, output_scale, "--output-scale"),
     )
 
 

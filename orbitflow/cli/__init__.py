@@ -6,6 +6,7 @@ User errors print one line and exit 2, failures exit 1, Ctrl-C exits 130; traceb
 
 from __future__ import annotations
 
+import io
 import sys
 from typing import Annotated
 
@@ -15,6 +16,9 @@ from orbitflow.cli.profile import profile_app
 from orbitflow.cli.sim import sim_command
 from orbitflow.cli.trace import trace_app
 from orbitflow.errors import OrbitFlowError, UserError
+
+_DEBUG = "--debug"
+_INTERRUPTED = 130
 
 app = typer.Typer(
     name="orbitflow",
@@ -40,7 +44,7 @@ def common(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
     debug: Annotated[
-        bool, typer.Option("--debug", help="Show tracebacks instead of one-line errors.")
+        bool, typer.Option(_DEBUG, help="Show tracebacks instead of one-line errors.")
     ] = False,
 ) -> None:
     """SLO-aware KV-cache offloading for long-context LLM serving."""
@@ -53,22 +57,35 @@ app.add_typer(profile_app, name="profile")
 
 def main() -> None:
     """Entry point of the `orbitflow` command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a plain locale must not break a table
+            stream.reconfigure(errors="backslashreplace")
     try:
-        app()
+        code = app([a for a in sys.argv[1:] if a != _DEBUG], standalone_mode=False)
     except UserError as error:
         _fail(error, 2)
     except OrbitFlowError as error:
         _fail(error, 1)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        raise SystemExit(130) from None
+    except (KeyboardInterrupt, typer.Abort):
+        code = _INTERRUPTED
     except BrokenPipeError:
-        sys.stderr.close()
+        sys.stderr.close()  # whoever read our output has left; nothing more to say
         raise SystemExit(1) from None
+    except OSError as error:
+        _fail(error, 1)
+    except Exception as error:
+        usage = getattr(error, "format_message", None)  # typer's complaints about the command line
+        if usage is None:
+            raise
+        _fail(UserError(f"{usage().rstrip('.')}; see --help" if usage().strip() else ""), 2)
+    if code == _INTERRUPTED:
+        print("orbitflow: interrupted", file=sys.stderr)
+    raise SystemExit(code)
 
 
-def _fail(error: OrbitFlowError, code: int) -> None:
-    if "--debug" in sys.argv:
+def _fail(error: Exception, code: int) -> None:
+    if _DEBUG in sys.argv:
         raise error
-    print(f"orbitflow: {error}", file=sys.stderr)
+    if message := " ".join(str(error).split()):
+        print(f"orbitflow: {message}", file=sys.stderr)
     raise SystemExit(code)

@@ -1,7 +1,8 @@
-"""`orbitflow profile list|show`: which machines are known, and all that is known of one."""
+"""`orbitflow profile list|show|roofline`: known machines, and all about one."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -49,3 +50,38 @@ def show_command(
     from orbitflow.cli.profile_view import print_profile
 
     print_profile(profile)
+
+
+@profile_app.command("roofline")
+def roofline_command(
+    gpu: Annotated[str, typer.Option(help="A GPU of the hardware table, such as h100 or a5000.")],
+    model: Annotated[
+        str, typer.Option(help="A model preset, a Hugging Face config.json or its folder.")
+    ],
+    tp: Annotated[int, typer.Option(help="GPUs that share the model (tensor parallel).")] = 1,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the profile to this new file; edit it at will.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the file format.")] = False,
+) -> None:
+    """Compute a profile from a data sheet and a model's shape: an estimate, not measured."""
+    from orbitflow.catalog import resolve_profile
+    from orbitflow.errors import UserError
+    from orbitflow.hardware import find_gpu
+    from orbitflow.profile import save, to_json
+
+    if tp < 1:
+        raise UserError(f"--tp {tp} must be at least 1")
+    name = find_gpu(gpu.removesuffix("-roofline")).name
+    profile = resolve_profile(f"{name}{f'x{tp}' if tp > 1 else ''}-roofline", model)
+    if out is not None:
+        if out.exists():
+            raise UserError(f"--out {out} exists: name a new file, or remove it")
+        save(profile, out)
+        typer.echo(f"{out} written: use it with --profile {out}", err=True)
+    if as_json:
+        typer.echo(to_json(profile), nl=False)
+    elif out is None:
+        from orbitflow.cli.profile_view import print_profile
+
+        print_profile(profile)

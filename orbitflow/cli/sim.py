@@ -177,20 +177,20 @@ def sim_command(
     Example: orbitflow sim --trace azure_conv.jsonl --policy no-offload --policy dynamic
     """
     from orbitflow.cli.sim_run import run_simulation
-    from orbitflow.units import parse_bytes, parse_seconds
+    from orbitflow.units import parse_bytes, parse_option, parse_seconds
 
     config = RunConfig(
         trace=trace,
         policies=tuple(policy or ()),
         profile=profile,
         model=model,
-        gpu_memory_bytes=None if gpu_memory is None else parse_bytes(gpu_memory),
+        gpu_memory_bytes=parse_option("--gpu-memory", gpu_memory, parse_bytes),
         kv_capacity_tokens=kv_capacity_tokens,
-        host_memory_bytes=None if host_memory is None else parse_bytes(host_memory),
+        host_memory_bytes=parse_option("--host-memory", host_memory, parse_bytes),
         max_batch=max_batch,
         slo_scale=slo_scale,
-        slo_tbt_s=None if slo_tbt is None else parse_seconds(slo_tbt),
-        slo_ttft_s=parse_seconds(slo_ttft),
+        slo_tbt_s=parse_option("--slo-tbt", slo_tbt, parse_seconds),
+        slo_ttft_s=parse_option("--slo-ttft", slo_ttft, parse_seconds) or RunConfig.slo_ttft_s,
         slo_ttft_scale=slo_ttft_scale,
         rate_scale=rate_scale,
         context_scale=context_scale,

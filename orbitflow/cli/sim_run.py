@@ -10,7 +10,7 @@ from pathlib import Path
 
 from orbitflow.cli.progress import Progress
 from orbitflow.config import RunConfig, to_toml
-from orbitflow.run_folder import RunFolder, default_run_path
+from orbitflow.run_folder import RunFolder
 from orbitflow.scenario import Scenario, build_scenario
 from orbitflow.sim.run import simulate_policy
 from orbitflow.summary import PolicyReport
@@ -21,12 +21,19 @@ def run_simulation(config: RunConfig, out: Path | None, *, as_json: bool, quiet:
     """Simulate and leave a run folder behind."""
     talks = not (quiet or as_json)
     started, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
-    scenario = build_scenario(config)
+    folder = None if out is None else RunFolder(out)  # refuse a bad one before reading anything
+    try:
+        scenario = build_scenario(config)
+    except BaseException:
+        if folder is not None:
+            folder.discard()
+        raise
     if talks:
         from orbitflow.tables import print_scenario
 
         print_scenario(scenario)
-    folder = RunFolder(out or default_run_path(scenario.trace.name))
+    if folder is None:
+        folder = RunFolder.numbered(scenario.trace.name)
     env = environment(sys.argv, started)
     folder.write_text("config.toml", to_toml(config, resolved(scenario)))
     folder.write_json("env.json", env)

@@ -82,7 +82,7 @@ class View:
     def parked(self) -> tuple[Sequence, ...]:
         """Parked sequences, in order of arrival."""
         parked = self._roster.parked
-        return tuple(parked[key] for key in sorted(parked)) if parked else ()
+        return tuple(sorted(parked.values(), key=lambda s: s.order)) if parked else ()
 
     @property
     def waiting(self) -> Iterable[Request]:
@@ -119,9 +119,6 @@ class Policy(ABC):
     admission: str  # one phrase for the table
     has_deposit: bool = False  # whether the published system delivers at the SLO's pace
     is_lossy: bool = False
-    is_planning: bool = (
-        False  # true while it leaves the machine idle on purpose, waiting for its plan
-    )
 
     def bind(self, limits: KvLimits, cost: CostModel) -> None:
         """Learn the machine, once, before the first decision. `cost` is the believed one."""

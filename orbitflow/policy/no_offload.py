@@ -20,7 +20,7 @@ class NoOffload(Policy):
     name = "no-offload"
     lengths = Lengths.ORACLE
     data_plane = DataPlane(Overlap.RING, write_through=False, ring_groups=0)
-    admission = "fits to its end"
+    admission = "all of it fits"
 
     def decide(self, view: View) -> Decision:
         """Admit from the head of the queue while whole requests fit."""

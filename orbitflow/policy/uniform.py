@@ -29,7 +29,7 @@ class UniformPolicy(Policy):
     """Everybody gets the first of `choices()` that fits."""
 
     lengths = Lengths.NONE
-    admission = "smallest placement fits"
+    admission = "smallest fits"
 
     def __init__(self, name: str, overlap: Overlap, ring_groups: int) -> None:
         self.name = name
@@ -74,9 +74,9 @@ class UniformPolicy(Policy):
 
     def pages_alone(self, request: Request) -> tuple[int, int]:
         """The smallest of its placements at the request's end."""
-        tokens = request.final_tokens
+        tokens = max(request.final_tokens, request.prompt_tokens + 1)  # its first decision's window
         alone = BatchPages(1, self.limits.pages(tokens), self.limits.full_pages(tokens))
-        return self._least(alone), self.limits.whole_pages(tokens)
+        return self._least(alone), self.limits.whole_pages(request.final_tokens)
 
     @property
     def _lookahead(self) -> int:
@@ -94,7 +94,7 @@ class UniformPolicy(Policy):
     def _park(self, view: View) -> Decision:
         """Park the latest arrivals until the next pass fits."""
         passes, limits = view.passes, self.limits
-        kept = sorted(view.active, key=lambda s: s.id)
+        kept = sorted(view.active, key=lambda s: s.order)
         park: list[int] = []
         while True:
             contexts = np.array([s.context_tokens(passes) for s in kept], dtype=np.int64)

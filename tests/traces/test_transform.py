@@ -86,12 +86,12 @@ def test_more_requests_than_there_are_is_a_notice(small: Trace) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"rate_scale": 0.0}, "rate scale 0.0: must be finite and more than 0"),
+        ({"rate_scale": 0.0}, "--rate-scale 0.0: must be finite and more than 0"),
         ({"rate_scale": 1e-320}, "would last over"),
-        ({"context_scale": -1.0}, "context scale -1.0"),
-        ({"context_scale": 1e12}, "context scale .* the limit is 1,000,000,000"),
-        ({"output_scale": float("nan")}, "output scale nan"),
-        ({"output_scale": float("inf")}, "output scale inf"),
+        ({"context_scale": -1.0}, "--context-scale -1.0"),
+        ({"context_scale": 1e12}, "--context-scale .* the limit is 1,000,000,000"),
+        ({"output_scale": float("nan")}, "--output-scale nan"),
+        ({"output_scale": float("inf")}, "--output-scale inf"),
         ({"num_requests": 0}, "0 requests: must be at least 1"),
         ({"arrival_jitter": 1.0}, "jitter 1.0: must be at least 0 and less than 1"),
         ({"arrival_jitter": -0.1}, "jitter -0.1"),

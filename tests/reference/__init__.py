@@ -1,0 +1,1 @@
+"""Slow, obvious twins of the simulator, written from the design and not from the code."""

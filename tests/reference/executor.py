@@ -1,0 +1,190 @@
+"""Times a step one pass at a time, token by token, from the design and the executor's docstring.
+
+Nothing is kept but lists: all passes since prefetching last began afresh are simulated again for
+every new one, with the event simulation of `reference.pipeline`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from strategies import Machine
+
+from orbitflow.pipeline import Overlap
+from orbitflow.policy.base import DataPlane
+from orbitflow.profile import LinkFit
+from orbitflow.sim.engine import Executor
+from orbitflow.step import Move, MoveKind, Step, StepOutcome
+from reference.pipeline import Group, Pass, simulate
+
+
+class SlowExecutor:
+    """One pass, then it stops."""
+
+    def __init__(self, machine: Machine, plane: DataPlane) -> None:
+        self.cost = machine.cost
+        self.plane = plane
+        self.passes: list[Pass] = []  # since prefetching began afresh
+        self.fresh_s = 0.0
+        self.version: int | None = None
+        self.d2h_free_s = 0.0
+        self.loads: list[tuple[Move, float]] = []  # and the seconds left
+
+    def execute(self, step: Step, start_s: float, stop_at_s: float) -> StepOutcome:
+        cost = self.cost
+        begin_s, done = start_s, []
+        up_s, waits, h2d, d2h = 0.0, False, 0, 0
+        for move in step.moves:
+            size = move.pages * cost.page_bytes
+            if move.blocking:
+                done.append(move.id)
+                if move.kind in (MoveKind.PARK, MoveKind.DEMOTE):
+                    self.d2h_free_s = max(self.d2h_free_s, start_s)
+                    self.d2h_free_s += self.copy(cost.d2h, size, cost.layers)
+                    waits, d2h = True, d2h + size
+                else:
+                    up_s, h2d = up_s + self.copy(cost.h2d, size, cost.layers), h2d + size
+            elif move.kind is MoveKind.LOAD:
+                self.loads.append((move, self.copy(cost.h2d, size, len(move.layers))))
+        begin_s = max(start_s + up_s, self.d2h_free_s if waits else start_s)
+        if not step.passes:
+            end_s, busy_s = begin_s, up_s
+            if not done and self.loads:
+                move, left_s = self.loads.pop(0)
+                end_s, busy_s, done = begin_s + left_s, left_s, [move.id]
+                h2d += move.pages * cost.page_bytes
+            return StepOutcome(start_s, np.empty(0), 0.0, busy_s, h2d, d2h, tuple(done), end_s)
+        groups, streamed = self.groups(step)
+        h2d += streamed
+        link_s = sum(group.link_s for group in groups)
+        compute_s = self.compute(step)
+        if groups:
+            compute_s *= 1 + cost.link_slowdown * min(1.0, link_s / compute_s)
+        span_s = compute_s + self.stall(step, groups, compute_s, begin_s)
+        written = 0
+        runs = 0
+        for chunk in step.chunks:
+            written += len(chunk.host_layers) * self.new_pages(chunk.start, chunk.tokens)
+            runs += len(chunk.host_layers)
+        if written:
+            self.d2h_free_s = max(self.d2h_free_s, begin_s)
+            self.d2h_free_s += self.copy(cost.d2h, written * cost.page_bytes, runs)
+            span_s = max(span_s, self.d2h_free_s - begin_s)
+        end_s = begin_s + span_s
+        d2h += self.store(step, end_s) + written * cost.page_bytes
+        idle_s, loaded = span_s - link_s, []
+        while self.loads and idle_s > 0:
+            move, left_s = self.loads.pop(0)
+            if left_s > idle_s:
+                self.loads.insert(0, (move, left_s - idle_s))
+                break
+            idle_s -= left_s
+            loaded.append(move.id)
+            h2d += move.pages * cost.page_bytes
+        promoted = [m.id for m in step.moves if m.kind is MoveKind.PROMOTE]
+        stall_s = end_s - start_s - compute_s
+        return StepOutcome(
+            start_s,
+            np.array([end_s]),
+            stall_s,
+            link_s + up_s,
+            h2d,
+            d2h,
+            (*done, *promoted, *loaded),
+            end_s,
+            np.array([stall_s]),
+        )
+
+    def copy(self, link: LinkFit, size: int, runs: int) -> float:
+        """Only flat links here: `test_cost` looks at the curve."""
+        assert len(link.bytes_per_s) == 1
+        return runs * link.latency_s + size / link.bytes_per_s[0] if size else 0.0
+
+    def compute(self, step: Step) -> float:
+        """Compute time of the step's first pass."""
+        decode, prefill = self.cost.decode, self.cost.prefill
+        seconds = prefill.base_s
+        if step.decode_ids:
+            seconds = decode.base_s + decode.request_s * len(step.decode_ids)
+            seconds += decode.token_s * step.context_tokens
+        for chunk in step.chunks:
+            seconds += prefill.token_s * chunk.tokens
+            seconds += prefill.pair_s * chunk.tokens * (chunk.start + chunk.tokens / 2)
+        return seconds
+
+    def groups(self, step: Step) -> tuple[tuple[Group, ...], int]:
+        """What the first pass streams, layer by layer, and all its bytes."""
+        link = self.cost.h2d
+        groups, total = [], 0
+        for layer in range(self.cost.layers):
+            seconds, staged, is_there = 0.0, 0, False
+            behind: list[tuple[int, bool]] = []  # tokens, whether they go through the ring
+            for stream in step.streams:
+                if layer in stream.layers:
+                    is_there = True
+                    behind += [(c - 1, layer in stream.staged) for c in stream.contexts.tolist()]
+            for chunk in step.chunks:
+                if chunk.start and layer in chunk.streamed_layers:
+                    is_there = True
+                    behind.append((chunk.start, layer in chunk.host_layers))
+            for tokens, in_ring in behind:
+                size = tokens // self.cost.page_tokens * self.cost.page_bytes
+                seconds += self.copy(link, size, 1)
+                staged += size if in_ring else 0
+                total += size
+            if is_there:
+                groups.append(Group(layer, seconds, float(staged)))
+        return tuple(groups), total
+
+    def stall(
+        self, step: Step, groups: tuple[Group, ...], compute_s: float, begin_s: float
+    ) -> float:
+        """How long compute waits for the link in this pass."""
+        if not groups:
+            self.version = None
+            return 0.0
+        if self.plane.overlap is Overlap.SERIAL:
+            return sum(group.link_s for group in groups)
+        layers = self.cost.layers
+        layer_s = (compute_s - self.cost.decode.outside_s) / layers
+        if self.plane.overlap is Overlap.PAPER:
+            now, arrived = 0.0, 0.0
+            by_layer = {group.layer: group.link_s for group in groups}
+            for layer in range(layers):
+                if layer in by_layer:
+                    arrived += by_layer[layer]
+                    now = max(now, arrived)
+                now += layer_s
+            return now - layers * layer_s
+        ring = float(step.ring_pages * self.cost.page_bytes)
+        is_new_ring = bool(self.passes) and self.passes[-1].ring_bytes != ring
+        if step.version != self.version or step.moves or is_new_ring:
+            self.passes, self.fresh_s, self.version = [], begin_s, step.version
+        self.passes.append(Pass(groups, layer_s, compute_s, ring, begin_s))
+        last = simulate(self.passes, layers, self.fresh_s)[-1]
+        return last.end_s - last.start_s - compute_s
+
+    def store(self, step: Step, end_s: float) -> int:
+        """Queue the stores of pages that became full and are not on the host yet."""
+        if not self.plane.write_through:
+            return 0
+        cost, pages = self.cost, 0
+        for chunk in step.chunks:
+            resident = cost.layers - len(chunk.host_layers)
+            pages += resident * self.new_pages(chunk.start, chunk.tokens)
+        if step.contexts is not None:
+            for context in step.contexts.tolist():
+                pages += cost.layers * self.new_pages(context - 1, 1)
+        if pages:
+            self.d2h_free_s = max(self.d2h_free_s, end_s)
+            self.d2h_free_s += self.copy(cost.d2h, pages * cost.page_bytes, pages)
+        return pages * cost.page_bytes
+
+    def new_pages(self, start: int, tokens: int) -> int:
+        """Pages of one layer that tokens [start, start + tokens) fill."""
+        page = self.cost.page_tokens
+        return sum((at + 1) % page == 0 for at in range(start, start + tokens))
+
+
+def slow(machine: Machine, plane: DataPlane) -> Executor:
+    """The reference executor."""
+    return SlowExecutor(machine, plane)
