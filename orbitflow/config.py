@@ -54,6 +54,7 @@ class RunConfig:
     gpu_memory_bytes: int | None = None
     kv_capacity_tokens: int | None = None
     host_memory_bytes: int | None = None
+    ring_extra: bool = False
     max_batch: int | None = None
     slo_scale: float = 1.5
     slo_tbt_s: float | None = None

@@ -23,12 +23,16 @@ from orbitflow.step import IntArray
 
 @dataclass(frozen=True, slots=True)
 class KvLimits:
-    """How much KV fits. `host_pages` None means that the host has no limit."""
+    """How much KV fits. `host_pages` None means that the host has no limit.
+
+    `ring_is_extra`: the staging ring comes on top of `gpu_pages` instead of out of them.
+    """
 
     layers: int
     page_tokens: int
     gpu_pages: int
     host_pages: int | None = None
+    ring_is_extra: bool = False
 
     @classmethod
     def from_tokens(
@@ -38,6 +42,8 @@ class KvLimits:
         capacity_tokens: int,
         host_bytes: int | None = None,
         token_layer_bytes: int = 1,
+        *,
+        ring_is_extra: bool = False,
     ) -> KvLimits:
         """Limits from a KV capacity in tokens (of all layers) and bytes of host memory.
 
@@ -49,7 +55,8 @@ class KvLimits:
                 "tokens: raise --kv-capacity-tokens or --gpu-memory"
             )
         host_pages = None if host_bytes is None else host_bytes // (page_tokens * token_layer_bytes)
-        return cls(layers, page_tokens, capacity_tokens // page_tokens * layers, host_pages)
+        gpu_pages = capacity_tokens // page_tokens * layers
+        return cls(layers, page_tokens, gpu_pages, host_pages, ring_is_extra)
 
     @property
     def capacity_tokens(self) -> int:
@@ -130,7 +137,8 @@ class KvAccount:
 
     def set_window(self, window_pages: int, ring_pages: int) -> None:
         """Set what all active requests together hold until the window ends, and the ring."""
-        self.gpu_used += window_pages - self.window_pages + ring_pages - self.ring_pages
+        charged = 0 if self.limits.ring_is_extra else ring_pages - self.ring_pages
+        self.gpu_used += window_pages - self.window_pages + charged
         self.window_pages, self.ring_pages = window_pages, ring_pages
 
     @property

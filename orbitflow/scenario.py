@@ -88,6 +88,7 @@ def build_scenario(config: RunConfig) -> Scenario:
         capacity,
         config.host_memory_bytes or profile.host_memory_bytes,
         profile.model.kv_bytes_per_token_per_layer,
+        ring_is_extra=config.ring_extra,
     )
     wanted = raw.max_batch if config.max_batch is None else config.max_batch
     max_batch = (DEFAULT_MAX_BATCH if wanted is None else wanted) or None

@@ -89,6 +89,14 @@ def sim_command(
         str | None,
         typer.Option(help="Host memory for KV, such as 256GiB.", rich_help_panel=_MACHINE),
     ] = None,
+    ring_extra: Annotated[
+        bool,
+        typer.Option(
+            "--ring-extra",
+            help="Let the staging ring come on top of the KV capacity, as in the paper.",
+            rich_help_panel=_MACHINE,
+        ),
+    ] = RunConfig.ring_extra,
     link_scale: Annotated[
         float, typer.Option(help="Multiply the link's bandwidth.", rich_help_panel=_MACHINE)
     ] = RunConfig.link_scale,
@@ -187,6 +195,7 @@ def sim_command(
         gpu_memory_bytes=parse_option("--gpu-memory", gpu_memory, parse_bytes),
         kv_capacity_tokens=kv_capacity_tokens,
         host_memory_bytes=parse_option("--host-memory", host_memory, parse_bytes),
+        ring_extra=ring_extra,
         max_batch=max_batch,
         slo_scale=slo_scale,
         slo_tbt_s=parse_option("--slo-tbt", slo_tbt, parse_seconds),

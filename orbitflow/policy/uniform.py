@@ -82,8 +82,13 @@ class UniformPolicy(Policy):
     def _lookahead(self) -> int:
         return LOOKAHEAD_PAGES * self.limits.page_tokens
 
+    @property
+    def _charged_groups(self) -> int:
+        """Groups of ring that come out of the capacity."""
+        return 0 if self.limits.ring_is_extra else self.data_plane.ring_groups
+
     def _needs(self, batch: BatchPages, choice: HostLayers) -> int:
-        return batch.gpu_pages(self.limits.layers, len(choice), self.data_plane.ring_groups)
+        return batch.gpu_pages(self.limits.layers, len(choice), self._charged_groups)
 
     def _least(self, batch: BatchPages) -> int:
         return min(self._needs(batch, choice) for choice in self.choices())
@@ -109,7 +114,7 @@ class UniformPolicy(Policy):
         """The preferred choice with head-room, and for how many passes it is sure to fit."""
         layers, ring, page = (
             self.limits.layers,
-            self.data_plane.ring_groups,
+            self._charged_groups,
             self.limits.page_tokens,
         )
         for choice in self.choices():
