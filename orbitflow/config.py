@@ -28,6 +28,13 @@ class DeliveryPace(StrEnum):
     IMMEDIATE = "immediate"
 
 
+class Fidelity(StrEnum):
+    """How finely a simulation follows the machine: pass by pass, or layer by layer."""
+
+    STEP = "step"
+    LAYER = "layer"
+
+
 class PipelineForm(StrEnum):
     """How streaming overlaps with compute, for policies that stream."""
 
@@ -69,6 +76,8 @@ class RunConfig:
     compute_scale: float = 1.0
     prefill_chunk: int = 0
     pipeline: PipelineForm = PipelineForm.RING
+    fidelity: Fidelity = Fidelity.STEP
+    timeline: bool = False
     deposit: DepositRule = DepositRule.ALL
     pace: DeliveryPace = DeliveryPace.SLO
     seed: int = 0
@@ -87,6 +96,8 @@ class RunConfig:
             self._check_positive(name)
         for name in ("gpu_memory_bytes", "kv_capacity_tokens", "host_memory_bytes", "num_requests"):
             self._check_positive(name)
+        if self.timeline and self.fidelity is not Fidelity.LAYER:
+            raise UserError("--timeline shows layers and transfers: add --fidelity layer")
         self._check_at_least_zero("slo_ttft_scale")
         self._check_at_least_zero("max_batch", " (0 = no limit)")
         self._check_at_least_zero("prefill_chunk", " (0 = whole prompts)")

@@ -7,16 +7,18 @@ with tokens. Fidelity `step`.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterable, Iterator
 from math import inf
-from typing import Protocol
+from typing import Any, Protocol
 
 import simpy
 
 from orbitflow.request import Request
 from orbitflow.step import Events, Idle, Plan, PlanRequest, Step, StepOutcome
 
-Process = Generator[simpy.Event, None, None]
+Process = Generator[simpy.Event, Any, None]
+Performance = Generator[simpy.Event, Any, StepOutcome]
 
 
 class Core(Protocol):
@@ -72,21 +74,40 @@ class Observer(Protocol):
         ...
 
 
-class Simulation:
-    """One server, one trace, one policy, on SimPy's clock."""
+class Observers:
+    """Several observers, told in order."""
+
+    def __init__(self, *observers: Observer) -> None:
+        self._observers = observers
+
+    def refused(self, request: Request, reason: str) -> None:
+        """Tell everybody."""
+        for observer in self._observers:
+            observer.refused(request, reason)
+
+    def stepped(self, step: Step, outcome: StepOutcome, events: Events) -> None:
+        """Tell everybody."""
+        for observer in self._observers:
+            observer.stepped(step, outcome, events)
+
+    def planned(self, latency_s: float) -> None:
+        """Tell everybody."""
+        for observer in self._observers:
+            observer.planned(latency_s)
+
+
+class Server(ABC):
+    """One server, one trace, one policy, on SimPy's clock; subclasses carry the steps out."""
 
     def __init__(
         self,
         core: Core,
-        executor: Executor,
         requests: Iterable[Request],
         observer: Observer,
-        *,
-        planner_latency_s: float = 0.0,
+        planner_latency_s: float,
     ) -> None:
         self._env = simpy.Environment(initial_time=0.0)
         self._core = core
-        self._executor = executor
         self._requests: Iterator[Request] = iter(requests)
         self._observer = observer
         self._planner_latency_s = planner_latency_s
@@ -94,6 +115,10 @@ class Simulation:
         self._plan_ready_s = inf
         self._plan: Plan | None = None
         self._wake = self._env.event()
+
+    @abstractmethod
+    def _carry_out(self, step: Step, stop_at_s: float) -> Performance:
+        """Let a step take its time; return what came of it."""
 
     def run(self) -> float:
         """Run until the last request is served; return when that was, in seconds."""
@@ -119,7 +144,7 @@ class Simulation:
             self._wake.succeed()
 
     def _engine(self) -> Process:
-        env, core, executor = self._env, self._core, self._executor
+        env, core = self._env, self._core
         stepped = self._observer.stepped
         while True:
             if self._plan is not None:
@@ -137,8 +162,7 @@ class Simulation:
             stop_at_s = self._plan_ready_s
             if step.stop_on_arrival and self._next_arrival_s < stop_at_s:
                 stop_at_s = self._next_arrival_s
-            outcome = executor.execute(step, env.now, stop_at_s)
-            yield env.timeout(outcome.end_s - env.now)
+            outcome = yield from self._carry_out(step, stop_at_s)
             stepped(step, outcome, core.finish(step, outcome))
 
     def _sleep(self, until_s: float | None) -> Process:
@@ -159,3 +183,24 @@ class Simulation:
         self._plan, self._plan_ready_s = plan, inf
         if not self._wake.triggered:
             self._wake.succeed()
+
+
+class Simulation(Server):
+    """Fidelity `step`: an executor times a step at once, and one event lets the time pass."""
+
+    def __init__(
+        self,
+        core: Core,
+        executor: Executor,
+        requests: Iterable[Request],
+        observer: Observer,
+        *,
+        planner_latency_s: float = 0.0,
+    ) -> None:
+        super().__init__(core, requests, observer, planner_latency_s)
+        self._executor = executor
+
+    def _carry_out(self, step: Step, stop_at_s: float) -> Performance:
+        outcome = self._executor.execute(step, self._env.now, stop_at_s)
+        yield self._env.timeout(outcome.end_s - self._env.now)
+        return outcome

@@ -202,7 +202,9 @@ class SimExecutor:
 
     def _write_out(self, step: Step, begin_s: float) -> float:
         """Seconds until the host layers' pages of this pass's chunks are written out."""
-        pages = sum(len(c.host_layers) * self._new_pages(c.start, c.tokens) for c in step.chunks)
+        pages = sum(
+            len(c.host_layers) * self._cost.new_pages(c.start, c.tokens) for c in step.chunks
+        )
         if not pages:
             return 0.0
         cost, runs = self._cost, sum(len(c.host_layers) for c in step.chunks)
@@ -217,7 +219,7 @@ class SimExecutor:
         cost, written_out = self._cost, 0
         pages = np.zeros(len(end_s))
         for chunk in step.chunks:
-            new = self._new_pages(chunk.start, chunk.tokens)
+            new = self._cost.new_pages(chunk.start, chunk.tokens)
             written_out += len(chunk.host_layers) * new
             pages[0] += (cost.layers - len(chunk.host_layers)) * new
         if step.contexts is not None:
@@ -228,9 +230,6 @@ class SimExecutor:
             waits = np.where(pages > 0, end_s - np.append(0.0, store_s[:-1]), self._d2h_free_s)
             self._d2h_free_s = max(self._d2h_free_s, float(waits.max())) + float(store_s[-1])
         return (int(pages.sum()) + written_out) * cost.page_bytes
-
-    def _new_pages(self, start: int, tokens: int) -> int:
-        return (start + tokens) // self._cost.page_tokens - start // self._cost.page_tokens
 
     def _filled(self, contexts: IntArray, passes: int) -> IntArray:
         """Pages of one layer that become full in each of the next passes, shape (passes,)."""

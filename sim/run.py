@@ -2,24 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
+from typing import Any, Protocol
 
-from orbitflow.config import DepositRule, PipelineForm
+from orbitflow.config import DepositRule, Fidelity, PipelineForm
 from orbitflow.pipeline import Overlap
 from orbitflow.policy.base import DataPlane, Policy
 from orbitflow.policy.registry import make_policy
-from orbitflow.recorder import Recorder, decision_line
-from orbitflow.run_folder import RunFolder
+from orbitflow.recorder import Lines, Recorder, decision_line
 from orbitflow.scenario import Scenario
 from orbitflow.serving import ServingCore
-from orbitflow.sim.engine import Simulation
+from orbitflow.sim.engine import Observer, Observers, Server, Simulation
 from orbitflow.sim.executor import SimExecutor
+from orbitflow.sim.layers import LayerSimulation
 from orbitflow.summary import PolicyReport
+from orbitflow.timeline import RequestTracks, Timeline
+
+
+class Outputs(Protocol):
+    """Where the files of a run go, such as a run folder."""
+
+    def lines(self, name: str) -> AbstractContextManager[Lines]:
+        """Open a file of lines."""
+        ...
+
+    def write_arrays(self, name: str, arrays: Mapping[str, Any]) -> None:
+        """Take columns."""
+        ...
 
 
 def simulate_policy(
-    scenario: Scenario, name: str, folder: RunFolder, progress: Callable[[int], None]
+    scenario: Scenario, name: str, folder: Outputs, progress: Callable[[int], None]
 ) -> PolicyReport:
     """Run one policy over the scenario's trace. `progress` is told as requests end."""
     config = scenario.config
@@ -47,15 +62,39 @@ def simulate_policy(
             requests_out=requests_out,
             progress=progress,
         )
-        Simulation(
-            core,
-            SimExecutor(scenario.true, _data_plane(policy, config.pipeline)),
-            scenario.trace.requests(),
-            recorder,
-            planner_latency_s=scenario.profile.planner_latency_s,
-        ).run()
+        if config.timeline:
+            with folder.lines(f"{name}/timeline.json") as timeline_out:
+                timeline = Timeline(timeline_out)
+                _server(scenario, core, recorder, timeline).run()
+                timeline.close()
+        else:
+            _server(scenario, core, recorder, None).run()
     folder.write_arrays(f"{name}/steps.npz", recorder.steps.arrays())
     return recorder.report(policy, deposit=deposit)
+
+
+def _server(
+    scenario: Scenario, core: ServingCore, recorder: Recorder, timeline: Timeline | None
+) -> Server:
+    """The simulation in the fidelity that the run asks for."""
+    config, requests = scenario.config, scenario.trace.requests()
+    plane = _data_plane(core.policy, config.pipeline)
+    latency_s = scenario.profile.planner_latency_s
+    if config.fidelity is Fidelity.STEP:
+        executor = SimExecutor(scenario.true, plane)
+        return Simulation(core, executor, requests, recorder, planner_latency_s=latency_s)
+    observer: Observer = recorder
+    if timeline is not None:
+        observer = Observers(recorder, RequestTracks(timeline, latency_s))
+    return LayerSimulation(
+        core,
+        scenario.true,
+        plane,
+        requests,
+        observer,
+        planner_latency_s=latency_s,
+        span=None if timeline is None else timeline.span,
+    )
 
 
 def _banks(policy: Policy, rule: DepositRule) -> bool:

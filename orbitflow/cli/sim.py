@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from orbitflow.config import DeliveryPace, DepositRule, PipelineForm, RunConfig
+from orbitflow.config import DeliveryPace, DepositRule, Fidelity, PipelineForm, RunConfig
 
 _WORKLOAD = "Workload"
 _MACHINE = "Machine"
@@ -126,6 +126,22 @@ def sim_command(
             rich_help_panel=_SERVING,
         ),
     ] = RunConfig.pipeline,
+    fidelity: Annotated[
+        Fidelity,
+        typer.Option(
+            help="Time whole passes, or every layer and transfer as an event (slower).",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = RunConfig.fidelity,
+    timeline: Annotated[
+        bool,
+        typer.Option(
+            "--timeline",
+            help="Write timeline.json (its first 400,000 events) for Perfetto; needs "
+            "--fidelity layer.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = RunConfig.timeline,
     slo_scale: Annotated[
         float,
         typer.Option(
@@ -210,6 +226,8 @@ def sim_command(
         compute_scale=compute_scale,
         prefill_chunk=prefill_chunk,
         pipeline=pipeline,
+        fidelity=fidelity,
+        timeline=timeline,
         deposit=deposit,
         pace=pace,
         seed=seed,
