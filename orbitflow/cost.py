@@ -87,6 +87,10 @@ class CostModel:
             time += self.chunk_s(chunk.tokens, chunk.start)
         return time
 
+    def new_pages(self, start: int, tokens: int) -> int:
+        """Pages of one layer that a chunk of `tokens` behind `start` fills."""
+        return (start + tokens) // self.page_tokens - start // self.page_tokens
+
     def full_pages(self, contexts: IntArray, passes: int) -> IntArray:
         """Immutable pages of one layer, summed over requests, by pass: shape (passes,).
 

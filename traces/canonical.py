@@ -12,11 +12,20 @@ from pathlib import Path
 from typing import Any
 
 from orbitflow.traces.fields import FieldError, length, limit_s, quoted, stamp
-from orbitflow.traces.rows import Row, Source, TraceFormat, bad_line, numbered_lines
+from orbitflow.traces.rows import (
+    ReadOptions,
+    Row,
+    Source,
+    TraceFormat,
+    bad_line,
+    numbered_lines,
+)
 
 EXAMPLE = '{"timestamp": 0, "input_length": 6758, "output_length": 500}'
 REQUIRED = ("timestamp", "input_length", "output_length")
-KNOWN = frozenset((*REQUIRED, "slo_tbt_ms", "slo_ttft_ms", "hash_ids"))
+READ = frozenset((*REQUIRED, "slo_tbt_ms", "slo_ttft_ms"))
+KNOWN = READ | {"hash_ids"}
+NO_REUSE = "reuse of prefixes is not modelled"
 
 
 def is_canonical(head: str) -> bool:
@@ -25,15 +34,23 @@ def is_canonical(head: str) -> bool:
     return first.startswith("{") and any(f'"{name}"' in first for name in REQUIRED)
 
 
-def open_canonical(path: Path, /, *, hash_ids: bool = False) -> Source:
+def open_canonical(path: Path, options: ReadOptions) -> Source:
     """Open a file of JSON lines; times count from its first line."""
-    notices: list[str] = []
-    return Source(_rows(path, hash_ids, notices), notices=notices)
+    extra: set[str] = set()
+
+    def notices() -> list[str]:
+        fate = "carried over" if options.hash_ids else "ignored"
+        ignored = quoted(", ".join(sorted(extra - KNOWN)))
+        return [
+            *([f"{path.name}: hash_ids {fate}; {NO_REUSE}"] if "hash_ids" in extra else []),
+            *([f"{path.name}: unknown fields ignored: {ignored}"] if extra - KNOWN else []),
+        ]
+
+    return Source(_rows(path, options.hash_ids, extra), notices=notices)
 
 
-def _rows(path: Path, keep_hash_ids: bool, notices: list[str]) -> Iterator[Row]:
-    hashed = False
-    ignored: set[str] = set()
+def _rows(path: Path, keep_hash_ids: bool, extra: set[str]) -> Iterator[Row]:
+    """Give the rows; fields that no simulation reads are gathered in `extra`."""
     origin_ms: float | None = None
     for line, text in numbered_lines(path):
         try:
@@ -41,9 +58,8 @@ def _rows(path: Path, keep_hash_ids: bool, notices: list[str]) -> Iterator[Row]:
             at_ms = stamp(record, "timestamp")
             if origin_ms is None:
                 origin_ms = at_ms
-            if not record.keys() <= KNOWN:
-                ignored |= record.keys() - KNOWN
-            hashed = hashed or "hash_ids" in record
+            if not record.keys() <= READ:
+                extra |= record.keys() - READ
             yield Row(
                 line,
                 (at_ms - origin_ms) / 1000,
@@ -55,11 +71,6 @@ def _rows(path: Path, keep_hash_ids: bool, notices: list[str]) -> Iterator[Row]:
             )
         except FieldError as error:
             raise bad_line(path, line, error.what, error.expected) from None
-    if hashed:
-        fate = "carried over" if keep_hash_ids else "ignored"
-        notices.append(f"{path.name}: hash_ids {fate}; reuse of prefixes is not modelled")
-    if ignored:
-        notices.append(f"{path.name}: unknown fields ignored: {quoted(', '.join(sorted(ignored)))}")
 
 
 def _record(text: str) -> dict[str, Any]:

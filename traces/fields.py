@@ -6,6 +6,7 @@ They raise FieldError, which knows what is wrong but not where; the reader adds 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,7 @@ MAX_STAMP = 1e14
 A_LENGTH = f"a whole number from 1 to {MAX_TOKENS:,}"
 A_STAMP = f"a number from 0 to {MAX_STAMP:.0e}"
 A_LIMIT = "a finite number of milliseconds, more than 0"
+_NUMBER = re.compile(r"\d{1,20}(?:\.\d*)?(?:[eE][+-]?\d{1,3})?", re.ASCII)
 
 
 class FieldError(ValueError):
@@ -47,6 +49,13 @@ def length_of_text(name: str, text: str) -> int:
     if text.isascii() and text.isdigit() and len(text) <= 18:
         return length({name: int(text)}, name)
     raise FieldError(f"{name} is {quoted(text)}", A_LENGTH)
+
+
+def seconds_of_text(name: str, text: str) -> float:
+    """Return a point in time from a field of a CSV file that counts seconds."""
+    if _NUMBER.fullmatch(text) is not None and (value := float(text)) <= MAX_STAMP / 1000:
+        return value
+    raise FieldError(f"{name} is {quoted(text)}", f"a number from 0 to {MAX_STAMP / 1000:.0e}")
 
 
 def stamp(record: Mapping[str, Any], name: str) -> float:

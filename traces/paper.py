@@ -13,7 +13,7 @@ from typing import Any
 
 from orbitflow.errors import TraceError
 from orbitflow.traces.fields import FieldError, length, quoted, stamp
-from orbitflow.traces.rows import Row, Source, TraceFormat, bad_line, undecodable
+from orbitflow.traces.rows import ReadOptions, Row, Source, TraceFormat, bad_line, undecodable
 
 BLOCK_TOKENS = 16
 _REQUESTS = re.compile(r'\{.*"requests"\s*:\s*\{', re.DOTALL)
@@ -23,17 +23,18 @@ def _matches(head: str) -> bool:
     return _REQUESTS.match(head.lstrip()) is not None
 
 
-def _open(path: Path, /, *, hash_ids: bool = False) -> Source:
+def _open(path: Path, options: ReadOptions) -> Source:
     record = _load(path)
     blocks = _limit(path, record, "num_gpu_blocks_override")
     rows = [_row(path, index, name, item) for index, (name, item) in _items(path, record)]
     in_order = sorted(rows, key=lambda row: row.arrival)
+    notices = [] if in_order == rows else [f"{path.name}: requests sorted by arrival"]
     return Source(
         iter(in_order),
         arrival_unit="steps",
         max_batch=_limit(path, record, "batch_size"),
         kv_capacity_tokens=None if blocks is None else blocks * BLOCK_TOKENS,
-        notices=[] if in_order == rows else [f"{path.name}: requests sorted by arrival"],
+        notices=lambda: notices,
     )
 
 

@@ -1,59 +1,67 @@
-"""From a file to a Trace: find the format, stream its rows in order, pack them into columns."""
+"""From a file to a Trace: find the format, stream its rows in order, pack them into columns.
+
+Only columns are kept, eight bytes per field and request, and only those that some request has.
+"""
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
-from orbitflow.errors import TraceError
+from orbitflow.errors import TraceError, UserError
+from orbitflow.traces.columns import Columns, padded
 from orbitflow.traces.formats import find_format
-from orbitflow.traces.rows import InOrder, Row
-from orbitflow.traces.trace import Trace, on_grid
+from orbitflow.traces.rows import InOrder, ReadOptions, Source, TraceFormat
+from orbitflow.traces.trace import Trace
 
-_NONE = float("nan")
+_DEFAULTS = ReadOptions()
 
 
-def read_trace(path: str | Path, format: str = "auto") -> Trace:
-    """Read a trace file; arrivals count from its first request.
+def read_trace(
+    path: str | Path,
+    format: str = "auto",
+    *,
+    limit: int | None = None,
+    options: ReadOptions = _DEFAULTS,
+) -> Trace:
+    """Read a trace file, or its first `limit` requests; arrivals count from its first request.
 
-    Raise a TraceError with file and line if anything in it is wrong.
+    With a limit, reading stops once no later line can be among them.
+    Raise a TraceError with file and line if anything that was read is wrong.
     """
     path = Path(path)
+    if limit is not None and limit < 1:
+        raise UserError(f"{limit} requests: must be at least 1")
     found = find_format(path, format)
-    source = found.open(path)
-    rows = InOrder(source.rows, path)
-    arrival, prompt_tokens, output_tokens, slo_tbt_s, slo_ttft_s = _columns(rows)
-    if not arrival:
-        raise TraceError(f"{path}: no requests; expected at least one ({found.title})")
-    stamps = np.frombuffer(arrival, dtype=np.float64)
+    source = found.open(path, options)
+    columns, notices = _columns(found, source, path, limit)
+    if not columns.arrival:
+        what = f"{path}: no requests; expected at least one ({found.title})"
+        raise TraceError("; ".join((what, *notices)))
     return Trace(
         name=path.stem,
         source=f"{path} ({found.name})",
         format=found.name,
-        arrival=on_grid(stamps - stamps[0]),
+        arrival=columns.since_the_first(),
         arrival_unit=source.arrival_unit,
-        prompt_tokens=np.frombuffer(prompt_tokens, dtype=np.int64),
-        output_tokens=np.frombuffer(output_tokens, dtype=np.int64),
-        slo_tbt_s=np.frombuffer(slo_tbt_s, dtype=np.float64),
-        slo_ttft_s=np.frombuffer(slo_ttft_s, dtype=np.float64),
+        prompt_tokens=np.frombuffer(columns.prompt_tokens, dtype=np.int64),
+        output_tokens=np.frombuffer(columns.output_tokens, dtype=np.int64),
+        slo_tbt_s=padded(columns.slo_tbt_s, len(columns.arrival)),
+        slo_ttft_s=padded(columns.slo_ttft_s, len(columns.arrival)),
         max_batch=source.max_batch,
         kv_capacity_tokens=source.kv_capacity_tokens,
-        notices=(*source.notices, *rows.notices()),
+        notices=notices,
     )
 
 
 def _columns(
-    rows: Iterable[Row],
-) -> tuple[array[float], array[int], array[int], array[float], array[float]]:
-    arrival, prompt_tokens, output_tokens = array("d"), array("q"), array("q")
-    slo_tbt_s, slo_ttft_s = array("d"), array("d")
-    for _, at, prompt, output, tbt_s, ttft_s, _ in rows:
-        arrival.append(at)
-        prompt_tokens.append(prompt)
-        output_tokens.append(output)
-        slo_tbt_s.append(_NONE if tbt_s is None else tbt_s)
-        slo_ttft_s.append(_NONE if ttft_s is None else ttft_s)
-    return arrival, prompt_tokens, output_tokens, slo_tbt_s, slo_ttft_s
+    found: TraceFormat, source: Source, path: Path, limit: int | None
+) -> tuple[Columns, tuple[str, ...]]:
+    if found.quick is not None and (result := found.quick(path, limit)) is not None:
+        return result
+    rows = InOrder(source.rows, path)
+    columns = Columns()
+    columns.extend(islice(rows, limit))
+    return columns, (*source.notices(), *rows.notices())

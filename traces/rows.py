@@ -6,18 +6,23 @@ Rows stream, so that a file may be larger than memory. They may be out of order 
 
 from __future__ import annotations
 
+import codecs
 import math
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
-from orbitflow.errors import TraceError
+from orbitflow.errors import TraceError, UserError
 from orbitflow.traces.trace import ArrivalUnit
 
+if TYPE_CHECKING:
+    from orbitflow.traces.columns import Columns
+
 REORDER_LINES = 10_000
+BLOCK_BYTES = 1 << 20
 
 
 class Row(NamedTuple):
@@ -36,20 +41,37 @@ class Row(NamedTuple):
 class Source:
     """An open trace: its rows, to be read once, and what the file says of itself.
 
-    A reader may add to `notices` until its last row is out.
+    `notices` is asked when reading ends, which may be before the last row.
     """
 
     rows: Iterator[Row]
     arrival_unit: ArrivalUnit = "s"
     max_batch: int | None = None
     kv_capacity_tokens: int | None = None
-    notices: list[str] = field(default_factory=list)
+    notices: Callable[[], list[str]] = list
 
 
-class OpenTrace(Protocol):
-    """Open a file; with `hash_ids`, rows carry those of the file (a simulation needs none)."""
+@dataclass(frozen=True)
+class ReadOptions:
+    """How to read a file, where there is a choice. The last three are for files of text, which
+    have neither lengths nor arrivals; without slots, so that the class carries the defaults.
+    """
 
-    def __call__(self, path: Path, /, *, hash_ids: bool = False) -> Source: ...
+    hash_ids: bool = False
+    """Rows carry those of the file; a simulation needs none."""
+    rate: float = 1.0
+    """Requests per second of the Poisson process that arrivals are drawn from."""
+    tokens_per_word: float = 1.3
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Raise a UserError for a value out of range."""
+        if not (math.isfinite(self.rate) and 1e-6 <= self.rate <= 1e6):
+            raise UserError(f"rate {self.rate}: must be 1e-06 to 1e+06 requests per second")
+        if not (math.isfinite(self.tokens_per_word) and 0 < self.tokens_per_word <= 1000):
+            raise UserError(f"{self.tokens_per_word} tokens per word: must be above 0, up to 1000")
+        if self.seed < 0:
+            raise UserError(f"seed {self.seed}: must be at least 0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +81,12 @@ class TraceFormat:
     name: str
     title: str
     matches: Callable[[str], bool]
-    open: OpenTrace
+    open: Callable[[Path, ReadOptions], Source]
+    is_text: bool = False
+    """Has neither lengths nor arrivals, so that ReadOptions are needed to make them up."""
+    quick: Callable[[Path, int | None], tuple[Columns, tuple[str, ...]] | None] | None = None
+    """Where speed matters: what rows in order would give (all of them or the first few) and the
+    notices, or None if the file is not quite right and only its rows can tell why."""
 
 
 @dataclass(slots=True)
@@ -127,11 +154,17 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 def undecodable(path: Path) -> TraceError:
     """Find the line whose bytes are not UTF-8, and return the error that names it."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    line = 1
     with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
+        while True:
+            block = file.read(BLOCK_BYTES)
             try:
-                line.decode()
+                line += decoder.decode(block, final=not block).count("\n")
             except UnicodeDecodeError as error:
-                what = f"byte 0x{line[error.start]:02x} is not UTF-8"
-                return bad_line(path, number, what, "a text file in UTF-8")
+                line += error.object[: error.start].count(b"\n")
+                what = f"byte 0x{error.object[error.start]:02x} is not UTF-8"
+                return bad_line(path, line, what, "a text file in UTF-8")
+            if not block:
+                break
     return TraceError(f"{path}: not UTF-8; expected a text file in UTF-8")

@@ -12,11 +12,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from orbitflow.errors import TraceError, UserError
 from orbitflow.traces.formats import find_format
-from orbitflow.traces.rows import InOrder, Row
+from orbitflow.traces.rows import InOrder, ReadOptions, Row
 from orbitflow.traces.trace import Trace
 
 
@@ -47,16 +47,25 @@ def convert(
     *,
     format: str = "auto",
     step_s: float | None = None,
+    rate: float | None = None,
+    tokens_per_word: float | None = None,
+    seed: int | None = None,
     overwrite: bool = False,
 ) -> Conversion:
     """Convert a trace file to the canonical format, with the hash_ids that it may carry.
 
+    `rate`, `tokens_per_word` and `seed` are for files of text: see ReadOptions.
     `step_s` is the length of an engine step, for files that count arrivals in steps.
     Raise a TraceError if the file is wrong, or `out` is in the way.
     """
     path = Path(path)
     found = find_format(path, format)
-    source = found.open(path, hash_ids=True)
+    chosen = {"rate": rate, "tokens_per_word": tokens_per_word, "seed": seed}
+    given: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
+    if given and not found.is_text:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise UserError(f"{names}: {path} ({found.name}) has lengths and arrivals of its own")
+    source = found.open(path, ReadOptions(hash_ids=True, **given))
     if source.arrival_unit == "steps" and step_s is None:
         raise TraceError(f"{path}: arrivals are in engine steps; say --step-time, such as 50ms")
     if step_s is not None and not (math.isfinite(step_s) and step_s > 0):
@@ -64,7 +73,7 @@ def convert(
     scale = step_s if step_s is not None and source.arrival_unit == "steps" else 1.0
     rows = InOrder(source.rows, path)
     count = write_rows(rows, Path(out), scale=scale, overwrite=overwrite)
-    notices = [*source.notices, *rows.notices()]
+    notices = [*source.notices(), *rows.notices()]
     if source.max_batch or source.kv_capacity_tokens:
         notices.append(
             f"{path.name}: left behind: batch size {source.max_batch}, "

@@ -1,4 +1,4 @@
-"""`orbitflow trace`: convert, inspect and synthesize traces.
+"""`orbitflow trace`: convert, inspect, synthesize and fetch traces.
 
 Only typer is imported here, everything else where it is used: `orbitflow --help` must stay quick.
 Tables go to stdout, notices to stderr, and --json prints nothing but JSON.
@@ -6,6 +6,7 @@ Tables go to stdout, notices to stderr, and --json prints nothing but JSON.
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 trace_app = typer.Typer(
     name="trace",
-    help="Convert, inspect and synthesize request traces.",
+    help="Convert, inspect, synthesize and fetch request traces.",
     no_args_is_help=True,
 )
 
@@ -33,12 +34,23 @@ def convert_command(
     format: Annotated[
         str,
         typer.Option(
-            help="auto (looks at the content), canonical, mooncake, azure-2023 or orbitflow-paper."
+            help="auto looks at the content; otherwise a name such as azure-2024, sharegpt or "
+            "orbitflow-paper."
         ),
     ] = "auto",
     step_time: Annotated[
         str | None,
         typer.Option(help="Length of an engine step, such as 50ms, where arrivals count steps."),
+    ] = None,
+    rate: Annotated[
+        float | None,
+        typer.Option(help="Requests per second, for a file of text without arrivals.  [1]"),
+    ] = None,
+    tokens_per_word: Annotated[
+        float | None, typer.Option(help="For a file of text without lengths.  [1.3]")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Of the arrivals that are drawn for a file of text.  [0]")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace OUT if it exists.")] = False,
 ) -> None:
@@ -47,7 +59,16 @@ def convert_command(
     from orbitflow.units import parse_seconds
 
     step_s = None if step_time is None else parse_seconds(step_time)
-    done = convert(source, out, format=format, step_s=step_s, overwrite=force)
+    done = convert(
+        source,
+        out,
+        format=format,
+        step_s=step_s,
+        rate=rate,
+        tokens_per_word=tokens_per_word,
+        seed=seed,
+        overwrite=force,
+    )
     _say(done.notices)
     _say([f"{out}: {done.requests:,} requests written"])
 
@@ -96,6 +117,47 @@ def synth_command(
     write_canonical(trace, out, overwrite=force)
     _say([f"fitted to {model.title}, {model.licence}; cite {model.citation}"])
     _say([f"{out}: {len(trace):,} requests written, {trace.source}"])
+
+
+@trace_app.command("fetch")
+def fetch_command(
+    name: Annotated[str, typer.Argument(help="A public trace: azure_conv or mooncake.")],
+    url: Annotated[
+        str | None, typer.Option(help="Another address of the same file; its sha256 is checked.")
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Download it even if it is there already.")
+    ] = False,
+) -> None:
+    """Download a public trace into the cache, where its name finds it; resumes what broke off."""
+    from orbitflow.traces.fetch import fetch
+
+    progress = _Progress()
+    try:
+        done = fetch(name, url=url, force=force, progress=progress, say=lambda text: _say([text]))
+    finally:
+        progress.end()
+    was = "fetched" if done.is_new else "is there already"
+    _say([f"{done.path}: {was}, {done.size_bytes:,} bytes, sha256 verified"])
+
+
+class _Progress:
+    """A line on stderr that counts up, where stderr is a terminal."""
+
+    def __init__(self) -> None:
+        self.shown = ""
+
+    def __call__(self, done: int, total: int | None) -> None:
+        share = "" if not total else f" of {total / 1e6:,.1f} ({done / total:.0%})"
+        text = f"{done / 1e6:,.1f}{share} MB"
+        if text == self.shown or not sys.stderr.isatty():
+            return
+        self.shown = text
+        typer.echo(f"\r{text}", err=True, nl=False)
+
+    def end(self) -> None:
+        if self.shown:
+            typer.echo(err=True)
 
 
 def _say(notices: Iterable[str]) -> None:

@@ -9,11 +9,19 @@ from pathlib import Path
 import pytest
 
 from orbitflow.errors import TraceError
-from orbitflow.traces import read_trace
+from orbitflow.traces import json_list, read_trace
 
 Write = Callable[[str | bytes], Path]
 GOOD = '{"timestamp": 0, "input_length": 5, "output_length": 6}\n'
 AZURE = "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46.6805900,374,44\n"
+BURSTGPT = (
+    "Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type\n"
+    "5,ChatGPT,472,18,490,Conversation log\n"
+)
+SHAREGPT = (
+    '[{"id": "a", "conversations": [{"from": "human", "value": "hi there"},\n'
+    ' {"from": "gpt", "value": "oh \\ud83d\\ude00 well"}]}\n]'
+)
 PAPER = '{"requests": {"request_0": {"input_length": 5, "output_length": 6, "arrival_time": 0}}}'
 
 
@@ -102,6 +110,108 @@ def test_azure_rows(write: Write, row: str, what: str) -> None:
     assert refusal(write(AZURE + row + "\n")).startswith(f":3: {what}")
 
 
+@pytest.mark.parametrize(
+    ("row", "what"),
+    [
+        ("2024-05-10 00:00:01.5+00:00,374", "2 fields: "),
+        ("2024-05-10 00:00:01.5+00:00,374,44,5", "4 fields: "),
+        ("2024-05-10 00:00:01.5+02:00,374,44", "TIMESTAMP is '2024-05-10 00:00:01.5+02:00'"),
+        ("2024-05-10 00:00:01.5,374,44", "TIMESTAMP is '2024-05-10 00:00:01.5'; expected such as"),
+        ("2024-05-10 00:00:01.1234567890+00:00,374,44", "TIMESTAMP is"),
+        ("2024-02-30 00:00:01.5+00:00,374,44", "TIMESTAMP is '2024-02-30 00:00', which no"),
+        ("2024-05-10 00:00:01.5+00:00,374,-1", "GeneratedTokens is '-1'"),
+        ("2024-05-10 00:00:01.5+00:00,374,0,0", "4 fields: "),
+        ("2024-05-10 00:00:01.5+00:00,0,", "ContextTokens is 0; expected a whole number"),
+        ("2024-05-10 00:00:0", "1 fields: '2024-05-10 00:00:0'"),
+    ],
+)
+def test_azure_2024_rows(write: Write, row: str, what: str) -> None:
+    good = AZURE.partition("\n")[0] + "\n2024-05-10 00:00:00.009930+00:00,2162,5\n"
+    assert refusal(write(good + row)).startswith(f":3: {what}")
+
+
+@pytest.mark.parametrize(
+    ("row", "what"),
+    [
+        ("7,ChatGPT,472,18,490", "5 fields: '7,ChatGPT,472,18,490'; expected 6, as in the header"),
+        ("7,ChatGPT,472,18,490,log,", "7 fields: "),
+        ("-1,ChatGPT,472,18,490,log", "Timestamp is '-1'; expected a number from 0 to 1e+11"),
+        ("nan,ChatGPT,472,18,490,log", "Timestamp is 'nan'"),
+        ("1e12,ChatGPT,472,18,490,log", "Timestamp is '1e12'"),
+        ("1e999,ChatGPT,472,18,490,log", "Timestamp is '1e999'"),
+        ("1_0,ChatGPT,472,18,490,log", "Timestamp is '1_0'"),
+        ("x,ChatGPT,472,0,490,log", "Timestamp is 'x'"),
+        ("7,ChatGPT,4.5,18,490,log", "Request tokens is '4.5'"),
+        ("7,ChatGPT,472,-18,490,log", "Response tokens is '-18'"),
+        ("7,ChatGPT,472,1000000001,490,log", "Response tokens is 1000000001"),
+    ],
+)
+def test_burstgpt_rows(write: Write, row: str, what: str) -> None:
+    assert refusal(write(BURSTGPT + row + "\n")).startswith(f":3: {what}")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "what"),
+    [
+        ("Response tokens", "Answer", "no column Response tokens in 'Timestamp,Model,"),
+        ("Model", "Timestamp", "more than one column Timestamp in "),
+    ],
+)
+def test_burstgpt_header(write: Write, old: str, new: str, what: str) -> None:
+    path = write(BURSTGPT.replace(old, new))
+    assert refusal(path, "burstgpt").startswith(f":1: {what}")
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        (SHAREGPT[:-1], ":3: the file ends in the middle of the list; it is truncated"),
+        (SHAREGPT[:-20], ":1: the file ends in the middle of the list; it is truncated"),
+        (SHAREGPT.replace("]}\n", "]},\n"), ":3: ']'; expected an object"),
+        (SHAREGPT + "[]", ":3: '[]' after the end of the list; expected nothing"),
+        (SHAREGPT.replace("]}\n", "]} {}\n"), ":2: '{}"),
+        (SHAREGPT.replace("[{", "[7, {", 1), ":1: '7, {"),
+        (SHAREGPT.replace('"human"', "human"), ":1: not JSON (Expecting value)"),
+        (SHAREGPT.replace('"hi there"', '"hi\nthere"'), ":1: not JSON (Invalid control character"),
+        (SHAREGPT.replace('"hi there"', "12"), ":1: conversation 1: a message is {'from': 'human'"),
+        (SHAREGPT.replace('"hi there"', "[" * 99_999), ":1: not JSON ("),
+        (SHAREGPT.replace('"hi there"', "9" * 9_999), ":1: not JSON ("),
+        (
+            '[{"id": "conversations"}]',
+            ":1: conversation 1: no field conversations; expected a list",
+        ),
+        ('[{"conversations": {}}]', ":1: conversation 1: conversations is {}"),
+    ],
+)
+def test_sharegpt_text(write: Write, text: str, what: str) -> None:
+    assert refusal(write(text), "sharegpt").startswith(what)
+
+
+@pytest.mark.parametrize("block", [1, 2, 7, 64])
+@pytest.mark.parametrize("length", range(1, len(SHAREGPT.rstrip()), 5))
+def test_every_truncation_of_a_list_is_seen(
+    write: Write, monkeypatch: pytest.MonkeyPatch, block: int, length: int
+) -> None:
+    monkeypatch.setattr(json_list, "BLOCK_CHARACTERS", block)
+    assert "it is truncated" in refusal(write(SHAREGPT[:length]), "sharegpt")
+
+
+def test_an_object_without_end_is_not_read_to_the_end(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(json_list, "BLOCK_CHARACTERS", 16)
+    monkeypatch.setattr(json_list, "MOST_CHARACTERS", 100)
+    text = SHAREGPT.replace("hi there", "word " * 1000)
+    assert "an object of over 100 characters" in refusal(write(text), "sharegpt")
+
+
+@pytest.mark.parametrize("text", [BURSTGPT.replace(",18,", ",0,"), "[]", '[{"conversations": []}]'])
+def test_a_file_without_requests_says_why(write: Write, text: str) -> None:
+    path = write(text)
+    with pytest.raises(TraceError, match="no requests; expected at least one"):
+        read_trace(path, "auto" if text.startswith("T") else "sharegpt")
+
+
 def test_a_header_and_nothing_else(write: Write) -> None:
     assert "no requests; expected at least one" in refusal(write(AZURE.splitlines()[0]))
 
@@ -137,7 +247,10 @@ def test_paper_truncated(write: Write) -> None:
     assert refusal(write("{\n" + PAPER[1:-10])).startswith(":2: not JSON (")
 
 
-@pytest.mark.parametrize(("good", "line"), [(GOOD, 2), (AZURE, 3), (PAPER, 2), ("", 1)])
+@pytest.mark.parametrize(
+    ("good", "line"),
+    [(GOOD, 2), (AZURE, 3), (PAPER, 2), (BURSTGPT, 3), (SHAREGPT[:-3] + ",", 2), ("", 1)],
+)
 def test_bytes_that_are_no_text(write: Write, good: str, line: int) -> None:
     if good == PAPER:
         good = PAPER.replace("{", "{\n", 1)
@@ -156,11 +269,14 @@ def test_empty(write: Write, content: str) -> None:
 def test_an_unknown_format_says_what_was_tried(write: Write, content: str) -> None:
     message = refusal(write(content))
     assert "not a known trace format" in message
-    assert "one of: orbitflow-paper, mooncake, canonical, azure-2023" in message
+    assert (
+        "one of: orbitflow-paper, mooncake, canonical, azure-2024, azure-2023, burstgpt, sharegpt"
+        in (message)
+    )
 
 
 def test_a_format_named_wrongly(write: Write) -> None:
-    with pytest.raises(TraceError, match="unknown trace format 'azure'; did you mean azure-2023"):
+    with pytest.raises(TraceError, match="unknown trace format 'azure'; did you mean azure-202"):
         read_trace(write(AZURE), "azure")
     assert refusal(write(GOOD), "azure-2023").startswith(":1: the header is ")
     assert refusal(write(AZURE), "canonical").startswith(":1: not JSON")

@@ -15,6 +15,7 @@ from orbitflow.cli.trace import trace_app
 from orbitflow.errors import UserError
 from orbitflow.traces import read_trace
 from orbitflow.traces.formats import FORMATS
+from orbitflow.traces.rows import ReadOptions
 
 Write = Callable[[str | bytes], Path]
 LINE = '{"timestamp": 0, "input_length": 5, "output_length": 6, "hash_ids": [3]}\n'
@@ -124,10 +125,21 @@ def test_the_written_twin_is_the_bundled_one(tmp_path: Path) -> None:
     )
 
 
-def test_help_names_every_format() -> None:
+def test_convert_text(write: Write, tmp_path: Path) -> None:
+    talk = '[{"conversations": [{"from": "human", "value": "a b"}, {"from": "gpt", "value": "c"}]}]'
+    out = tmp_path / "out.jsonl"
+    options = ("--rate", 2, "--tokens-per-word", 3, "--seed", 4)
+    _, stderr = run("convert", write(talk), out, *options)
+    assert "3 tokens per word and a Poisson process of 2 requests/s (seed 4)" in stderr
+    assert out.read_text() == '{"timestamp": 0, "input_length": 6, "output_length": 3}\n'
+
+
+def test_help_is_true() -> None:
+    """The command line does not load the defaults to show them, so this compares."""
     text = " ".join(run("convert", "--help")[0].replace("│", " ").split())
-    for known in FORMATS:
-        assert known.name in text
+    assert {"azure-2024", "sharegpt", "orbitflow-paper"} < {known.name for known in FORMATS}
+    for default in ("rate", "tokens_per_word", "seed"):
+        assert f"[{getattr(ReadOptions, default):g}]" in text
 
 
 def test_the_commands_load_nothing_heavy() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from orbitflow.errors import TraceError
 from orbitflow.traces import Trace, resolve, write_canonical
-from orbitflow.traces.resolve import PUBLIC_TRACES, cache_dir
+from orbitflow.traces.public import PUBLIC_TRACES, cache_dir
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +42,7 @@ def test_azure_conv_works_without_a_network(name: str) -> None:
     assert trace.source.endswith("(seed 0)")
     assert "using the bundled synthetic twin" in trace.notices[0]
     assert "KS to the real one: input 0.00" in trace.notices[0]
-    assert "for the real trace, download https://" in trace.notices[1]
+    assert "`orbitflow trace fetch azure_conv` gets the real trace" in trace.notices[1]
 
 
 def test_the_cache_is_used_where_its_checksum_is_right(shared_traces: Path) -> None:
@@ -61,16 +61,31 @@ def test_mooncake_from_the_cache(shared_traces: Path) -> None:
 
 def test_a_damaged_cache_is_refused() -> None:
     (cache_dir() / "azure_conv.csv").write_text("truncated")
-    with pytest.raises(TraceError, match=r"azure_conv\.csv: sha256 is .* expected 2f1e5b666d4e"):
+    message = (
+        r"azure_conv\.csv: sha256 is .* expected 2f1e5b666d4e.*`orbitflow trace fetch azure_conv`"
+    )
+    with pytest.raises(TraceError, match=message):
         resolve("azure_conv")
 
 
 def test_mooncake_says_how_to_get_it() -> None:
-    with pytest.raises(
-        TraceError, match=r"mooncake is not on this machine; download https://"
-    ) as caught:
+    message = "mooncake is not on this machine; `orbitflow trace fetch mooncake` gets it"
+    with pytest.raises(TraceError, match=message):
         resolve("mooncake.jsonl")
-    assert str(cache_dir()) in str(caught.value)
+
+
+@pytest.mark.parametrize("limit", [1, 100, 30_000])
+def test_a_limit_takes_the_first_of_anything(
+    limit: int, shared_traces: Path, empty_place: Path
+) -> None:
+    whole = resolve("azure_conv")
+    first = list(whole.requests())[:limit]
+    assert list(resolve("azure_conv", limit=limit).requests()) == first
+    shutil.copy(shared_traces / "azure_conv_2023.csv", cache_dir() / "azure_conv.csv")
+    first = list(resolve("azure_conv").requests())[:limit]
+    assert list(resolve("azure_conv", limit=limit).requests()) == first
+    path = str(cache_dir() / "azure_conv.csv")
+    assert list(resolve(path, limit=limit).requests()) == first
 
 
 @pytest.mark.parametrize(
