@@ -41,8 +41,13 @@ class Scenario:
     notices: tuple[str, ...]
 
 
-def build_scenario(config: RunConfig) -> Scenario:
-    """Resolve a configuration. Raise a UserError if something in it is unknown or impossible."""
+def build_scenario(
+    config: RunConfig, *, slo: Slo | None = None, raw: Trace | None = None
+) -> Scenario:
+    """Resolve a configuration, under `slo` instead of its own and on `raw`, if they are given.
+
+    Raise a UserError if something in it is unknown or impossible.
+    """
     policies = tuple(expand(config.policies))
     profile = resolve_profile(
         DEFAULT_PROFILE if config.profile is None else config.profile, config.model
@@ -50,7 +55,7 @@ def build_scenario(config: RunConfig) -> Scenario:
     cost = CostModel.from_profile(
         profile, link_scale=config.link_scale, compute_scale=config.compute_scale
     )
-    raw = resolve(config.trace)
+    raw = resolve(config.trace, limit=config.num_requests) if raw is None else raw
     notices = list(raw.notices)
     if raw.arrival_unit == "steps":
         step_s = _engine_step_s(raw, profile)
@@ -101,7 +106,7 @@ def build_scenario(config: RunConfig) -> Scenario:
         cost,
         limits,
         max_batch,
-        _slo(config, cost, capacity, max_batch, trace),
+        slo or _slo(config, cost, capacity, max_batch, trace),
         offered_load(
             trace.arrival, trace.prompt_tokens, trace.output_tokens, cost, capacity, max_batch
         ),
@@ -129,7 +134,7 @@ def _slo(
     if config.slo_tbt_s is not None:
         tau_s, origin = config.slo_tbt_s, "--slo-tbt"
     else:
-        mean = mean_final_context(trace.prompt_tokens.tolist(), trace.output_tokens.tolist())
+        mean = mean_final_context(trace.prompt_tokens, trace.output_tokens)
         full_s = full_pass_s(cost, capacity, max_batch, mean)
         tau_s = config.slo_scale * full_s
         full = f"{format_seconds(full_s)}, a decode pass with the KV capacity full"

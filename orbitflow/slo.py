@@ -9,11 +9,11 @@ section 9.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from orbitflow.cost import CostModel
 from orbitflow.request import Request
+from orbitflow.step import IntArray
 
 MEAN_OVER_REQUESTS = 100_000
 
@@ -30,12 +30,15 @@ def full_pass_s(
 
 @dataclass(frozen=True, slots=True)
 class Slo:
-    """The run's limits. `origin` says in words where tau comes from."""
+    """The run's limits. `origin` says in words where tau comes from; `cost`, where it is given, is
+    the machine that isolated prefills are taken from, whichever machine serves.
+    """
 
     tau_s: float
     ttft_s: float
     ttft_scale: float
     origin: str
+    cost: CostModel | None = None
 
     def tau_of(self, request: Request) -> float:
         """Limit on the time between two tokens of this request, in seconds."""
@@ -45,11 +48,12 @@ class Slo:
         """Limit on the time to the first token of this request, in seconds."""
         if request.slo_ttft_s is not None:
             return request.slo_ttft_s
-        return self.ttft_s + self.ttft_scale * cost.prefill_s(request.prompt_tokens)
+        prefill_s = (self.cost or cost).prefill_s(request.prompt_tokens)
+        return self.ttft_s + self.ttft_scale * prefill_s
 
 
-def mean_final_context(prompt_tokens: Sequence[int], output_tokens: Sequence[int]) -> float:
+def mean_final_context(prompt_tokens: IntArray, output_tokens: IntArray) -> float:
     """Mean prompt + output over the first 100,000 requests, in tokens."""
     prompts = prompt_tokens[:MEAN_OVER_REQUESTS]
     outputs = output_tokens[:MEAN_OVER_REQUESTS]
-    return float(sum(prompts) + sum(outputs)) / len(prompts)
+    return float(prompts.sum() + outputs.sum()) / len(prompts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from orbitflow.cost import CostModel
@@ -39,13 +40,13 @@ def test_parts_of_requests_count() -> None:
 
 
 def test_mean_final_context() -> None:
-    assert mean_final_context([100, 200], [10, 30]) == 170
+    assert mean_final_context(np.array([100, 200]), np.array([10, 30])) == 170
 
 
 def test_mean_final_context_looks_at_the_first_hundred_thousand() -> None:
     prompts = [5] * MEAN_OVER_REQUESTS + [10**6] * 10
     outputs = [1] * len(prompts)
-    assert mean_final_context(prompts, outputs) == 6
+    assert mean_final_context(np.array(prompts), np.array(outputs)) == 6
 
 
 def test_limits_of_requests() -> None:
