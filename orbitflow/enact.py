@@ -58,9 +58,13 @@ class Enactor:
         for request_id in decision.park:
             sequence = self._roster.park(request_id, passes, now_s)
             self.relocations.park(sequence, passes)
+        for request_id in decision.drop:
+            sequence = self._roster.park(request_id, passes, now_s)
+            sequence.drop()
+            self.relocations.park(sequence, passes)
         for request_id in decision.resume:
             sequence = self._roster.resume(request_id, passes, now_s)
-            self.relocations.resume(sequence)
+            self.relocations.resume(sequence, passes)
             self._reservation.resume(sequence)
         for request_id in decision.admit:
             host = decision.placement.host_layers(request_id)
@@ -68,16 +72,18 @@ class Enactor:
             own = None if request is None else request.slo_tbt_s
             sequence = self._roster.admit(request_id, host, own or self._tau_s, now_s)
             self._reservation.admit(sequence, to_the_end=decision.window is None)
-        changed = bool(decision.park or decision.resume or decision.admit)
+        if decision.resume:
+            self._roster.batch.touch()  # a resumed request may have come back whole
+        changed = bool(decision.park or decision.drop or decision.resume or decision.admit)
         if changed:
             self._news = News(
                 self._news.admitted + decision.admit,
-                self._news.paused + decision.park,
+                self._news.paused + decision.park + decision.drop,
                 self._news.resumed + decision.resume,
             )
         if decision.window is None:
-            if decision.park or decision.resume:
-                raise PolicyError(f"{self._policy.name} parks or resumes without a window")
+            if decision.park or decision.drop or decision.resume:
+                raise PolicyError(f"{self._policy.name} parks, drops or resumes without a window")
             self.window_end = NEVER
             return changed
         return self._place(decision, decision.window, passes) or changed

@@ -44,7 +44,7 @@ class PrefillQueue:
             return (), True
         if not self._chunk_tokens:
             head = next(iter(self._sequences.values()))
-            return (_chunk(head, head.request.prompt_tokens),), False
+            return (_chunk(head, head.prefill_goal),), False
         chunks: list[PrefillChunk] = []
         budget = self._chunk_tokens
         for sequence in self._sequences.values():
@@ -57,9 +57,9 @@ class PrefillQueue:
 
 
 def _chunk(sequence: Sequence, limit: int) -> PrefillChunk:
-    start, prompt = sequence.prefilled_tokens, sequence.request.prompt_tokens
-    tokens = min(limit, prompt - start)
+    start, goal = sequence.prefilled_tokens, sequence.prefill_goal
+    tokens = min(limit, goal - start)
     streamed = sequence.streamed_layers if start else sequence.target
     return PrefillChunk(
-        sequence.id, start, tokens, start + tokens == prompt, sequence.target, streamed
+        sequence.id, start, tokens, start + tokens == goal, sequence.target, streamed
     )

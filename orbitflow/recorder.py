@@ -170,6 +170,7 @@ def decision_line(record: DecisionRecord) -> str:
         "pass": record.passes,
         "admit": decision.admit,
         "park": decision.park,
+        "drop": decision.drop,
         "resume": decision.resume,
         "host_layers": decision.placement.default,
         "exceptions": {str(k): v for k, v in exceptions.items()},

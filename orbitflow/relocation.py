@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from orbitflow.memory import KvLimits
-from orbitflow.placement import HostLayers, stride
+from orbitflow.placement import RESIDENT, HostLayers, stride
 from orbitflow.sequence import Sequence, State
 from orbitflow.step import Move, MoveKind
 
@@ -45,12 +45,16 @@ class Relocations:
             pages += resident * self._limits.full_pages(tokens)
         self._ask(MoveKind.PARK, sequence.id, self._all_layers, pages, blocking=True)
 
-    def resume(self, sequence: Sequence) -> None:
-        """Bring a parked sequence's tail pages back."""
+    def resume(self, sequence: Sequence, passes: int) -> None:
+        """Bring a parked sequence's tail pages back; without write-through, everything."""
+        if not self._write_through:
+            sequence.host = sequence.target = RESIDENT
         if not sequence.prefilled_tokens:
             return
-        layers = self._limits.layers
-        self._ask(MoveKind.RESUME, sequence.id, self._all_layers, layers, blocking=True)
+        pages = self._limits.layers
+        if not self._write_through:
+            pages += pages * self._limits.full_pages(sequence.context_tokens(passes))
+        self._ask(MoveKind.RESUME, sequence.id, self._all_layers, pages, blocking=True)
 
     def place(self, sequence: Sequence, target: HostLayers, passes: int) -> bool:
         """Want `target` on the host from now on. Return whether that changes anything.

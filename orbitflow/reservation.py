@@ -66,7 +66,8 @@ class Reservation:
         """Keep the host pages, and on the GPU only layers loaded ahead of the resumption."""
         ahead = self._limits.layers - len(sequence.target)
         gpu = ahead * self._limits.pages(sequence.context_tokens(passes))
-        host = self._limits.whole_pages(sequence.request.final_tokens)
+        keeps = self._plane.write_through or sequence.prefilled_tokens
+        host = self._limits.whole_pages(sequence.request.final_tokens) if keeps else 0
         self._account.charge(sequence.id, gpu, host)
 
     def resume(self, sequence: Sequence) -> None:

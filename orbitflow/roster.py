@@ -84,10 +84,9 @@ class Roster:
         return sequence
 
     def first_token(self, sequence: Sequence, passes: int, now_s: float) -> None:
-        """The prompt is done and its first token is out: decode from the next pass on."""
+        """The prefill is done and its token is out: decode from the next pass on."""
         self.prefills.remove(sequence)
-        sequence.generated_before = 1
-        sequence.first_token_s = now_s
+        sequence.prefilled(now_s)
         self._run(sequence, passes)
 
     def park(self, request_id: int, passes: int, now_s: float) -> Sequence:
@@ -112,11 +111,11 @@ class Roster:
         sequence = self.parked.pop(request_id)
         sequence.paused_s += now_s - sequence.parked_since_s
         self.active[request_id] = sequence
-        if sequence.generated_before:
-            self._run(sequence, passes)
-        else:
+        if sequence.needs_prefill:
             sequence.state = State.PREFILL
             self.prefills.add(sequence)
+        else:
+            self._run(sequence, passes)
         return sequence
 
     def retire(self, sequence: Sequence, passes: int) -> None:
@@ -145,8 +144,9 @@ class Roster:
         """The first pass whose time an unfinished request still needs."""
         oldest = passes
         for sequence in (*self.active.values(), *self.parked.values()):
-            if sequence.spans:
-                oldest = min(oldest, sequence.spans[0][0])
+            first = next((s for s in sequence.history if isinstance(s, tuple)), None)
+            if first is not None:
+                oldest = min(oldest, first[0])
             elif sequence.state is State.RUNNING:
                 oldest = min(oldest, sequence.since_pass)
         return oldest

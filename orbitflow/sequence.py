@@ -12,6 +12,8 @@ from enum import StrEnum
 from orbitflow.placement import HostLayers
 from orbitflow.request import Request
 
+Span = tuple[int, int]  # passes [a, b)
+
 
 class State(StrEnum):
     """Where a sequence is in its life."""
@@ -35,10 +37,10 @@ class Sequence:
     target: HostLayers
     state: State = State.PREFILL
     prefilled_tokens: int = 0
+    prefill_goal: int = field(init=False)  # the prompt and, after a drop, what was generated
     generated_before: int = 0
     since_pass: int = 0
-    first_token_s: float = 0.0  # valid from the first token on
-    spans: list[tuple[int, int]] = field(default_factory=list)  # finished runs of passes
+    history: list[float | Span] = field(default_factory=list)  # tokens of prefills, finished runs
     order: int = 0  # of arrival
     paused_s: float = 0.0
     parked_since_s: float = 0.0  # valid while parked
@@ -47,6 +49,14 @@ class Sequence:
     def id(self) -> int:
         """The request's id."""
         return self.request.id
+
+    def __post_init__(self) -> None:
+        self.prefill_goal = self.request.prompt_tokens
+
+    @property
+    def needs_prefill(self) -> bool:
+        """Whether the next token comes out of a prefill."""
+        return self.prefilled_tokens < self.prefill_goal
 
     @property
     def streamed_layers(self) -> HostLayers:
@@ -72,7 +82,18 @@ class Sequence:
         """Context of its next decode pass, the token being decoded included."""
         if self.state is State.RUNNING:
             return self.request.prompt_tokens + self.generated_before + passes - self.since_pass
-        return self.request.prompt_tokens + max(1, self.generated_before)
+        tokens = self.request.prompt_tokens + self.generated_before
+        return tokens + 1 if self.needs_prefill else tokens
+
+    def drop(self) -> None:
+        """Lose all KV: prompt and generated tokens must be prefilled again."""
+        self.prefilled_tokens = 0
+        self.prefill_goal = self.request.prompt_tokens + self.generated_before
+
+    def prefilled(self, now_s: float) -> None:
+        """The prefill is done, and a token came out of it."""
+        self.generated_before += 1
+        self.history.append(now_s)
 
     def start(self, passes: int) -> None:
         """Run from the next pass on."""
@@ -83,5 +104,5 @@ class Sequence:
         """Stop running after `passes` passes."""
         self.generated_before += passes - self.since_pass
         if passes > self.since_pass:
-            self.spans.append((self.since_pass, passes))
+            self.history.append((self.since_pass, passes))
         self.state = state

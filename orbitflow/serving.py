@@ -159,8 +159,9 @@ class ServingCore:
             sequence.prefilled_tokens += chunk.tokens
             sequence.host = sequence.target
             if chunk.is_last:
+                if not sequence.generated_before:
+                    first.append(sequence.id)
                 roster.first_token(sequence, passes, outcome.end_s)
-                first.append(sequence.id)
                 self._stale = True
         finished = tuple([self._retire(sequence) for sequence in roster.ended(passes)])
         admitted, paused, resumed = self._enactor.take_news()
@@ -192,11 +193,11 @@ class ServingCore:
 
     def token_times_s(self, sequence: Sequence) -> FloatArray:
         """Generation times of a sequence's tokens so far, shape (tokens,), in seconds."""
-        spans = sequence.spans
+        history = sequence.history
         if sequence.state is State.RUNNING:
-            spans = [*spans, (sequence.since_pass, self._clock.passes)]
-        first = np.array([sequence.first_token_s])
-        return np.concatenate([first, *[self._clock.between(a, b) for a, b in spans]])
+            history = [*history, (sequence.since_pass, self._clock.passes)]
+        between = self._clock.between
+        return np.concatenate([between(*h) if isinstance(h, tuple) else (h,) for h in history])
 
     # -- inside ------------------------------------------------------------------------------------
 

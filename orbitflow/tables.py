@@ -17,6 +17,7 @@ from orbitflow.summary import PolicyReport
 from orbitflow.units import format_bytes, format_count, format_seconds
 
 _WIDE = 120
+_LABEL_WIDTH, _COLUMN_WIDTH = 28, 20
 _SHOWN_REFUSALS = 10
 
 
@@ -134,18 +135,23 @@ _ROWS = (
 
 
 def print_results(scenario: Scenario, reports: Mapping[str, PolicyReport], folder: Path) -> None:
-    """Print the comparison and where the results are."""
-    table = Table(
-        title=Text(f"{scenario.trace.name} on {scenario.profile.name}"), title_justify="left"
-    )
-    table.add_column("", no_wrap=True)
-    for name in reports:
-        table.add_column(name, justify="right")
-    for row in _ROWS:
-        values = [_at(report.figures, row.path) for report in reports.values()]
-        table.add_row(row.label, *_cells(row, values))
+    """Print the comparison, in as many tables as the width asks for, and where the results are."""
     out = console()
-    out.print(table)
+    title = Text(f"{scenario.trace.name} on {scenario.profile.name}")
+    names = list(reports)
+    columns = max(1, (out.width - _LABEL_WIDTH) // _COLUMN_WIDTH)
+    rows = [
+        (row.label, _cells(row, [_at(report.figures, row.path) for report in reports.values()]))
+        for row in _ROWS
+    ]
+    for first in range(0, len(names), columns):
+        table = Table(title=title, title_justify="left")
+        table.add_column("", no_wrap=True)
+        for name in names[first : first + columns]:
+            table.add_column(Text(name), justify="right")
+        for label, cells in rows:
+            table.add_row(label, *cells[first : first + columns])
+        out.print(table)
     for name, report in reports.items():
         _print_refusals(out, name, report)
     out.print(Text(f"results in {folder}"))

@@ -8,8 +8,9 @@ ends, and says so, rather than growing beyond what a viewer can load.
 from __future__ import annotations
 
 import json
-from typing import NamedTuple, TextIO
+from typing import NamedTuple
 
+from orbitflow.recorder import Lines
 from orbitflow.request import Request
 from orbitflow.step import Events, Step, StepOutcome
 
@@ -31,7 +32,7 @@ class Span(NamedTuple):
 class Timeline:
     """Writes events as they come. Call `close` to make the file whole."""
 
-    def __init__(self, out: TextIO) -> None:
+    def __init__(self, out: Lines) -> None:
         self._out = out
         self._events = 0
         self.full_at_s: float | None = None  # when the file was full, if it was

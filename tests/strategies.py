@@ -17,7 +17,8 @@ from orbitflow.request import Request
 
 LAYERS, PAGE = 6, 4
 STREAMING = ("deepspeed", "static-1", "static-3", "dynamic")
-POLICIES = ("no-offload", *STREAMING)
+PREEMPTING = ("preempt-recompute", "preempt-swap")
+POLICIES = ("no-offload", *PREEMPTING, *STREAMING)
 _SHAPES = ((1, 1), (3, 2), (9, 5), (30, 12), (61, 40), (17, 75))
 
 

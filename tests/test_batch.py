@@ -14,7 +14,15 @@ PLACES: tuple[HostLayers, ...] = ((), (1,), (1, 3))
 
 
 def sequence(number: int, prompt: int, host: HostLayers, target: HostLayers) -> Sequence:
-    return Sequence(Request(number, 0.0, prompt, 10**6), 0.0, 0.1, host, target, generated_before=1)
+    return Sequence(
+        Request(number, 0.0, prompt, 10**6),
+        0.0,
+        0.1,
+        host,
+        target,
+        generated_before=1,
+        prefilled_tokens=prompt,
+    )
 
 
 @given(

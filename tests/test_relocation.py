@@ -48,13 +48,13 @@ def test_parking_without_write_through_moves_everything_resident() -> None:
 
 def test_resuming_brings_the_tails_back() -> None:
     relocations = moves()
-    relocations.resume(parked())
+    relocations.resume(parked(), 0)
     assert relocations.take(decoding=True) == (Move(0, MoveKind.RESUME, 5, ALL, 4, True),)
 
 
 def test_nothing_comes_back_of_a_prompt_that_never_began() -> None:
     relocations = moves()
-    relocations.resume(Sequence(Request(0, 0.0, 9, 9), 0.0, 0.1, (), (), State.PARKED))
+    relocations.resume(Sequence(Request(0, 0.0, 9, 9), 0.0, 0.1, (), (), State.PARKED), 0)
     assert relocations.pending == 0
 
 
@@ -119,7 +119,7 @@ def test_done_moves_are_struck_off_and_ids_are_unique() -> None:
     relocations, one = moves(), running((0, 2))
     relocations.place(one, (2, 3), 0)
     taken = relocations.take(decoding=True)
-    relocations.resume(parked())
+    relocations.resume(parked(), 0)
     assert relocations.pending == 3
     assert relocations.done([m.id for m in taken]) == list(taken)
     assert relocations.pending == 1

@@ -34,13 +34,14 @@ def test_a_life() -> None:
     one = roster.admit(0, (1,), 0.1, 2.5)
     assert (one.state, one.admitted_s, one.host, one.target) == (State.PREFILL, 2.5, (1,), (1,))
     assert [s.id for s in roster.prefills] == [0]
+    one.prefilled_tokens = 10
     roster.first_token(one, 7, 3.0)
-    assert (one.state, one.first_token_s, one.generated_before) == (State.RUNNING, 3.0, 1)
+    assert (one.state, one.history, one.generated_before) == (State.RUNNING, [3.0], 1)
     assert list(roster.prefills) == []
     assert roster.next_end() == 9
     assert roster.ended(8) == []
     roster.park(0, 8, 10.0)
-    assert (one.state, one.spans) == (State.PARKED, [(7, 8)])
+    assert (one.state, one.history) == (State.PARKED, [3.0, (7, 8)])
     assert roster.parked == {0: one}
     roster.resume(0, 20, 15.0)
     assert (one.state, one.paused_s) == (State.RUNNING, 5.0)
@@ -48,7 +49,7 @@ def test_a_life() -> None:
     assert roster.ended(9) == [], "the end it had before the break does not count any more"
     assert roster.ended(21) == [one]
     roster.retire(one, 21)
-    assert (one.state, one.spans) == (State.FINISHED, [(7, 8), (20, 21)])
+    assert (one.state, one.history) == (State.FINISHED, [3.0, (7, 8), (20, 21)])
     assert roster.is_empty
 
 
@@ -57,7 +58,7 @@ def test_parked_while_prefilling() -> None:
     one = roster.admit(0, (), 0.1, 0.0)
     roster.park(0, 4, 1.0)
     assert list(roster.prefills) == []
-    assert (one.state, one.spans) == (State.PARKED, [])
+    assert (one.state, one.history) == (State.PARKED, [])
     roster.resume(0, 9, 2.0)
     assert (one.state, [s.id for s in roster.prefills]) == (State.PREFILL, [0])
 
@@ -146,7 +147,10 @@ def test_ends_come_exactly_when_the_last_token_does(
         assert {s.id for s in ended} == done
         for one in ended:
             roster.retire(one, passes)
-            assert sum(b - a for a, b in one.spans) >= one.request.output_tokens - 1
+            assert (
+                sum(h[1] - h[0] for h in one.history if isinstance(h, tuple))
+                >= one.request.output_tokens - 1
+            )
         if roster.active:
             left = (lengths[i][1] - tokens[i] for i in roster.active)
             assert roster.next_end() == passes + min(left)

@@ -29,6 +29,7 @@ def test_before_the_first_token() -> None:
 def test_running_stopping_and_running_again() -> None:
     """First token by prefill before pass 20, two passes, a break, seven more."""
     one = make()
+    one.prefilled_tokens = 100
     one.generated_before = 1
     one.start(20)
     assert (one.state, one.finish_pass) == (State.RUNNING, 29)
@@ -40,7 +41,7 @@ def test_running_stopping_and_running_again() -> None:
     one.start(30)
     assert one.finish_pass == 37
     one.stop(37, State.FINISHED)
-    assert one.spans == [(20, 22), (30, 37)]
+    assert one.history == [(20, 22), (30, 37)]
     assert one.generated_tokens(99) == 10
 
 
@@ -49,7 +50,7 @@ def test_stopped_at_once_leaves_no_span() -> None:
     one.generated_before = 1
     one.start(5)
     one.stop(5, State.PARKED)
-    assert one.spans == []
+    assert one.history == []
     assert one.generated_before == 1
 
 

@@ -99,7 +99,8 @@ class Decision(NamedTuple):
     """What to do until the window ends.
 
     `window` is the number of decode passes that the memory is reserved for; None reserves every
-    admitted request to its end. Who is active and not in `park` runs on.
+    admitted request to its end. Who is active and named nowhere runs on. Whom `park` names
+    keeps its KV on the host; whom `drop` names loses it, and prefills everything once resumed.
     """
 
     admit: tuple[int, ...] = ()
@@ -108,6 +109,7 @@ class Decision(NamedTuple):
     placement: Placement = ALL_RESIDENT
     window: int | None = None
     plan_request: PlanRequest | None = None
+    drop: tuple[int, ...] = ()
 
 
 class Policy(ABC):

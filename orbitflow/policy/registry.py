@@ -8,10 +8,13 @@ from collections.abc import Callable, Sequence
 from orbitflow.errors import PolicyNameError, nearest
 from orbitflow.policy.base import Policy
 from orbitflow.policy.no_offload import NoOffload
+from orbitflow.policy.preempt import Preempt
 from orbitflow.policy.stride import DeepSpeed, Dynamic, StaticStride
 
 _FACTORIES: dict[str, Callable[[], Policy]] = {
     "no-offload": NoOffload,
+    "preempt-recompute": lambda: Preempt("preempt-recompute", swaps=False),
+    "preempt-swap": lambda: Preempt("preempt-swap", swaps=True),
     "deepspeed": DeepSpeed,
     "static-1": lambda: StaticStride(1),
     "static-2": lambda: StaticStride(2),

@@ -59,7 +59,8 @@ class UniformPolicy(Policy):
         admit: list[int] = []
         host_free = view.account.host_free
         for request in view.waiting if len(resume) == len(view.parked) else ():
-            host_free -= self.limits.whole_pages(request.final_tokens)
+            if self.data_plane.write_through:
+                host_free -= self.limits.whole_pages(request.final_tokens)
             more = near.plus(self.limits, request.prompt_tokens + 1 + head_room)
             no_room = near.requests and not self._fits(more)
             if len(admit) >= view.batch_room or host_free < 0 or no_room:
