@@ -1,6 +1,6 @@
 """The rules that keep the house tidy: who may import, print, and look at the clock.
 
-cli, tables  >  sim, backend  >  the run around the core  >  serving core  >  policy  >  values
+cli, tables > study > sim, backend > the run around the core > serving core > policy > values
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     (),  # values and formulas, traces, calibration
     ("policy",),
     ("relocation", "reservation", "enact", "serving", "journal"),
-    ("results", "summary", "summary_file", "recorder", "scenario", "run_folder"),
+    ("results", "summary", "summary_file", "recorder", "scenario", "run_folder", "timeline"),
     ("sim", "backend"),
+    ("study",),
     ("cli", "tables", "__main__"),
 )
 TOP = len(LAYERS) - 1
