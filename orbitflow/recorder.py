@@ -152,6 +152,7 @@ class Recorder:
             "output_lengths": str(policy.lengths),
             "deposit": deposit,
             "lossy": policy.is_lossy,
+            "recomputes": policy.recomputes,
         }
         return PolicyReport(self.totals.to_json(declared), tuple(self._refusals))
 

@@ -10,6 +10,7 @@ import os
 import platform
 import sys
 from collections.abc import Mapping
+from importlib.metadata import version
 
 from orbitflow import __version__
 from orbitflow.scenario import Scenario
@@ -76,17 +77,14 @@ def resolved(scenario: Scenario) -> dict[str, object]:
 
 def environment(command: list[str], started: str) -> dict[str, object]:
     """What ran where; the start of `env.json`."""
-    import numpy
-    import simpy
-
     return {
         "schema_version": SCHEMA_VERSION,
         "orbitflow_version": __version__,
         "command": command,
         "started": started,
         "python": sys.version.split()[0],
-        "numpy": numpy.__version__,
-        "simpy": simpy.__version__,
+        "numpy": version("numpy"),
+        "simpy": version("simpy"),
         "platform": platform.platform(),
         "cpus": os.cpu_count(),
     }

@@ -121,6 +121,7 @@ class Policy(ABC):
     admission: str  # one phrase for the table
     has_deposit: bool = False  # whether the published system delivers at the SLO's pace
     is_lossy: bool = False
+    recomputes: bool = False  # whether it may prefill the same tokens twice
 
     def bind(self, limits: KvLimits, cost: CostModel) -> None:
         """Learn the machine, once, before the first decision. `cost` is the believed one."""

@@ -26,6 +26,7 @@ class Preempt(UniformPolicy):
     """Everything resident; the latest arrival gives way."""
 
     admission = "its prompt fits"
+    recomputes = True
 
     def __init__(self, name: str, *, swaps: bool) -> None:
         super().__init__(name, Overlap.RING, ring_groups=0)

@@ -12,6 +12,8 @@ arrival is parked.
 
 from __future__ import annotations
 
+from abc import abstractmethod
+
 import numpy as np
 
 from orbitflow.memory import BatchPages
@@ -35,9 +37,9 @@ class UniformPolicy(Policy):
         self.name = name
         self.data_plane = DataPlane(overlap, write_through=True, ring_groups=ring_groups)
 
+    @abstractmethod
     def choices(self) -> tuple[HostLayers, ...]:
         """Allowed host layers, in order of preference."""
-        raise NotImplementedError
 
     def decide(self, view: View) -> Decision:
         """Park if growth demands it; else let in whoever fits; then place."""
