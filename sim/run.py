@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, Protocol, TextIO
 
 from orbitflow.config import DepositRule, Fidelity, PipelineForm
 from orbitflow.pipeline import Overlap
 from orbitflow.policy.base import DataPlane, Policy
 from orbitflow.policy.registry import make_policy
-from orbitflow.recorder import Lines, Recorder, decision_line
+from orbitflow.recorder import Recorder, decision_line
 from orbitflow.scenario import Scenario
 from orbitflow.serving import ServingCore
 from orbitflow.sim.engine import Observer, Observers, Server, Simulation
@@ -24,7 +24,7 @@ from orbitflow.timeline import RequestTracks, Timeline
 class Outputs(Protocol):
     """Where the files of a run go, such as a run folder."""
 
-    def lines(self, name: str) -> AbstractContextManager[Lines]:
+    def lines(self, name: str) -> AbstractContextManager[TextIO]:
         """Open a file of lines."""
         ...
 

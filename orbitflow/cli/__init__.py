@@ -12,8 +12,10 @@ from typing import Annotated
 
 import typer
 
+from orbitflow.cli.doctor import doctor_command
 from orbitflow.cli.profile import profile_app
 from orbitflow.cli.sim import sim_command
+from orbitflow.cli.study import study_app
 from orbitflow.cli.trace import trace_app
 from orbitflow.errors import OrbitFlowError, UserError
 
@@ -51,8 +53,10 @@ def common(
 
 
 app.command("sim")(sim_command)
+app.add_typer(study_app, name="study")
 app.add_typer(trace_app, name="trace")
 app.add_typer(profile_app, name="profile")
+app.command("doctor")(doctor_command)
 
 
 def main() -> None:

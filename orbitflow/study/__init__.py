@@ -1,0 +1,1 @@
+"""Studies: a grid of simulations, run by a pool of processes, resumable to the cell."""

@@ -1,0 +1,174 @@
+"""The folder of a study: `study.json` says which study, `cells.jsonl` has a row per simulation.
+
+Rows are appended by one process, each in one write, so that a power cut can tear the last one only;
+a torn row is dropped when the study goes on. The last row of a simulation is the one that counts.
+`lock` is held while the study runs. Formats: `docs/formats.md`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import itertools
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from orbitflow.errors import UserError
+from orbitflow.study.plan import Job, Study
+
+Row: TypeAlias = Mapping[str, Any]
+_STUDY, _ROWS, _SUMMARY, _LOCK = "study.json", "cells.jsonl", "summary.json", "lock"
+
+
+class StudyFolder:
+    """An open study folder, locked until it is closed."""
+
+    def __init__(self, path: Path, study: Study) -> None:
+        """Make the folder, or go on with the same study in it. Raise a UserError otherwise."""
+        self.path = path
+        self._lock = _locked(path)
+        self._out: int | None = None
+        try:
+            _claim(path, study)
+            self.rows = _read_rows(path / _ROWS)
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+            self._out = os.open(path / _ROWS, flags, 0o666)
+        except BaseException:
+            self.close()
+            raise
+
+    @classmethod
+    def numbered(cls, study: Study, root: Path = Path("studies")) -> StudyFolder:
+        """A new folder ``studies/<trace>-<n>``."""
+        name = study.scenario.trace.name
+        stem = "".join(c if c.isalnum() or c in "._-" else "-" for c in name)[:60] or "study"
+        for number in itertools.count(1):
+            path = root / f"{stem}-{number}"
+            try:
+                path.mkdir(parents=True)
+            except FileExistsError:
+                continue
+            except OSError as error:
+                raise _cannot(path, error) from None
+            return cls(path, study)
+        raise AssertionError("unreachable: the numbers do not end")
+
+    def __enter__(self) -> StudyFolder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let others have the folder."""
+        if self._out is not None:
+            os.close(self._out)
+            self._out = None
+        os.close(self._lock)
+
+    def add(self, row: Row) -> None:
+        """Append a row."""
+        assert self._out is not None
+        line = (json.dumps(row, allow_nan=False) + "\n").encode()
+        if os.write(self._out, line) < len(line):
+            raise OSError(f"{self.path / _ROWS}: the disk is full; free space and run it again")
+        self.rows[row_id(row)] = row
+
+    def write_summary(self, summary: Mapping[str, object]) -> None:
+        """Write what the rows come to."""
+        _write(self.path / _SUMMARY, summary)
+
+
+def row_id(row: Row) -> tuple[str, int]:
+    """Which simulation a row is of."""
+    return json.dumps(row["cell"], sort_keys=True), row["seed"]
+
+
+def job_id(job: Job) -> tuple[str, int]:
+    """The same of a simulation to come."""
+    return job.cell.id, job.seed
+
+
+def _locked(path: Path) -> int:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        if not (path / _STUDY).exists() and set(os.listdir(path)) - {_LOCK}:
+            raise UserError(f"--out {path} holds something else than a study: name a new folder")
+        lock = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise _cannot(path, error) from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(lock)
+        raise UserError(
+            f"--out {path}: another study is running in it; wait for it, or name another folder"
+        ) from None
+    return lock
+
+
+def _cannot(path: Path, error: OSError) -> UserError:
+    return UserError(
+        f"--out {path} cannot be made ({error.strerror}): name a folder that you may write"
+    )
+
+
+def _claim(path: Path, study: Study) -> None:
+    """Write down which study this is, or see that it is the one that is here."""
+    wanted = json.loads(json.dumps(study.definition()))
+    file = path / _STUDY
+    if not file.exists():
+        _write(file, wanted)
+        return
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise UserError(f"{file} is broken: name a new folder, or remove this one")
+    if differing := _differences(found, wanted):
+        raise UserError(
+            f"--out {path} holds another study (it differs in {', '.join(differing)}): "
+            "name a new folder, or repeat the command that began it"
+        )
+
+
+def _differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    names = []
+    for key in dict.fromkeys((*wanted, *found)):
+        left, right = found.get(key), wanted.get(key)
+        if left == right:
+            continue
+        if key == "base" and isinstance(left, dict) and isinstance(right, dict):
+            names += [k for k in dict.fromkeys((*right, *left)) if left.get(k) != right.get(k)]
+        else:
+            names.append(key)
+    return names
+
+
+def _read_rows(path: Path) -> dict[tuple[str, int], Row]:
+    """The rows that are there, without a torn last one, which is cut off."""
+    if not path.exists():
+        return {}
+    content = path.read_bytes()
+    whole = content.rfind(b"\n") + 1
+    if whole < len(content):
+        os.truncate(path, whole)
+    rows = {}
+    for number, line in enumerate(content[:whole].splitlines(), 1):
+        try:
+            row = json.loads(line)
+            rows[row_id(row)] = row
+        except (ValueError, KeyError, TypeError):
+            raise UserError(
+                f"{path}:{number} is not a row of a study: remove that line to run it again"
+            ) from None
+    return rows
+
+
+def _write(path: Path, value: Mapping[str, object]) -> None:
+    temporary = path.with_name(path.name + ".partial")
+    temporary.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    os.replace(temporary, path)

@@ -1,0 +1,106 @@
+"""What a grid may vary: every option of a run, by its name, and how its values are read.
+
+`slo-tbt`, `slo_tbt` and `slo_tbt_s` are one key. Values are read by the type of the option; sizes
+and times take the units of the command line.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from enum import StrEnum
+from functools import cache
+from types import UnionType
+from typing import TypeAlias, get_args, get_origin, get_type_hints
+
+from orbitflow.config import RunConfig
+from orbitflow.errors import UserError, nearest
+from orbitflow.units import parse_bytes, parse_seconds
+
+Value: TypeAlias = str | int | float | bool
+POLICY = "policy"
+_UNITS = ("_bytes", "_s")
+_NOT_VARIED = ("policies", "timeline")  # policies are varied one by one; studies keep no timelines
+
+
+def key_of(name: str) -> str:
+    """The key that a person means. Raise a UserError with the nearest names for a stranger."""
+    wanted = name.strip().lower().lstrip("-").replace("-", "_")
+    if (key := _keys().get(wanted)) is None:
+        options = {_stem(key) for key in _keys().values()}
+        raise UserError(f"--grid: no option is called {name.strip()!r}: {nearest(wanted, options)}")
+    return key
+
+
+def is_key(name: str) -> bool:
+    """Whether an option of the command line is one that a study can vary."""
+    return name in _keys()
+
+
+def read_value(key: str, raw: object, option: str | None = None) -> Value:
+    """Read one value of a key, from text or from TOML. Raise a UserError that names the option."""
+    option = option or f"--grid {key}"
+    if isinstance(raw, list | dict | tuple) or raw is None:
+        raise UserError(f"{option}: cannot read {raw!r}: write a plain value")
+    text = str(raw).lower() if isinstance(raw, bool) else str(raw).strip()
+    if not text:
+        raise UserError(f"{option}: a value is empty: write {key}=a,b,c without gaps")
+    try:
+        return _read(key, text)
+    except UserError as error:
+        raise UserError(f"{option}: {error}") from None
+
+
+def _read(key: str, text: str) -> Value:
+    if key.endswith("_bytes"):
+        return parse_bytes(text)
+    if key.endswith("_s"):
+        return parse_seconds(text)
+    kind = _kinds()[key]
+    if kind is bool:
+        if text.lower() not in ("true", "false"):
+            raise UserError(f"cannot read {text!r}: write true or false")
+        return text.lower() == "true"
+    if issubclass(kind, StrEnum):
+        allowed = [str(member) for member in kind]
+        if text not in allowed:
+            raise UserError(f"{text!r} is none of its values: {nearest(text, allowed)}")
+        return str(kind(text))
+    try:
+        return int(text) if kind is int else float(text) if kind is float else text
+    except ValueError:
+        wanted = "a whole number" if kind is int else "a number"
+        raise UserError(f"cannot read {text!r}: write {wanted}") from None
+
+
+def typed(key: str, value: Value) -> object:
+    """The value as the field of a configuration wants it."""
+    kind = _kinds()[key]
+    return kind(str(value)) if issubclass(kind, StrEnum) else value
+
+
+def _stem(key: str) -> str:
+    return next((key.removesuffix(unit) for unit in _UNITS if key.endswith(unit)), key)
+
+
+@cache
+def _keys() -> dict[str, str]:
+    keys = {"policies": POLICY, POLICY: POLICY}
+    for field in fields(RunConfig):
+        if field.name not in _NOT_VARIED:
+            keys[field.name] = keys[_stem(field.name)] = field.name
+    return keys
+
+
+@cache
+def _kinds() -> dict[str, type]:
+    hints = get_type_hints(RunConfig)
+    kinds = {name: _kind(hint) for name, hint in hints.items() if name not in _NOT_VARIED}
+    return {**kinds, POLICY: str}
+
+
+def _kind(hint: object) -> type:
+    """The type of an option that may be left out."""
+    if isinstance(hint, UnionType):
+        hint = next(member for member in get_args(hint) if member is not type(None))
+    assert isinstance(hint, type), f"{get_origin(hint)} has no values that a grid can name"
+    return hint

@@ -1,0 +1,147 @@
+"""Worker processes, each on a lane of its own: a pipe, one task at a time.
+
+A lane knows what its worker is at, so when a worker is killed exactly one task is lost and the
+others go on; a shared pool would take all of them down. Workers never see Ctrl-C: SIGINT is blocked
+while they start and ignored afterwards, and whoever owns the lanes stops them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Callable, Iterator
+from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import BaseContext
+from typing import Generic, Literal, NamedTuple, TypeAlias, TypeVar
+
+from orbitflow.study.task import Task
+
+Work: TypeAlias = Callable[[Task], dict[str, object]]
+StartMethod: TypeAlias = Literal["spawn", "fork"]
+K = TypeVar("K")
+
+
+class Reply(NamedTuple):
+    """What became of a task: its figures, or the error in one line."""
+
+    figures: dict[str, object] | None
+    error: str | None
+
+
+DIED = Reply(None, "worker died")
+
+
+class _Lane(Generic[K]):
+    """One worker and what it is at."""
+
+    def __init__(self, context: BaseContext, work: Work) -> None:
+        self.connection, theirs = context.Pipe()
+        self.key: K | None = None
+        self._process = context.Process(target=_serve, args=(theirs, work), daemon=True)  # type: ignore[attr-defined]
+        with _without_interrupts():
+            self._process.start()
+        theirs.close()
+
+    def give(self, key: K, task: Task) -> None:
+        self.key = key
+        with contextlib.suppress(OSError):  # it died while idle: taking its reply will tell
+            self.connection.send(task)
+
+    def take(self) -> Reply:
+        try:
+            reply = self.connection.recv()
+        except (EOFError, OSError):
+            return DIED
+        assert isinstance(reply, Reply)
+        return reply
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.join()
+        self._process.close()
+        self.connection.close()
+
+
+class Lanes(Generic[K]):
+    """As many workers as wanted, started when there is something for them to do."""
+
+    def __init__(self, workers: int, work: Work, start_method: StartMethod) -> None:
+        self._context = get_context(start_method)
+        self._work = work
+        self._workers = workers
+        self._lanes: list[_Lane[K]] = []
+
+    def __enter__(self) -> Lanes[K]:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for lane in self._lanes:
+            lane.stop()
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another task can be given."""
+        return self._busy < self._workers
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a reply is to come."""
+        return self._busy > 0
+
+    @property
+    def _busy(self) -> int:
+        return sum(lane.key is not None for lane in self._lanes)
+
+    def give(self, key: K, task: Task) -> None:
+        """Have a task done; its reply comes with `key`."""
+        idle = next((lane for lane in self._lanes if lane.key is None), None)
+        if idle is None:
+            idle = _Lane(self._context, self._work)
+            self._lanes.append(idle)
+        idle.give(key, task)
+
+    def take(self) -> list[tuple[K, Reply]]:
+        """Wait for replies. A worker that died is replaced when there is work again."""
+        busy = {lane.connection: lane for lane in self._lanes if lane.key is not None}
+        replies: list[tuple[K, Reply]] = []
+        for ready in wait(list(busy)):
+            assert isinstance(ready, Connection)
+            lane = busy[ready]
+            reply, key = lane.take(), lane.key
+            assert key is not None
+            lane.key = None
+            if reply is DIED:
+                self._lanes.remove(lane)
+                lane.stop()
+            replies.append((key, reply))
+        return replies
+
+
+@contextlib.contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Block Ctrl-C, also for what is started meanwhile; one that comes is delivered afterwards."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _serve(connection: Connection, work: Work) -> None:
+    """Do tasks until the other end is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    while True:
+        try:
+            task = connection.recv()
+        except EOFError:
+            return
+        connection.send(_attempt(work, task))
+
+
+def _attempt(work: Work, task: Task) -> Reply:
+    try:
+        return Reply(work(task), None)
+    except Exception as error:
+        return Reply(None, " ".join(f"{type(error).__name__}: {error}".split()))

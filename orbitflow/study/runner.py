@@ -1,0 +1,71 @@
+"""Runs what a study folder lacks, on as many processes as wanted, and appends a row for each.
+
+What fails is a row as well. A simulation whose worker was killed is tried once more, at the end;
+the other workers never notice.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+
+from orbitflow.study.folder import Row, StudyFolder, job_id
+from orbitflow.study.lanes import DIED, Lanes, Reply, StartMethod, Work
+from orbitflow.study.plan import Job, Study
+from orbitflow.study.task import Task, do_task
+
+MOST_TRIES = 2
+
+
+def run_study(
+    study: Study,
+    folder: StudyFolder,
+    *,
+    workers: int,
+    on_row: Callable[[Row], None],
+    work: Work = do_task,
+    start_method: StartMethod = "spawn",
+) -> None:
+    """Run every simulation that has no good row yet. `on_row` sees each row as it is written."""
+    schedule = _Schedule(study, folder.rows)
+    with Lanes[Job](workers, work, start_method) as lanes:
+        while schedule.waiting or lanes.is_busy:
+            while schedule.waiting and lanes.has_room:
+                key = schedule.waiting.popleft()
+                lanes.give(key, _task(study, key))
+            for key, reply in lanes.take():
+                row = schedule.ended(key, reply)
+                folder.add(row)
+                on_row(row)
+
+
+def unfinished(study: Study, rows: Mapping[tuple[str, int], Row]) -> list[Job]:
+    """The simulations without a good row."""
+    return [j for j in study.jobs() if rows.get(job_id(j), {}).get("status") != "ok"]
+
+
+class _Schedule:
+    """What waits, and how often it was tried."""
+
+    def __init__(self, study: Study, rows: Mapping[tuple[str, int], Row]) -> None:
+        self.waiting = deque(unfinished(study, rows))
+        self._study = study
+        self._tries: Counter[Job] = Counter()
+
+    def ended(self, job: Job, reply: Reply) -> Row:
+        """Take note of a reply, and give the row that it makes."""
+        self._tries[job] += 1
+        if reply == DIED and self._tries[job] < MOST_TRIES:
+            self.waiting.append(job)
+        return {
+            "cell": job.cell.values,
+            "seed": job.seed,
+            "status": "failed" if reply.figures is None else "ok",
+            "error": reply.error,
+            "slo_tbt_s": self._study.slo(job).tau_s,
+            "figures": reply.figures,
+        }
+
+
+def _task(study: Study, job: Job) -> Task:
+    return Task(study.config(job), study.slo(job))

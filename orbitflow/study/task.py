@@ -1,0 +1,61 @@
+"""What a worker does: one simulation without a run folder.
+
+A task carries all that it needs, so that any process can do it; the trace stays read for the next.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TextIO
+
+from orbitflow.config import RunConfig
+from orbitflow.scenario import build_scenario
+from orbitflow.sim.run import simulate_policy
+from orbitflow.slo import Slo
+from orbitflow.study.plan import read
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One configuration with one policy, under given limits."""
+
+    config: RunConfig
+    slo: Slo
+
+
+class Discard:
+    """Outputs of a run that nobody keeps."""
+
+    @contextlib.contextmanager
+    def lines(self, name: str) -> Iterator[TextIO]:
+        """Open what forgets all that it is told."""
+        with open(os.devnull, "w", encoding="utf-8") as out:
+            yield out
+
+    def write_arrays(self, name: str, arrays: Mapping[str, Any]) -> None:
+        """Write nothing."""
+
+
+def do_task(task: Task) -> dict[str, object]:
+    """The scalar figures of a simulation."""
+    config = task.config
+    scenario = build_scenario(config, slo=task.slo, raw=read(config.trace, config.num_requests))
+    (policy,) = scenario.policies
+    report = simulate_policy(scenario, policy, Discard(), lambda _: None)
+    return dict(_flat(report.figures))
+
+
+def _flat(figures: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Figures by dotted name; those by prompt length are left to `orbitflow sim`."""
+    for name, value in figures.items():
+        if isinstance(value, Mapping):
+            if name != "by_length":
+                yield from _flat(value, f"{prefix}{name}.")
+        elif isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"{prefix}{name} came out as {value}; please report this")
+        else:
+            yield prefix + name, value
