@@ -11,6 +11,8 @@ from dataclasses import dataclass, fields
 from enum import StrEnum
 
 from orbitflow.errors import UserError
+from orbitflow.perturbation import read_perturbation
+from orbitflow.tuning import SolverName, Tuning, Victim
 
 
 class DepositRule(StrEnum):
@@ -80,6 +82,13 @@ class RunConfig:
     timeline: bool = False
     deposit: DepositRule = DepositRule.ALL
     pace: DeliveryPace = DeliveryPace.SLO
+    no_refine: bool = False
+    no_deposit: bool = False
+    no_pause: bool = False
+    no_gate: bool = False
+    victim: Victim = Victim.DENSITY
+    solver: SolverName = SolverName.AUTO
+    perturb: str | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -98,10 +107,24 @@ class RunConfig:
             self._check_positive(name)
         if self.timeline and self.fidelity is not Fidelity.LAYER:
             raise UserError("--timeline shows layers and transfers: add --fidelity layer")
+        if self.perturb is not None:
+            read_perturbation(self.perturb)
         self._check_at_least_zero("slo_ttft_scale")
         self._check_at_least_zero("max_batch", " (0 = no limit)")
         self._check_at_least_zero("prefill_chunk", " (0 = whole prompts)")
         self._check_at_least_zero("seed")
+
+    @property
+    def tuning(self) -> Tuning:
+        """The switches of policies that plan."""
+        return Tuning(
+            refine=not self.no_refine,
+            deposit=not self.no_deposit,
+            pause=not self.no_pause,
+            gate=not self.no_gate,
+            victim=self.victim,
+            solver=self.solver,
+        )
 
     def _check_positive(self, name: str) -> None:
         value = getattr(self, name)

@@ -3,6 +3,7 @@
 decode pass, all KV resident:   t = base + request * n + token * sum(context)
 prefill of n tokens behind x:   t = base_p + token_p * n + pair_p * n * (x + n / 2)
 link, per direction:            t = sum over runs of (latency + run_bytes / bandwidth(run_bytes))
+host, per layer:                t = KV bytes / rate, and for attention q's and o's way
 
 A pass with chunks and decode costs decode + token_p * n + pair_p * n * (x + n / 2): base_p counts
 only where nothing decodes. A run is one contiguous copy: the full pages of one (request, layer).
@@ -18,12 +19,21 @@ import numpy as np
 
 from orbitflow.clock import FloatArray
 from orbitflow.errors import UserError
-from orbitflow.profile import DecodeFit, LinkFit, PrefillFit, Profile
+from orbitflow.profile import DecodeFit, HostFit, LinkFit, PrefillFit, Profile
 from orbitflow.step import IntArray, PrefillChunk
 
 
 def _faster_link(link: LinkFit, scale: float) -> LinkFit:
     return replace(link, bytes_per_s=tuple(b * scale for b in link.bytes_per_s))
+
+
+def _faster_host(host: HostFit, scale: float) -> HostFit:
+    return HostFit(host.attention_bytes_per_s * scale, host.gather_bytes_per_s * scale)
+
+
+def _slower_link(fit: LinkFit, factor: float) -> LinkFit:
+    rates = tuple(b / factor for b in fit.bytes_per_s)
+    return replace(fit, latency_s=fit.latency_s * factor, bytes_per_s=rates)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +48,15 @@ class CostModel:
     h2d: LinkFit
     d2h: LinkFit
     link_slowdown: float
+    host: HostFit | None = None
+    query_bytes: int = 0  # one request's q, or o, in one layer
 
     @classmethod
     def from_profile(
         cls, profile: Profile, *, link_scale: float = 1.0, compute_scale: float = 1.0
     ) -> CostModel:
-        """Read a profile; the scales multiply the link's bandwidth and the speed of compute.
+        """Read a profile; the scales multiply the link's bandwidth and the speed of compute, on
+        GPU and CPU.
 
         Raise a UserError for a scale that is not positive.
         """
@@ -51,10 +64,11 @@ class CostModel:
             if not 0 < scale < float("inf"):
                 raise UserError(f"{name} {scale} must be a finite number above 0 (1 = as profiled)")
         d, p, slower = profile.decode, profile.prefill, 1 / compute_scale
+        model, host = profile.model, profile.host
         return cls(
-            layers=profile.model.layers,
+            layers=model.layers,
             page_tokens=profile.page_tokens,
-            page_bytes=profile.page_tokens * profile.model.kv_bytes_per_token_per_layer,
+            page_bytes=profile.page_tokens * model.kv_bytes_per_token_per_layer,
             decode=DecodeFit(
                 d.base_s * slower, d.request_s * slower, d.token_s * slower, d.outside_s * slower
             ),
@@ -62,6 +76,27 @@ class CostModel:
             h2d=_faster_link(profile.h2d, link_scale),
             d2h=_faster_link(profile.d2h, link_scale),
             link_slowdown=profile.link_slowdown,
+            host=None if host is None else _faster_host(host, compute_scale),
+            query_bytes=model.heads * model.head_dim * model.dtype_bytes,
+        )
+
+    def slower(self, *, compute: float = 1.0, link: float = 1.0) -> CostModel:
+        """A machine whose compute and link take these times as long."""
+        if compute == 1 and link == 1:
+            return self
+        d, p = self.decode, self.prefill
+        return replace(
+            self,
+            decode=DecodeFit(
+                d.base_s * compute,
+                d.request_s * compute,
+                d.token_s * compute,
+                d.outside_s * compute,
+            ),
+            prefill=PrefillFit(p.base_s * compute, p.token_s * compute, p.pair_s * compute),
+            h2d=_slower_link(self.h2d, link),
+            d2h=_slower_link(self.d2h, link),
+            host=None if self.host is None else _faster_host(self.host, 1 / compute),
         )
 
     def decode_pass_s(self, requests: float, context_tokens: float) -> float:
@@ -79,7 +114,7 @@ class CostModel:
         return self.prefill.base_s + self.chunk_s(tokens, 0)
 
     def mixed_pass_s(
-        self, chunks: Sequence[PrefillChunk], requests: int, context_tokens: int
+        self, chunks: Sequence[PrefillChunk], requests: int, context_tokens: float
     ) -> float:
         """Compute time of a pass with prefill chunks and, where requests > 0, decode."""
         time = self.decode_pass_s(requests, context_tokens) if requests else self.prefill.base_s
@@ -109,10 +144,14 @@ class CostModel:
         )
         return pages
 
-    def stream_s(self, contexts: IntArray, passes: int) -> tuple[FloatArray, FloatArray]:
-        """Link seconds and bytes of one host layer of these requests, by pass: shapes (passes,)."""
-        pages = self.full_pages(contexts, passes)
-        total_bytes = pages.astype(np.float64) * self.page_bytes
+    def stream_s(
+        self, contexts: IntArray, passes: int, share: float = 1.0
+    ) -> tuple[FloatArray, FloatArray]:
+        """Link seconds and bytes of one host layer of these requests, by pass: shapes (passes,).
+
+        Of every request's full pages only `share` of the tokens cross the link.
+        """
+        total_bytes = self.stream_bytes(contexts, passes, share)
         if len(self.h2d.run_bytes) == 1:
             copies = total_bytes / self.h2d.bytes_per_s[0]
             if self.h2d.latency_s:
@@ -120,10 +159,31 @@ class CostModel:
                 copies += self.h2d.latency_s * missing.searchsorted(np.arange(passes), "right")
             return copies, total_bytes
         behind = contexts[None, :] - 1 + np.arange(passes)[:, None]  # (passes, requests)
-        runs = behind // self.page_tokens * float(self.page_bytes)
+        runs = behind // self.page_tokens * (self.page_bytes * share)
         rate = np.interp(runs, self.h2d.run_bytes, self.h2d.bytes_per_s)
         seconds: FloatArray = (runs / rate + self.h2d.latency_s * (runs > 0)).sum(axis=1)
         return seconds, total_bytes
+
+    def stream_bytes(self, contexts: IntArray, passes: int, share: float = 1.0) -> FloatArray:
+        """Bytes in `share` of the tokens of one host layer of these requests, shape (passes,)."""
+        whole = self.full_pages(contexts, passes).astype(np.float64) * self.page_bytes
+        return whole if share == 1 else np.floor(whole * share)
+
+    def host_attention_s(self, kv_bytes: FloatArray, requests: int) -> FloatArray:
+        """CPU time to attend to so much KV of one layer, q's way down and o's way up included."""
+        seconds: FloatArray = kv_bytes / self._host.attention_bytes_per_s
+        trip = requests * self.query_bytes
+        return seconds + self.copy_s(self.d2h, trip) + self.copy_s(self.h2d, trip)
+
+    def host_gather_s(self, kv_bytes: FloatArray) -> FloatArray:
+        """CPU time to gather so much KV of one layer into one buffer."""
+        seconds: FloatArray = kv_bytes / self._host.gather_bytes_per_s
+        return seconds
+
+    @property
+    def _host(self) -> HostFit:
+        assert self.host is not None, "Policy.bind refuses a profile without host rates"
+        return self.host
 
     def copy_s(self, link: LinkFit, copied_bytes: float, runs: int = 1) -> float:
         """Time to move `copied_bytes` in `runs` equal runs over one direction of the link."""

@@ -5,6 +5,7 @@ the end of the window, with h of its L layers on the host, has
 
     GPU pages = (L - h) ceil(T / page) + h          one tail page per host layer
 
+(a policy that keeps a share of its host KV on the GPU as well adds that share of the pages there),
 and all together have a staging ring of `ring_groups` times the largest group, a group being the
 host pages of one layer. Invariant: GPU pages <= gpu_pages and host pages <= host_pages at the END
 of the window. Planner, simulator and backend use this one account (design 3.1).
@@ -13,6 +14,7 @@ of the window. Planner, simulator and backend use this one account (design 3.1).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import ceil
 from typing import NamedTuple
 
 import numpy as np
@@ -98,15 +100,19 @@ class BatchPages(NamedTuple):
             self.full_pages + limits.full_pages(context_tokens),
         )
 
-    def gpu_pages(self, layers: int, host_layers: int, ring_groups: int = 0) -> int:
+    def gpu_pages(
+        self, layers: int, host_layers: int, ring_groups: int = 0, kept_share: float = 0.0
+    ) -> int:
         """GPU pages with `host_layers` of everybody's `layers` on the host, ring included.
 
-        The ring is needed only where something is on the host.
+        The ring is needed only where something is on the host; of what is there, `kept_share` is on
+        the GPU as well.
         """
         if not host_layers:
             return layers * self.pages
         resident = (layers - host_layers) * self.pages
-        return resident + host_layers * self.requests + ring_groups * self.full_pages
+        kept = ceil(kept_share * host_layers * self.full_pages) if kept_share else 0
+        return resident + kept + host_layers * self.requests + ring_groups * self.full_pages
 
 
 @dataclass(slots=True)

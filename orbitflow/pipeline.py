@@ -1,4 +1,4 @@
-"""How long a pass takes when some layers' KV has to come over the link.
+"""How long a pass takes when some layers' KV has to come over the link, or is used on the host.
 
 Group g, the host pages of one layer, travels in x_g seconds over one FIFO link; layer l computes in
 t_c; t_out is the part outside the layers; X_j is the sum of x over the host layers up to layer j.
@@ -9,8 +9,16 @@ paper    T = L t_c + t_out + max(0, max_j (X_j - (j - 1) t_c))
 ring     a load starts when the link is free AND the ring has room; a layer starts when its group
          has arrived and frees the ring segment at its end; loads run on into the next pass, as
          host pages never change. T >= max(L t_c + t_out, X_L), reached with small groups.
+barrier  T = L t_c + t_out + max(0, x_0 - t_out) + sum over l >= 1 of (a_l + max(0, x_l - w_l))
+         one layer of look-ahead, a barrier after every layer (FlexGen): group l travels while layer
+         l - 1 computes, w_l = t_c. Where the CPU first gathers the group, for a_l, it starts when
+         layer l - 1 has attended: only the rest of that layer, w_l, hides the transfer (InfiniGen)
+batches  T = L h + sum_l max(g, a_l) + t_out (of both) + X_L       L t_c = L (h + g)
+         two sub-batches (NEO): h computes the one whose KV is on the host, and while the CPU
+         attends for it, a_l, the GPU spends g on the other
 
-Design section 3.1. The layer-level simulation must agree with `RingPipeline`.
+The CPU's a_l is 0 where KV is only streamed; `serial` adds the sum of it.
+Design section 3.1. The layer-level simulation must agree with all of them.
 """
 
 from __future__ import annotations
@@ -33,24 +41,59 @@ class Overlap(StrEnum):
     SERIAL = "serial"
     PAPER = "paper"
     RING = "ring"
+    BARRIER = "barrier"
+    BATCHES = "batches"
 
 
 class Demand(NamedTuple):
-    """What the passes of a step need from the link.
+    """What the passes of a step need from the link, and from the CPU.
 
-    `layers` in execution order; `link_s` and `ring_bytes` have shape (passes, len(layers)). A layer
-    whose ring_bytes are 0 while its link_s are not is loaded into pages of its own (a promotion).
+    `layers` in execution order; the arrays have shape (passes, len(layers)). A layer whose
+    ring_bytes are 0 while its link_s are not is loaded into pages of its own (a promotion).
+    `host_s` is a of the forms: None where the CPU has nothing to do.
     """
 
     layers: HostLayers
     link_s: FloatArray
     ring_bytes: FloatArray
+    host_s: FloatArray | None = None
 
 
 def serial_stalls(demand: Demand) -> FloatArray:
     """Stall of each pass when every group is fetched on the critical path, shape (passes,)."""
     total: FloatArray = demand.link_s.sum(axis=1)
-    return total
+    return total if demand.host_s is None else total + demand.host_s.sum(axis=1)
+
+
+def barrier_stalls(
+    demand: Demand, layer_s: FloatArray, outside_s: float, beside: FloatArray | None = None
+) -> FloatArray:
+    """Stall of each pass with one layer of look-ahead.
+
+    `beside` is the share of a layer's time that follows its attention, shape (passes,); it matters
+    only where the CPU gathers.
+    """
+    windows = np.repeat(layer_s[:, None], len(demand.layers), axis=1)
+    late = 0.0
+    if demand.host_s is not None and beside is not None:
+        windows = np.where(demand.host_s > 0, windows * beside[:, None], windows)
+        late = demand.host_s.sum(axis=1)
+    if demand.layers[0] == 0:
+        windows[:, 0] = outside_s
+    stalls: FloatArray = np.maximum(0.0, demand.link_s - windows).sum(axis=1) + late
+    return stalls
+
+
+def batches_stalls(
+    demand: Demand, layer_s: FloatArray, beside: FloatArray | None = None
+) -> FloatArray:
+    """Stall of each pass in two sub-batches; `beside` is g's share of a layer's time, of interest
+    where the CPU attends.
+    """
+    stalls: FloatArray = demand.link_s.sum(axis=1)
+    if demand.host_s is not None and beside is not None:
+        stalls = stalls + np.maximum(0.0, demand.host_s - (layer_s * beside)[:, None]).sum(axis=1)
+    return stalls
 
 
 def paper_stalls(demand: Demand, layer_s: FloatArray) -> FloatArray:

@@ -7,8 +7,6 @@ from array import array
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-import numpy as np
-
 from orbitflow.config import DeliveryPace
 from orbitflow.cost import CostModel
 from orbitflow.policy.base import Policy
@@ -35,7 +33,7 @@ _STEP_COLUMNS = {
     "waiting": "q",
     "parked": "q",
 }
-
+_BLOCK = 8192  # rows
 
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
@@ -48,14 +46,24 @@ class Lines(Protocol):
         ...
 
 
-class StepColumns:
-    """Columns of `steps.npz`: one row per step."""
+class Blocks(Protocol):
+    """Something that takes blocks of rows, such as the file of `steps.npz`."""
 
-    def __init__(self) -> None:
+    def write(self, block: Mapping[str, array[Any]], /) -> object:
+        """Take rows by column; they are forgotten afterwards."""
+        ...
+
+
+class StepColumns:
+    """Columns of `steps.npz`: one row per step, handed on block by block."""
+
+    def __init__(self, out: Blocks | None) -> None:
+        self._out = out
         self._columns: dict[str, array[Any]] = {
             name: array(code) for name, code in _STEP_COLUMNS.items()
         }
         self._append = tuple(column.append for column in self._columns.values())
+        self._rows = 0
 
     def add(self, step: Step, outcome: StepOutcome, core: ServingCore) -> None:
         """Add one step's row."""
@@ -78,13 +86,17 @@ class StepColumns:
         )
         for append, value in zip(self._append, row, strict=True):
             append(value)
+        self._rows += 1
+        if self._rows == _BLOCK:
+            self.flush()
 
-    def arrays(self) -> dict[str, np.ndarray[tuple[int], np.dtype[np.generic]]]:
-        """The columns as numpy arrays."""
-        return {
-            name: np.frombuffer(column, dtype=np.float64 if column.typecode == "d" else np.int64)
-            for name, column in self._columns.items()
-        }
+    def flush(self) -> None:
+        """Hand on what there is."""
+        if self._out is not None:
+            self._out.write(self._columns)
+        for column in self._columns.values():
+            del column[:]
+        self._rows = 0
 
 
 class Recorder:
@@ -99,10 +111,11 @@ class Recorder:
         deposit: bool,
         delivery: DeliveryPace,
         requests_out: Lines,
+        steps_out: Blocks | None = None,
         progress: Callable[[int], None],
     ) -> None:
         self.totals = Totals(cost.layers)
-        self.steps = StepColumns()
+        self.steps = StepColumns(steps_out)
         self._core = core
         self._cost = cost
         self._slo = slo
@@ -153,8 +166,24 @@ class Recorder:
             "deposit": deposit,
             "lossy": policy.is_lossy,
             "recomputes": policy.recomputes,
+            "cpu_attends": policy.data_plane.host_read.attends,
         }
-        return PolicyReport(self.totals.to_json(declared), tuple(self._refusals))
+        figures = self.totals.to_json(declared)
+        notices: tuple[str, ...] = ()
+        if policy.planning is not None:
+            planner = figures["planner"]
+            assert isinstance(planner, dict)
+            figures["planner"] = planner | policy.planning.to_json()
+            if troubles := policy.planning.troubles:
+                notices = (
+                    f"{policy.name}: the solver gave no usable plan {len(troubles)} times "
+                    f"({troubles[0]}); the fast search's plans stood",
+                )
+        return PolicyReport(figures, tuple(self._refusals), notices)
+
+    def decided(self, record: DecisionRecord) -> None:
+        """Count what a decision drops."""
+        self.totals.dropped += len(record.decision.drop)
 
     def planned(self, latency_s: float) -> None:
         """Count a call of the planner."""

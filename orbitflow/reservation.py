@@ -53,11 +53,11 @@ class Reservation:
             for index, sequence in enumerate(active):
                 rows[sequence.target].append(index)
             groups = {target: contexts[np.array(at)] for target, at in rows.items()}
-        gpu = 0
+        gpu, kept = 0, self._plane.host_read.kept_share
         staged: Counter[int] = Counter()
         for target, members in groups.items():
             batch = BatchPages.of(self._limits, members, window - 1)
-            gpu += batch.gpu_pages(self._limits.layers, len(target))
+            gpu += batch.gpu_pages(self._limits.layers, len(target), kept_share=kept)
             staged.update(dict.fromkeys(target, batch.full_pages))
         ring = self._plane.ring_groups * max(staged.values(), default=0)
         self._account.set_window(gpu, ring)

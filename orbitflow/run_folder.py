@@ -12,12 +12,11 @@ import itertools
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
-import numpy as np
-
+from orbitflow.column_file import ColumnFile, column_file
 from orbitflow.errors import UserError
 
 _MARK = "INCOMPLETE"
@@ -66,14 +65,13 @@ class RunFolder:
         """Write one JSON file, indented for people."""
         self.write_text(name, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
-    def write_arrays(self, name: str, arrays: Mapping[str, Any]) -> None:
-        """Write columns as an .npz file."""
+    @contextlib.contextmanager
+    def columns(self, name: str) -> Iterator[ColumnFile]:
+        """Open an .npz file to append blocks of rows to; it appears when all are written."""
         target = self.path / name
         target.parent.mkdir(exist_ok=True)
-        temporary = target.with_name(target.name + ".partial")
-        with temporary.open("wb") as out:
-            np.savez(out, **arrays)
-        os.replace(temporary, target)
+        with column_file(target) as out:
+            yield out
 
     @contextlib.contextmanager
     def lines(self, name: str) -> Iterator[TextIO]:

@@ -13,18 +13,20 @@ from orbitflow.config import AZURE_RATE_SCALE, DEFAULT_MAX_BATCH, RunConfig
 from orbitflow.cost import CostModel
 from orbitflow.load import OfferedLoad, offered_load
 from orbitflow.memory import KvLimits
+from orbitflow.perturbation import Perturbation, read_perturbation
 from orbitflow.policy.registry import expand
 from orbitflow.profile import Profile
 from orbitflow.slo import Slo, full_pass_s, mean_final_context
 from orbitflow.traces import resolve, scaled
 from orbitflow.traces.trace import Trace
+from orbitflow.tuning import SolverName
 from orbitflow.units import format_seconds
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
     """One workload on one machine under one SLO. `believed` is what policies see, `true` times the
-    passes.
+    passes, give or take a share `noise` of compute.
     """
 
     config: RunConfig
@@ -33,6 +35,7 @@ class Scenario:
     profile: Profile
     believed: CostModel
     true: CostModel
+    noise: float
     limits: KvLimits
     max_batch: int | None
     slo: Slo
@@ -49,12 +52,17 @@ def build_scenario(
     Raise a UserError if something in it is unknown or impossible.
     """
     policies = tuple(expand(config.policies))
+    if config.solver is not SolverName.AUTO:
+        from orbitflow.planner.solvers import check_solver  # PuLP takes 0.3 s to import
+
+        check_solver(config.solver)
     profile = resolve_profile(
         DEFAULT_PROFILE if config.profile is None else config.profile, config.model
     )
     cost = CostModel.from_profile(
         profile, link_scale=config.link_scale, compute_scale=config.compute_scale
     )
+    perturbation = read_perturbation(config.perturb) if config.perturb else Perturbation()
     raw = resolve(config.trace, limit=config.num_requests) if raw is None else raw
     notices = list(raw.notices)
     if raw.arrival_unit == "steps":
@@ -103,7 +111,8 @@ def build_scenario(
         trace,
         profile,
         cost,
-        cost,
+        cost.slower(compute=perturbation.compute, link=1 / perturbation.link),
+        perturbation.noise,
         limits,
         max_batch,
         slo or _slo(config, cost, capacity, max_batch, trace),

@@ -73,7 +73,7 @@ class ServingCore:
         self._roster = Roster(max_batch, prefill_chunk)
         self._clock = PassClock(self._oldest_needed_pass)
         self._enactor = Enactor(self._roster, self.account, policy, tau_s)
-        self._view = View(self._roster, self.account, self.token_times_s)
+        self._view = View(self._roster, self.account, self.token_times_s, tau_s)
         self._stale = True  # something changed that the policy has not seen
         self._planning = False  # a plan was asked for and has not been adopted
         self._step: Step | None = None
@@ -165,7 +165,7 @@ class ServingCore:
                 self._stale = True
         finished = tuple([self._retire(sequence) for sequence in roster.ended(passes)])
         admitted, paused, resumed = self._enactor.take_news()
-        return Events(
+        events = Events(
             admitted,
             tuple(first),
             TokenSegment(step.decode_ids, outcome.pass_end_s),
@@ -173,6 +173,9 @@ class ServingCore:
             resumed,
             finished,
         )
+        if self.policy.observe(step, outcome, events):
+            self._stale = True
+        return events
 
     # -- what recorders and tests look at --------------------------------------------------------
 
@@ -225,7 +228,7 @@ class ServingCore:
         """Ask the policy and do what it says."""
         self._stale = False
         view = self._view
-        view.now_s, view.passes = now_s, self._clock.passes
+        view.now_s, view.passes, view.is_planning = now_s, self._clock.passes, self._planning
         decision = self.policy.decide(view)
         changed = self._enactor.enact(decision, now_s, view.passes)
         self.account.check()

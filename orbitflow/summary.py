@@ -37,10 +37,13 @@ class Refusal(NamedTuple):
 
 
 class PolicyReport(NamedTuple):
-    """One policy's object in `summary.json`, and the requests that it had to refuse."""
+    """One policy's object in `summary.json`, the requests that it had to refuse, and what a person
+    should be told.
+    """
 
     figures: dict[str, object]
     refusals: tuple[Refusal, ...]
+    notices: tuple[str, ...] = ()
 
 
 def length_bucket(prompt_tokens: int) -> str:
@@ -150,6 +153,7 @@ class Totals:
     due_s: float = 0.0
     reading_s: float = 0.0
     paused_s: float = 0.0
+    dropped: int = 0
     first_arrival_s: float | None = None
     last_token_s: float = 0.0
     ttft: Distribution = field(default_factory=Distribution)
@@ -209,6 +213,7 @@ class Totals:
             "link": self.link.to_json(makespan_s),
             "planner": self.planner.to_json(makespan_s),
             "paused_s": self.paused_s,
+            "dropped": self.dropped,
             "by_length": {name: counts.to_json() for name, counts in by_length},
         }
 

@@ -13,12 +13,16 @@ from collections.abc import Mapping
 from importlib.metadata import version
 
 from orbitflow import __version__
+from orbitflow.bound import Bound
+from orbitflow.bound_share import bound_figures
 from orbitflow.scenario import Scenario
 from orbitflow.summary import SCHEMA_VERSION, PolicyReport
 
 
-def summary(scenario: Scenario, reports: Mapping[str, PolicyReport]) -> dict[str, object]:
-    """The content of `summary.json`."""
+def summary(
+    scenario: Scenario, reports: Mapping[str, PolicyReport], bound: Bound | None = None
+) -> dict[str, object]:
+    """The content of `summary.json`, with the upper bound if there is one."""
     load, slo, profile, trace = scenario.load, scenario.slo, scenario.profile, scenario.trace
     return {
         "schema_version": SCHEMA_VERSION,
@@ -57,6 +61,7 @@ def summary(scenario: Scenario, reports: Mapping[str, PolicyReport]) -> dict[str
             "page_tokens": scenario.limits.page_tokens,
             "max_batch": scenario.max_batch,
         },
+        **({} if bound is None else {"bound": bound_figures(bound)}),
         "policies": {name: report.figures for name, report in reports.items()},
     }
 

@@ -12,6 +12,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from orbitflow.bound import Bound
+from orbitflow.bound_share import NOT_COVERED, bound_figures
 from orbitflow.scenario import Scenario
 from orbitflow.summary import PolicyReport
 from orbitflow.units import format_bytes, format_count, format_seconds
@@ -19,6 +21,7 @@ from orbitflow.units import format_bytes, format_count, format_seconds
 _WIDE = 120
 _LABEL_WIDTH, _COLUMN_WIDTH = 28, 20
 _SHOWN_REFUSALS = 10
+_SHARES = "share_of_bound"
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -104,6 +107,10 @@ def _yes_no(value: bool) -> str:
     return "yes" if value else "no"
 
 
+def _of_bound(figure: str) -> _Row:
+    return _Row("  of the bound", (_SHARES, figure), _percent)
+
+
 _ROWS = (
     _Row("knows output lengths", ("output_lengths",), str),
     _Row("admits when", ("admission",), str),
@@ -111,11 +118,14 @@ _ROWS = (
     _Row("completed", ("completed",), format_count),
     _Row("failed", ("failed",), format_count),
     _Row("timely share", ("timely_share",), _percent, max),
+    _of_bound("timely_share"),
     _Row("SLO attainment", ("slo_attainment",), _percent, max),
+    _of_bound("slo_attainment"),
     _Row("  TTFT attainment", ("ttft_attainment",), _percent, max),
     _Row("  TPOT attainment", ("tpot_attainment",), _percent, max),
     _Row("TBT attainment, paper's", ("tbt_attainment",), _percent, max),
     _Row("goodput, requests/s", ("goodput_rps",), lambda v: f"{v:.4g}", max),
+    _of_bound("goodput_rps"),
     _Row("throughput, tokens/s", ("throughput_tokens_per_s",), lambda v: f"{v:.4g}", max),
     _Row("TTFT p50", ("ttft_s", "p50"), format_seconds, min),
     _Row("TTFT p95", ("ttft_s", "p95"), format_seconds, min),
@@ -134,16 +144,24 @@ _ROWS = (
 )
 
 
-def print_results(scenario: Scenario, reports: Mapping[str, PolicyReport], folder: Path) -> None:
-    """Print the comparison, in as many tables as the width asks for, and where the results are."""
+def print_results(
+    scenario: Scenario,
+    reports: Mapping[str, PolicyReport],
+    folder: Path,
+    bound: Bound | None = None,
+) -> None:
+    """Print the comparison, in as many tables as the width asks for, and where the results are.
+    The upper bound, if there is one, is the last column.
+    """
     out = console()
     title = Text(f"{scenario.trace.name} on {scenario.profile.name}")
-    names = list(reports)
+    names = [name + _mark(report) for name, report in reports.items()]
+    names += [] if bound is None else ["bound"]
     columns = max(1, (out.width - _LABEL_WIDTH) // _COLUMN_WIDTH)
-    rows = [
-        (row.label, _cells(row, [_at(report.figures, row.path) for report in reports.values()]))
-        for row in _ROWS
-    ]
+    rows = []
+    for row in _ROWS if bound is not None else [r for r in _ROWS if r.path[0] != _SHARES]:
+        cells = _cells(row, [_at(report.figures, row.path) for report in reports.values()])
+        rows.append((row.label, cells if bound is None else [*cells, _bound_cell(row, bound)]))
     for first in range(0, len(names), columns):
         table = Table(title=title, title_justify="left")
         table.add_column("", no_wrap=True)
@@ -154,7 +172,16 @@ def print_results(scenario: Scenario, reports: Mapping[str, PolicyReport], folde
         out.print(table)
     for name, report in reports.items():
         _print_refusals(out, name, report)
+        for notice in report.notices:
+            out.print(Text(f"note: {notice}", style="yellow"))
+    if without := [n for n, report in reports.items() if not report.figures.get(_SHARES, True)]:
+        out.print(Text(f"no share of the bound for {', '.join(without)}: {NOT_COVERED}"))
     out.print(Text(f"results in {folder}"))
+
+
+def _mark(report: PolicyReport) -> str:
+    """What must be seen beside a name: answers of a lossy policy are not those of the others."""
+    return " (lossy)" if report.figures.get("lossy") else ""
 
 
 def _cells(row: _Row, values: list[Any]) -> list[Text]:
@@ -166,6 +193,12 @@ def _cells(row: _Row, values: list[Any]) -> list[Text]:
         else Text("n/a" if v is None else row.write(v))
         for v in values
     ]
+
+
+def _bound_cell(row: _Row, bound: Bound) -> Text:
+    """The limit of a row that has one."""
+    value = bound_figures(bound).get(row.path[0])
+    return Text("" if value is None else row.write(value), style="italic")
 
 
 def _print_refusals(out: Console, name: str, report: PolicyReport) -> None:
@@ -181,5 +214,5 @@ def _print_refusals(out: Console, name: str, report: PolicyReport) -> None:
 def _at(figures: Mapping[str, Any], path: tuple[str, ...]) -> Any:
     value: Any = figures
     for key in path:
-        value = value[key]
+        value = None if value is None else value[key]
     return value

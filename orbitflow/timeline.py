@@ -1,8 +1,8 @@
 """`timeline.json`: a run as Chrome trace events, which Perfetto and chrome://tracing open offline.
 
 One complete event (``ph: "X"``, microseconds) per piece of work: tracks for compute, both link
-directions and the planner, and one track per request with its states. After `MAX_EVENTS` the file
-ends, and says so, rather than growing beyond what a viewer can load.
+directions, the planner and the CPU's work on KV, and one track per request with its states. After
+`MAX_EVENTS` the file ends, and says so, rather than growing beyond what a viewer can load.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from orbitflow.step import Events, Step, StepOutcome
 
 MAX_EVENTS = 400_000
 _MACHINE, _REQUESTS = 1, 2
-_TRACKS = {"compute": 1, "H2D": 2, "D2H": 3, "planner": 4}
+_TRACKS = {"compute": 1, "H2D": 2, "D2H": 3, "planner": 4, "CPU": 5}
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 

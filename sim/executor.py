@@ -21,10 +21,20 @@ import numpy as np
 
 from orbitflow.clock import FloatArray
 from orbitflow.cost import CostModel
-from orbitflow.pipeline import Demand, Overlap, RingPipeline, paper_stalls, serial_stalls
+from orbitflow.pipeline import (
+    Demand,
+    Overlap,
+    RingPipeline,
+    barrier_stalls,
+    batches_stalls,
+    paper_stalls,
+    serial_stalls,
+)
 from orbitflow.policy.base import DataPlane
 from orbitflow.serving import LONGEST_STEP
 from orbitflow.sim.demand import streaming_demand
+from orbitflow.sim.gpu_work import GpuWork, gpu_work
+from orbitflow.sim.noise import Noise
 from orbitflow.step import IntArray, Move, MoveKind, Step, StepOutcome
 
 _NOTHING = np.empty(0)
@@ -51,9 +61,11 @@ class _Blocking(NamedTuple):
 class SimExecutor:
     """Times steps. It keeps what outlasts a step: the ring, the store queue, background loads."""
 
-    def __init__(self, cost: CostModel, data_plane: DataPlane) -> None:
+    def __init__(self, cost: CostModel, data_plane: DataPlane, noise: Noise | None = None) -> None:
         self._cost = cost
         self._plane = data_plane
+        self._noise = noise
+        self._passes = 0
         self._ring = RingPipeline()
         self._version: int | None = None
         self._d2h_free_s = 0.0
@@ -69,9 +81,12 @@ class SimExecutor:
         `stop_at_s`.
         """
         links = step.moves or step.streams or self._loads or self._plane.write_through
-        if not (links or any(c.streamed_layers or c.host_layers for c in step.chunks)):
+        links = links or any(c.streamed_layers or c.host_layers for c in step.chunks)
+        if not links and self._noise is None:
             return self._undisturbed(step, start_s, stop_at_s)
-        return self._general(step, start_s, stop_at_s)
+        outcome = self._general(step, start_s, stop_at_s)
+        self._passes += len(outcome.pass_end_s)
+        return outcome
 
     # -- the fast path: everything resident, nothing to store or move --------------------
 
@@ -160,45 +175,48 @@ class SimExecutor:
 
     def _time(self, step: Step, begin_s: float, passes: int, stop_at_s: float) -> _Timing:
         """Time the passes up to the first boundary at or after `stop_at_s`."""
-        cost, requests = self._cost, len(step.decode_ids)
-        if step.chunks:
-            compute = np.array([cost.mixed_pass_s(step.chunks, requests, step.context_tokens)])
-        else:
-            first_s = cost.decode_pass_s(requests, step.context_tokens)
-            compute = first_s + (self._counts[:passes] - 1) * (cost.decode.token_s * requests)
-        demand, h2d_bytes = streaming_demand(cost, step, passes)
+        cost = self._cost
+        work = gpu_work(cost, self._plane, step, passes)
+        if self._noise is not None:
+            work = work.slowed(self._noise.factors(self._passes, passes))
+        demand, h2d_bytes = streaming_demand(cost, step, passes, self._plane.host_read)
         if demand is None:
             self._version = None
             link_s = h2d_bytes
-            spans = compute.copy()
+            spans = work.total_s.copy()
         else:
             link_s = demand.link_s.sum(axis=1)
             if cost.link_slowdown:
-                compute = compute * (1 + cost.link_slowdown * np.minimum(1.0, link_s / compute))
-            stall = self._stall(step, demand, compute, begin_s, stop_at_s)
-            spans = compute[: len(stall)] + stall
+                busy = np.minimum(1.0, link_s / work.total_s)
+                work = work.slowed(1 + cost.link_slowdown * busy)
+            stall = self._stall(step, demand, work, begin_s, stop_at_s)
+            spans = work.total_s[: len(stall)] + stall
         done = min(len(spans), int((begin_s + np.cumsum(spans)).searchsorted(stop_at_s)) + 1)
-        return _Timing(compute[:done], spans[:done], link_s[:done], h2d_bytes[:done])
+        return _Timing(work.total_s[:done], spans[:done], link_s[:done], h2d_bytes[:done])
 
     def _stall(
         self,
         step: Step,
         demand: Demand,
-        compute_s: FloatArray,
+        work: GpuWork,
         begin_s: float,
         stop_at_s: float,
     ) -> FloatArray:
-        inside_s = np.maximum(0.0, compute_s - self._cost.decode.outside_s)
-        layer_s = inside_s / self._cost.layers
-        if self._plane.overlap is Overlap.SERIAL:
+        layer_s = work.layer_s(self._cost.layers)
+        overlap = self._plane.overlap
+        if overlap is Overlap.SERIAL:
             return serial_stalls(demand)
-        if self._plane.overlap is Overlap.PAPER:
+        if overlap is Overlap.PAPER:
             return paper_stalls(demand, layer_s)
+        if overlap is Overlap.BARRIER:
+            return barrier_stalls(demand, layer_s, work.outside_s, work.beside)
+        if overlap is Overlap.BATCHES:
+            return batches_stalls(demand, layer_s, work.beside)
         ring_bytes = float(step.ring_pages * self._cost.page_bytes)
         if step.version != self._version or ring_bytes != self._ring.ring_bytes:
             self._ring.restart(begin_s, ring_bytes)
             self._version = step.version
-        return self._ring.stalls(demand, layer_s, compute_s, begin_s, stop_at_s)
+        return self._ring.stalls(demand, layer_s, work.total_s, begin_s, stop_at_s)
 
     def _write_out(self, step: Step, begin_s: float) -> float:
         """Seconds until the host layers' pages of this pass's chunks are written out."""

@@ -30,17 +30,19 @@ SpanSink = Callable[[Span], None]
 
 
 class Group(NamedTuple):
-    """One layer's host pages in one pass."""
+    """One layer's host pages in one pass; `host_s` is the CPU's time on them."""
 
     layer: int
     link_s: float
     ring_bytes: float
+    host_s: float = 0.0
 
 
 def pass_groups(demand: Demand, number: int) -> dict[int, Group]:
     """The groups of one pass by layer, in execution order."""
-    rows = zip(demand.layers, demand.link_s[number], demand.ring_bytes[number], strict=True)
-    return {layer: Group(layer, float(x), float(size)) for layer, x, size in rows}
+    host_s = [0.0] * len(demand.layers) if demand.host_s is None else demand.host_s[number]
+    rows = zip(demand.layers, demand.link_s[number], demand.ring_bytes[number], host_s, strict=True)
+    return {layer: Group(layer, float(x), float(size), float(a)) for layer, x, size, a in rows}
 
 
 class Ring:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import Any, Protocol, TextIO
+from typing import Protocol, TextIO
 
 from orbitflow.config import DepositRule, Fidelity, PipelineForm
 from orbitflow.pipeline import Overlap
 from orbitflow.policy.base import DataPlane, Policy
 from orbitflow.policy.registry import make_policy
-from orbitflow.recorder import Recorder, decision_line
+from orbitflow.recorder import Blocks, Recorder, decision_line
 from orbitflow.scenario import Scenario
-from orbitflow.serving import ServingCore
+from orbitflow.serving import DecisionRecord, ServingCore
 from orbitflow.sim.engine import Observer, Observers, Server, Simulation
 from orbitflow.sim.executor import SimExecutor
 from orbitflow.sim.layers import LayerSimulation
+from orbitflow.sim.noise import Noise
 from orbitflow.summary import PolicyReport
 from orbitflow.timeline import RequestTracks, Timeline
 
@@ -28,9 +29,18 @@ class Outputs(Protocol):
         """Open a file of lines."""
         ...
 
-    def write_arrays(self, name: str, arrays: Mapping[str, Any]) -> None:
-        """Take columns."""
+    def columns(self, name: str) -> AbstractContextManager[Blocks]:
+        """Open a file of columns."""
         ...
+
+
+def outfit(scenario: Scenario, name: str) -> Policy:
+    """A fresh policy of that name, bound to the scenario's machine as the run asks for."""
+    policy, config = make_policy(name), scenario.config
+    policy.configure(config.tuning)
+    policy.data_plane = _data_plane(policy, config.pipeline)
+    policy.bind(scenario.limits, scenario.believed)
+    return policy
 
 
 def simulate_policy(
@@ -38,20 +48,25 @@ def simulate_policy(
 ) -> PolicyReport:
     """Run one policy over the scenario's trace. `progress` is told as requests end."""
     config = scenario.config
-    policy = make_policy(name)
-    policy.bind(scenario.limits, scenario.believed)
+    policy = outfit(scenario, name)
     deposit = _banks(policy, config.deposit)
     with (
         folder.lines(f"{name}/requests.jsonl") as requests_out,
         folder.lines(f"{name}/decisions.jsonl") as decisions_out,
+        folder.columns(f"{name}/steps.npz") as steps_out,
     ):
+
+        def decided(record: DecisionRecord) -> None:
+            decisions_out.write(decision_line(record))
+            recorder.decided(record)
+
         core = ServingCore(
             policy,
             scenario.limits,
             tau_s=scenario.slo.tau_s,
             max_batch=scenario.max_batch,
             prefill_chunk=config.prefill_chunk,
-            on_decision=lambda record: decisions_out.write(decision_line(record)),
+            on_decision=decided,
         )
         recorder = Recorder(
             core,
@@ -60,6 +75,7 @@ def simulate_policy(
             deposit=deposit,
             delivery=config.pace,
             requests_out=requests_out,
+            steps_out=steps_out,
             progress=progress,
         )
         if config.timeline:
@@ -69,7 +85,7 @@ def simulate_policy(
                 timeline.close()
         else:
             _server(scenario, core, recorder, None).run()
-    folder.write_arrays(f"{name}/steps.npz", recorder.steps.arrays())
+        recorder.steps.flush()
     return recorder.report(policy, deposit=deposit)
 
 
@@ -78,10 +94,11 @@ def _server(
 ) -> Server:
     """The simulation in the fidelity that the run asks for."""
     config, requests = scenario.config, scenario.trace.requests()
-    plane = _data_plane(core.policy, config.pipeline)
+    plane = core.policy.data_plane
     latency_s = scenario.profile.planner_latency_s
+    noise = Noise(scenario.noise, config.seed) if scenario.noise else None
     if config.fidelity is Fidelity.STEP:
-        executor = SimExecutor(scenario.true, plane)
+        executor = SimExecutor(scenario.true, plane, noise)
         return Simulation(core, executor, requests, recorder, planner_latency_s=latency_s)
     observer: Observer = recorder
     if timeline is not None:
@@ -94,6 +111,7 @@ def _server(
         observer,
         planner_latency_s=latency_s,
         span=None if timeline is None else timeline.span,
+        noise=noise,
     )
 
 

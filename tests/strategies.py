@@ -12,13 +12,18 @@ from hypothesis import strategies as st
 
 from orbitflow.cost import CostModel
 from orbitflow.memory import KvLimits
-from orbitflow.profile import DecodeFit, LinkFit, PrefillFit
+from orbitflow.profile import DecodeFit, HostFit, LinkFit, PrefillFit
 from orbitflow.request import Request
 
 LAYERS, PAGE = 6, 4
-STREAMING = ("deepspeed", "static-1", "static-3", "dynamic")
+STREAMING = (
+    *("deepspeed", "flexgen", "static-1", "static-3"),
+    *("flexgen-plus", "dynamic", "select-n", "select-n-artifact"),
+)  # all KV of host layers crosses the link
+HOST_WORKING = ("zero-inference", "infinigen", "neo")  # the CPU attends to it, or gathers from it
+OFFLOADING = (*STREAMING, *HOST_WORKING)
 PREEMPTING = ("preempt-recompute", "preempt-swap")
-POLICIES = ("no-offload", *PREEMPTING, *STREAMING)
+POLICIES = ("no-offload", *PREEMPTING, *OFFLOADING)
 _SHAPES = ((1, 1), (3, 2), (9, 5), (30, 12), (61, 40), (17, 75))
 
 
@@ -46,6 +51,8 @@ def small_machine(
         h2d=link,
         d2h=link,
         link_slowdown=link_slowdown,
+        host=HostFit(attention_bytes_per_s=1.9e7, gather_bytes_per_s=4.3e6),
+        query_bytes=700,
     )
     host = None if host_tokens is None else host_tokens // PAGE * LAYERS
     return Machine(cost, KvLimits(LAYERS, PAGE, gpu_tokens // PAGE * LAYERS, host))

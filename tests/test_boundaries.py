@@ -21,7 +21,10 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     (),  # values and formulas, traces, calibration
     ("policy",),
     ("relocation", "reservation", "enact", "serving", "journal"),
-    ("results", "summary", "summary_file", "recorder", "scenario", "run_folder", "timeline"),
+    (
+        *("results", "summary", "summary_file", "recorder", "scenario", "bound_share"),
+        *("run_folder", "timeline"),
+    ),
     ("sim", "backend"),
     ("study",),
     ("cli", "tables", "__main__"),

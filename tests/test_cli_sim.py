@@ -642,12 +642,12 @@ def test_a_failure_says_where_the_unfinished_results_are(
     sim: Invoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A disk that fills up in mid-run: one line why, exit 1, and the mark stays."""
-    from orbitflow.run_folder import RunFolder
+    from orbitflow.column_file import ColumnFile
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(RunFolder, "write_arrays", full)
+    monkeypatch.setattr(ColumnFile, "write", full)
     result = sim("--out", "run", "--json")
     assert result.code == 1
     assert result.out == ""

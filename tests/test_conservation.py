@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from reference.harness import Run, serve
 from strategies import (
+    OFFLOADING,
     POLICIES,
-    STREAMING,
     Machine,
     batch_limits,
     chunk_sizes,
@@ -19,6 +19,8 @@ from strategies import (
     workloads,
 )
 
+from orbitflow.host_read import HostRead
+from orbitflow.policy.registry import make_policy
 from orbitflow.request import Request
 from orbitflow.sequence import State
 from orbitflow.serving import ServingCore
@@ -30,8 +32,9 @@ EXAMPLES = settings(max_examples=40, deadline=None, derandomize=True)
 class Auditor:
     """Recounts everything after every step."""
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, read: HostRead) -> None:
         self.machine = machine
+        self.read = read
         self.tokens: dict[int, list[float]] = {}
         self.asked: Counter[int] = Counter()
         self.done: Counter[int] = Counter()
@@ -81,11 +84,17 @@ class Auditor:
     def count_bytes(self, step: Step, outcome: StepOutcome) -> None:
         cost = self.machine.cost
         page, size = cost.page_tokens, cost.page_bytes
-        pages = 0
+        pages = selected = 0
         for j in range(len(outcome.pass_end_s)):
             for stream in step.streams:
-                for context in stream.contexts.tolist():
-                    pages += len(stream.layers) * ((context - 1 + j) // page)
+                behind = [(context - 1 + j) // page for context in stream.contexts.tolist()]
+                for layer in stream.layers:
+                    if layer in stream.staged and self.read.attends:
+                        continue
+                    if layer in stream.staged and self.read.selects and layer >= 2:
+                        selected += sum(behind) * size // 5
+                    else:
+                        pages += sum(behind)
             for chunk in step.chunks:
                 if chunk.start:
                     pages += len(chunk.streamed_layers) * (chunk.start // page)
@@ -93,13 +102,13 @@ class Auditor:
             if move.kind is MoveKind.RESUME:
                 pages += move.pages
         self.h2d_bytes += outcome.h2d_bytes
-        self.expected_h2d_bytes += pages * size
+        self.expected_h2d_bytes += pages * size + selected
         assert self.h2d_bytes == self.expected_h2d_bytes
 
     def recount_pages(self, core: ServingCore, events: Events) -> None:
         limits, account, roster = core.limits, core.account, core.roster
         page, layers = limits.page_tokens, limits.layers
-        gpu = host = 0
+        gpu = host = kept = 0
         staged: Counter[int] = Counter()
         for sequence in (*roster.active.values(), *roster.parked.values()):
             tokens = sequence.context_tokens(core.passes) - 1
@@ -113,10 +122,12 @@ class Auditor:
                 tail = 1 if tokens % page else 0
                 gpu += resident * pages + len(sequence.host) * tail
                 staged.update(dict.fromkeys(sequence.host, tokens // page))
+                kept += len(sequence.host) * (tokens // page)
             if core.policy.data_plane.write_through:
                 host += layers * (tokens // page)
         if core.policy.data_plane.ring_groups:
             gpu += max(staged.values(), default=0)  # the largest group has to fit at the least
+        gpu += kept // 10 if self.read.selects else 0
         assert gpu <= account.gpu_used <= limits.gpu_pages
         assert host <= account.host_used
         assert limits.host_pages is None or account.host_used <= limits.host_pages
@@ -131,7 +142,7 @@ def audit(
     chunk: int = 0,
 ) -> Run:
     """Serve a workload under the auditor's eyes, and check what is left at the end."""
-    auditor = Auditor(machine)
+    auditor = Auditor(machine, make_policy(policy).data_plane.host_read)
     run = serve(policy, machine, requests, max_batch=max_batch, prefill_chunk=chunk, watch=auditor)
     core = run.core
     assert core.is_drained
@@ -184,7 +195,7 @@ def test_dynamic_changes_its_placement_in_both_directions() -> None:
     assert {MoveKind.DEMOTE, MoveKind.PROMOTE} <= kinds
 
 
-@pytest.mark.parametrize("policy", ["no-offload", *STREAMING])
+@pytest.mark.parametrize("policy", ["no-offload", *OFFLOADING])
 def test_a_host_that_is_too_small_refuses_or_queues(policy: str) -> None:
     requests = [Request(i, 0.1 * i, 30 + 20 * i, 20) for i in range(6)]
     run = audit(policy, small_machine(600, 100), requests)
@@ -195,7 +206,7 @@ def test_a_host_that_is_too_small_refuses_or_queues(policy: str) -> None:
 @pytest.mark.parametrize("policy", POLICIES)
 def test_an_empty_workload_and_one_of_refusals_only_end_at_once(policy: str) -> None:
     assert not audit(policy, small_machine(), []).steps
-    run = audit(policy, small_machine(60), [Request(i, float(i), 4000, 10) for i in range(3)])
+    run = audit(policy, small_machine(60, 100), [Request(i, float(i), 4000, 10) for i in range(3)])
     assert (len(run.refusals), run.steps) == (3, [])
 
 

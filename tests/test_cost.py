@@ -14,7 +14,7 @@ from strategies import small_machine
 from orbitflow.catalog import resolve_profile
 from orbitflow.cost import CostModel
 from orbitflow.errors import UserError
-from orbitflow.profile import LinkFit
+from orbitflow.profile import HostFit, LinkFit
 from orbitflow.step import PrefillChunk
 
 EXAMPLES = settings(max_examples=60, deadline=None, derandomize=True)
@@ -144,3 +144,38 @@ def test_scales_must_be_positive_and_finite(scale: float) -> None:
         CostModel.from_profile(profile, link_scale=scale)
     with pytest.raises(UserError, match="--compute-scale"):
         CostModel.from_profile(profile, compute_scale=scale)
+
+
+@EXAMPLES
+@given(contexts_st, st.integers(1, 40), st.sampled_from((0.2, 0.37)), st.sampled_from((0, 1)))
+def test_a_share_of_every_run_is_streamed(
+    contexts: list[int], passes: int, share: float, curved: int
+) -> None:
+    cost = small_machine(latency_s=1e-5).cost
+    cost = replace(cost, h2d=CURVE) if curved else cost
+    seconds, size = cost.stream_s(np.array(contexts), passes, share)
+    for j in range(passes):
+        runs = [full_pages(c + j, cost.page_tokens) * cost.page_bytes for c in contexts]
+        assert size[j] == int(sum(runs) * share)
+        some = [run * share for run in runs if run]
+        want = sum(cost.h2d.latency_s + run / bandwidth(cost.h2d, run) for run in some)
+        # Bytes are whole; on a flat link so is what is timed.
+        assert seconds[j] == pytest.approx(want, rel=1e-3)
+
+
+def test_the_cpu_attends_and_q_and_o_travel() -> None:
+    """9500 bytes at 1.9e7 a second; 3 x 700 bytes each way at 3.1e6, 1e-5 s of latency each."""
+    cost = small_machine(latency_s=1e-5).cost
+    want = 9500 / 1.9e7 + 2 * (1e-5 + 2100 / 3.1e6)
+    assert cost.host_attention_s(np.array([9500.0]), 3) == pytest.approx([want])
+    assert cost.host_gather_s(np.array([8600.0])) == pytest.approx([0.002])
+
+
+def test_the_scale_of_compute_is_that_of_the_cpu_too() -> None:
+    profile = resolve_profile("a5000-llama3-8b-paper", None)
+    assert profile.host is not None
+    cost = CostModel.from_profile(profile, compute_scale=2.0)
+    rates = (profile.host.attention_bytes_per_s, profile.host.gather_bytes_per_s)
+    assert cost.host == HostFit(2 * rates[0], 2 * rates[1])
+    assert cost.query_bytes == 32 * 128 * 2
+    assert CostModel.from_profile(replace(profile, host=None)).host is None

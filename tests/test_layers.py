@@ -13,7 +13,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from reference.harness import Run, serve
-from strategies import POLICIES, STREAMING, Machine, machines, small_machine, workloads
+from strategies import OFFLOADING, POLICIES, Machine, machines, small_machine, workloads
 
 from orbitflow.pipeline import Overlap
 from orbitflow.policy.registry import make_policy
@@ -37,14 +37,15 @@ def serve_layers(
     requests: tuple[Request, ...],
     *,
     prefill_chunk: int = 0,
+    tau_s: float = 0.1,
     overlap: Overlap | None = None,
     spans: list[Span] | None = None,
 ) -> Run:
     policy = make_policy(policy_name)
     policy.bind(machine.limits, machine.cost)
-    core = ServingCore(policy, machine.limits, tau_s=0.1, prefill_chunk=prefill_chunk)
+    core = ServingCore(policy, machine.limits, tau_s=tau_s, prefill_chunk=prefill_chunk)
     plane = policy.data_plane
-    if overlap is not None and plane.write_through:
+    if overlap is not None and plane.overlap is Overlap.RING:
         plane = replace(plane, overlap=overlap)
     run = Run(core)
     span = None if spans is None else spans.append
@@ -85,18 +86,22 @@ def test_the_papers_form_agrees_too(
     agree(serve_layers(policy, machine, requests, overlap=Overlap.PAPER), step, 1e-9)
 
 
-@pytest.mark.parametrize("policy", STREAMING)
+@pytest.mark.parametrize("policy", OFFLOADING)
 @pytest.mark.parametrize("chunk", [0, 8])
 @EXAMPLES
 @given(requests=workloads(8))
 def test_a_shared_link_stays_within_the_stated_bound(
     policy: str, chunk: int, requests: tuple[Request, ...]
 ) -> None:
-    """Makespans within 15 %: write-outs by layer, and a cold ring beside every chunk."""
+    """Makespans within 20 %: write-outs by layer, and a cold ring beside every chunk.
+
+    15 % but for `select-n`, whose first prompt leaves the last layer on the host: there its pages
+    are written out when all has been computed.
+    """
     machine = small_machine(160)
     step = serve(policy, machine, requests, prefill_chunk=chunk)
     layer = serve_layers(policy, machine, requests, prefill_chunk=chunk)
-    assert layer.end_s == pytest.approx(step.end_s, rel=0.15)
+    assert layer.end_s == pytest.approx(step.end_s, rel=0.2)
 
 
 def test_spans_never_overlap_on_a_track_and_fill_the_passes() -> None:

@@ -30,7 +30,7 @@ from orbitflow.cost import CostModel
 from orbitflow.pipeline import Overlap
 from orbitflow.placement import HostLayers, stride
 from orbitflow.policy.base import DataPlane
-from orbitflow.profile import DecodeFit, LinkFit, PrefillFit
+from orbitflow.profile import DecodeFit, HostFit, LinkFit, PrefillFit
 from orbitflow.request import Request
 from orbitflow.sim.executor import SimExecutor
 from orbitflow.step import Step, Stream
@@ -94,15 +94,20 @@ def test_twice_the_link_speed_never_makes_a_pass_slower(
 
 @EXAMPLES
 @given(contexts_st, placements)
-def test_the_three_forms_are_ordered(contexts: list[int], layers: HostLayers) -> None:
-    """Serial hides nothing, the paper's form hides within a pass; compute alone is the least."""
+def test_the_forms_are_ordered(contexts: list[int], layers: HostLayers) -> None:
+    """Serial hides nothing, a barrier something, the paper's form hides within a pass; compute
+    alone is the least. Where the CPU has nothing to do, two batches are as slow as serial.
+    """
     cost = small_machine(link_bytes_per_s=2e6).cost
     step = fixed_batch(contexts, layers)
     serial, paper = (pass_ends(cost, form, step) for form in (Overlap.SERIAL, Overlap.PAPER))
     resident = pass_ends(cost, Overlap.RING, fixed_batch(contexts, ()))
     ring = pass_ends(cost, Overlap.RING, step)
-    for better, worse in ((paper, serial), (resident, paper), (resident, ring), (ring, serial)):
+    barrier = pass_ends(cost, Overlap.BARRIER, step)
+    pairs = [(paper, serial), (resident, paper), (resident, ring), (ring, serial)]
+    for better, worse in (*pairs, (resident, barrier), (barrier, serial)):
         assert (better <= worse * (1 + 1e-9)).all()
+    assert pass_ends(cost, Overlap.BATCHES, step) == pytest.approx(serial)
 
 
 @pytest.mark.parametrize("policy", POLICIES)
@@ -141,7 +146,8 @@ def test_permuting_equal_requests_changes_nothing(policy: str, chunk: int) -> No
 def stretched(machine: Machine, by: float) -> Machine:
     """The machine with every time constant `by` times as long."""
     cost = machine.cost
-    d, p = cost.decode, cost.prefill
+    d, p, host = cost.decode, cost.prefill, cost.host
+    assert host is not None
 
     def link(fit: LinkFit) -> LinkFit:
         return LinkFit(fit.latency_s * by, fit.run_bytes, tuple(b / by for b in fit.bytes_per_s))
@@ -152,6 +158,7 @@ def stretched(machine: Machine, by: float) -> Machine:
         prefill=PrefillFit(p.base_s * by, p.token_s * by, p.pair_s * by),
         h2d=link(cost.h2d),
         d2h=link(cost.d2h),
+        host=HostFit(host.attention_bytes_per_s / by, host.gather_bytes_per_s / by),
     )
     return machine._replace(cost=slower)
 

@@ -7,84 +7,17 @@ of n needs (8 - h) ΣA + h n + ring ΣF. Choices keep 32 tokens of head-room: c 
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from reference.standing import Server
 
-from orbitflow.clock import FloatArray
-from orbitflow.cost import CostModel
-from orbitflow.enact import Enactor
-from orbitflow.memory import KvAccount, KvLimits
+from orbitflow.memory import KvLimits
 from orbitflow.placement import RESIDENT, stride
-from orbitflow.policy.base import Decision, Policy, View
 from orbitflow.policy.registry import make_policy, policy_names
 from orbitflow.policy.stride import Dynamic
 from orbitflow.policy.uniform import UniformPolicy
-from orbitflow.profile import DecodeFit, LinkFit, PrefillFit
 from orbitflow.request import Request
-from orbitflow.roster import Roster
-from orbitflow.sequence import Sequence
-
-LINK = LinkFit(0.0, (1.0,), (1e9,))
-
-
-class Server:
-    """A server between two passes, with whom a test puts there."""
-
-    def __init__(
-        self,
-        name: str,
-        gpu_pages: int,
-        *,
-        host_pages: int | None = None,
-        layers: int = 8,
-        batch: int | None = None,
-    ) -> None:
-        self.limits = KvLimits(layers, 16, gpu_pages, host_pages)
-        self.policy: Policy = make_policy(name)
-        decode, prefill = DecodeFit(0.02, 0.0, 1e-6, 0.0), PrefillFit(0.0, 1e-4, 0.0)
-        cost = CostModel(layers, 16, 1024, decode, prefill, LINK, LINK, 0.0)
-        self.policy.bind(self.limits, cost)
-        self.account = KvAccount(self.limits)
-        self.roster = Roster(batch, 0)
-        self.enactor = Enactor(self.roster, self.account, self.policy, 0.1)
-        self.view = View(self.roster, self.account, self._times)
-        self._next = 0
-
-    def wait(self, prompt: int, output: int = 10) -> int:
-        """Queue a request."""
-        number, self._next = self._next, self._next + 1
-        self.roster.submit(Request(number, 0.0, prompt, output))
-        return number
-
-    def run(self, context: int, output: int = 10_000) -> Sequence:
-        """Let a request run whose next pass has this context."""
-        number = self.wait(context - 1, output)
-        one = self.roster.admit(number, RESIDENT, 0.1, 0.0)
-        one.prefilled_tokens = context - 1
-        self.roster.first_token(one, 0, 0.0)
-        return one
-
-    def park(self, context: int) -> Sequence:
-        one = self.run(context)
-        self.enactor.relocations.park(one, 0)
-        return self.roster.park(one.id, 0, 0.0)
-
-    def decide(self) -> Decision:
-        return self.policy.decide(self.view)
-
-    def enact(self) -> Decision:
-        """Decide and do it; the account refuses what does not fit."""
-        decision = self.decide()
-        self.enactor.enact(decision, 0.0, 0)
-        self.account.check()
-        return decision
-
-    @staticmethod
-    def _times(sequence: Sequence) -> FloatArray:
-        return np.empty(0)
-
 
 # -- no-offload ------------------------------------------------------------------------------------
 
@@ -322,13 +255,15 @@ def test_dynamic_admits_as_soon_as_the_smallest_placement_fits() -> None:
 # -- all of them -----------------------------------------------------------------------------------
 
 
-STREAMING = tuple(
-    name for name in policy_names() if name != "no-offload" and not name.startswith("preempt")
+OFFLOADING = tuple(
+    name
+    for name in policy_names()
+    if isinstance(make_policy(name), UniformPolicy) and not name.startswith("preempt")
 )
 
 
 @given(
-    st.sampled_from([*STREAMING, "static-40"]),
+    st.sampled_from([*OFFLOADING, "flexgen", "neo", "static-40"]),
     st.integers(1, 400),
     st.integers(1, 3),
     st.integers(1, 60),
@@ -355,7 +290,7 @@ def test_whoever_is_not_refused_can_be_served_alone(
 
 
 @given(
-    st.sampled_from([*STREAMING, "static-40"]),
+    st.sampled_from([*OFFLOADING, "neo", "static-40"]),
     st.lists(st.integers(2, 300), max_size=6),
     st.lists(st.integers(2, 300), max_size=3),
     st.lists(st.integers(1, 300), max_size=4),
@@ -385,9 +320,8 @@ def test_every_decision_fits_at_the_end_of_its_window(
     assert bool(server.roster.active) == bool(here), "somebody always runs"
 
 
-@pytest.mark.parametrize("name", STREAMING)
-def test_streaming_policies_share_their_contract(name: str) -> None:
-    policy = make_policy(name)
-    assert isinstance(policy, UniformPolicy)
-    assert policy.data_plane.write_through
-    assert policy.data_plane.ring_groups >= 1
+@pytest.mark.parametrize("name", OFFLOADING)
+def test_offloading_policies_share_their_contract(name: str) -> None:
+    plane = make_policy(name).data_plane
+    assert plane.write_through
+    assert bool(plane.ring_groups) == (not plane.host_read.attends)

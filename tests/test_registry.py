@@ -50,7 +50,7 @@ def test_strides_that_make_no_sense(name: str) -> None:
         ("dinamic", "'dinamic': did you mean dynamic?"),
         ("no_offload", "did you mean no-offload?"),
         ("deep-speed", "did you mean deepspeed"),
-        ("zzz", "known: deepspeed, dynamic, no-offload, preempt-recompute"),
+        ("zzz", "known: deepspeed, dynamic, flexgen, flexgen-plus, infinigen"),
         ("", "'': known: deepspeed"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from array import array
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -116,9 +117,10 @@ def test_arrays_and_lines_of_a_policy(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
     with folder.lines("dynamic/requests.jsonl") as out:
         out.write("{}\n")
-    folder.write_arrays("dynamic/steps.npz", {"a": np.arange(3), "b": np.zeros(2)})
+    with folder.columns("dynamic/steps.npz") as columns:
+        columns.write({"a": array("q", [0, 1, 2]), "b": array("d", [0, 0, 1])})
     with np.load(folder.path / "dynamic" / "steps.npz") as read:
-        assert {name: read[name].tolist() for name in read} == {"a": [0, 1, 2], "b": [0.0, 0.0]}
+        assert {name: read[name].tolist() for name in read} == {"a": [0, 1, 2], "b": [0, 0, 1]}
     assert (folder.path / "dynamic" / "requests.jsonl").read_text() == "{}\n"
     names = sorted(p.name for p in (folder.path / "dynamic").iterdir())
     assert names == ["requests.jsonl", "steps.npz"]

@@ -13,7 +13,7 @@ from reference.executor import slow
 from reference.harness import one_pass_at_a_time, same_times, serve, simulated
 from reference.server import serve_no_offload
 from strategies import (
-    STREAMING,
+    OFFLOADING,
     Machine,
     batch_limits,
     chunk_sizes,
@@ -51,7 +51,7 @@ def with_free_stores(machine: Machine) -> Machine:
 
 
 @pytest.mark.parametrize("stores", ["free stores", "stores"])
-@pytest.mark.parametrize("policy", STREAMING)
+@pytest.mark.parametrize("policy", OFFLOADING)
 @EXAMPLES
 @given(machines(), workloads(), batch_limits, chunk_sizes)
 def test_many_passes_in_one_event_are_those_passes_one_by_one(
@@ -76,7 +76,7 @@ def test_many_passes_in_one_event_are_those_passes_one_by_one(
 
 
 @pytest.mark.parametrize("stores", ["free stores", "stores"])
-@pytest.mark.parametrize("policy", STREAMING)
+@pytest.mark.parametrize("policy", OFFLOADING)
 @EXAMPLES
 @given(machines(), workloads(), batch_limits, chunk_sizes, st.sampled_from(FORMS))
 def test_every_pass_takes_as_long_as_the_reference_says(
@@ -89,7 +89,6 @@ def test_every_pass_takes_as_long_as_the_reference_says(
     form: Overlap,
 ) -> None:
     machine = machine if stores == "stores" else with_free_stores(machine)
-    overlap = None if policy == "deepspeed" else form
     fast, want = (
         serve(
             policy,
@@ -97,7 +96,7 @@ def test_every_pass_takes_as_long_as_the_reference_says(
             requests,
             max_batch=max_batch,
             prefill_chunk=chunk,
-            overlap=overlap,
+            overlap=form,
             executor=executor,
         )
         for executor in (simulated, slow)

@@ -141,6 +141,11 @@ def test_a_real_failure_renders(scenario: Scenario, capsys: Shown) -> None:
     assert row(shown, "SLO attainment") == ["0.0 %"]
 
 
+def test_a_lossy_policy_is_marked(scenario: Scenario, capsys: Shown) -> None:
+    print_results(scenario, {"a": report(), "b": report(lossy=True)}, Path("x"))
+    assert "a │ b (lossy)" in " ".join(capsys.readouterr().out.replace("┃", "│").split())
+
+
 def test_the_scenario_goes_to_stderr_and_is_not_markup(scenario: Scenario, capsys: Shown) -> None:
     print_scenario(scenario)
     out, shown = capsys.readouterr()

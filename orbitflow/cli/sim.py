@@ -8,10 +8,12 @@ from typing import Annotated
 import typer
 
 from orbitflow.config import DeliveryPace, DepositRule, Fidelity, PipelineForm, RunConfig
+from orbitflow.tuning import SolverName, Victim
 
 _WORKLOAD = "Workload"
 _MACHINE = "Machine"
 _SERVING = "Serving"
+_PLANNING = "Planning"
 _SLO = "SLO and delivery"
 _OUTPUT = "Output"
 
@@ -20,15 +22,14 @@ def sim_command(
     trace: Annotated[
         str,
         typer.Option(
-            help="A trace file (canonical JSONL, Mooncake, Azure CSV, the paper's JSON), or a "
-            "known name such as azure_conv.jsonl.",
+            help="A trace file of a known format, or a known name such as azure_conv.jsonl.",
             rich_help_panel=_WORKLOAD,
         ),
     ],
     policy: Annotated[
         list[str] | None,
         typer.Option(
-            help="A policy to run; repeat for several, or `all`. Default: no-offload and dynamic.",
+            help="A policy; repeat for several, or `all`. Default: no-offload, dynamic, orbitflow.",
             rich_help_panel=_SERVING,
         ),
     ] = None,
@@ -133,6 +134,15 @@ def sim_command(
             rich_help_panel=_OUTPUT,
         ),
     ] = RunConfig.fidelity,
+    bound: Annotated[
+        bool,
+        typer.Option(
+            "--bound",
+            help="Also compute what no policy can exceed here (timely share, SLO attainment, "
+            "goodput), and show each policy's share of it.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = False,
     timeline: Annotated[
         bool,
         typer.Option(
@@ -181,6 +191,54 @@ def sim_command(
             rich_help_panel=_SLO,
         ),
     ] = RunConfig.pace,
+    no_refine: Annotated[
+        bool,
+        typer.Option(
+            "--no-refine",
+            help="orbitflow without feedback from measured passes.",
+            rich_help_panel=_PLANNING,
+        ),
+    ] = RunConfig.no_refine,
+    no_deposit: Annotated[
+        bool,
+        typer.Option(
+            "--no-deposit",
+            help="orbitflow without planning on banked tokens.",
+            rich_help_panel=_PLANNING,
+        ),
+    ] = RunConfig.no_deposit,
+    no_pause: Annotated[
+        bool,
+        typer.Option(
+            "--no-pause",
+            help="orbitflow without parking, but where memory runs out.",
+            rich_help_panel=_PLANNING,
+        ),
+    ] = RunConfig.no_pause,
+    no_gate: Annotated[
+        bool,
+        typer.Option(
+            "--no-gate", help="orbitflow admitting whoever fits.", rich_help_panel=_PLANNING
+        ),
+    ] = RunConfig.no_gate,
+    victim: Annotated[
+        Victim,
+        typer.Option(help="Whom orbitflow may park first.", rich_help_panel=_PLANNING),
+    ] = RunConfig.victim,
+    solver: Annotated[
+        SolverName,
+        typer.Option(
+            help="What closes plans that the fast search cannot prove.", rich_help_panel=_PLANNING
+        ),
+    ] = RunConfig.solver,
+    perturb: Annotated[
+        str | None,
+        typer.Option(
+            help="A machine unlike its profile, such as link=0.5,compute=1.3,noise=0.05: half the "
+            "bandwidth, passes 1.3 times as long, 5 % noise.",
+            rich_help_panel=_MACHINE,
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -230,6 +288,13 @@ def sim_command(
         timeline=timeline,
         deposit=deposit,
         pace=pace,
+        no_refine=no_refine,
+        no_deposit=no_deposit,
+        no_pause=no_pause,
+        no_gate=no_gate,
+        victim=victim,
+        solver=solver,
+        perturb=perturb,
         seed=seed,
     )
-    run_simulation(config, out, as_json=as_json, quiet=quiet)
+    run_simulation(config, out, bounded=bound, as_json=as_json, quiet=quiet)

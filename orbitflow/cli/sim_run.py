@@ -8,6 +8,8 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+from orbitflow.bound import Bound
+from orbitflow.bound_share import bound_of, with_shares
 from orbitflow.cli.progress import Progress
 from orbitflow.config import RunConfig, to_toml
 from orbitflow.run_folder import RunFolder
@@ -17,8 +19,10 @@ from orbitflow.summary import PolicyReport
 from orbitflow.summary_file import environment, resolved, summary
 
 
-def run_simulation(config: RunConfig, out: Path | None, *, as_json: bool, quiet: bool) -> None:
-    """Simulate and leave a run folder behind."""
+def run_simulation(
+    config: RunConfig, out: Path | None, *, as_json: bool, quiet: bool, bounded: bool = False
+) -> None:
+    """Simulate and leave a run folder behind, with shares of the upper bound if `bounded`."""
     talks = not (quiet or as_json)
     started, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
     folder = None if out is None else RunFolder(out)  # refuse a bad one before reading anything
@@ -37,13 +41,18 @@ def run_simulation(config: RunConfig, out: Path | None, *, as_json: bool, quiet:
     env = environment(sys.argv, started)
     folder.write_text("config.toml", to_toml(config, resolved(scenario)))
     folder.write_json("env.json", env)
+    bound: Bound | None = None
     try:
+        if bounded:
+            bound = bound_of(scenario)
         reports, wall_s = _simulate(scenario, folder, shown=talks)
     except BaseException as error:
         folder.incomplete(type(error).__name__)
         print(f"orbitflow: unfinished results are in {folder.path}", file=sys.stderr)
         raise
-    content = summary(scenario, reports)
+    if bound is not None:
+        reports = {name: with_shares(report, bound) for name, report in reports.items()}
+    content = summary(scenario, reports, bound)
     folder.write_json("summary.json", content)
     timing = {"wall_s": time.perf_counter() - clock, "policy_wall_s": wall_s}
     folder.write_json("env.json", env | timing)
@@ -53,7 +62,7 @@ def run_simulation(config: RunConfig, out: Path | None, *, as_json: bool, quiet:
     else:
         from orbitflow.tables import print_results
 
-        print_results(scenario, reports, folder.path)
+        print_results(scenario, reports, folder.path, bound)
 
 
 def _simulate(

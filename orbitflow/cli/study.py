@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from orbitflow.cli.sim import sim_command
+from orbitflow.cli.shared_options import read_config, with_options_of_sim
 from orbitflow.errors import UserError
-from orbitflow.study.keys import POLICY, is_key, key_of, read_value
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from orbitflow.config import RunConfig
 
 _STUDY = "Study"
 _WORKLOAD = "Workload"
@@ -26,32 +19,13 @@ study_app = typer.Typer(
 )
 
 
-def _with_options_of_sim(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of `sim` that make up a configuration, before its own."""
-    own = inspect.signature(command, eval_str=True).parameters
-    theirs = inspect.signature(sim_command, eval_str=True).parameters
-    taken = [p for name, p in theirs.items() if is_key(name) and name not in own]
-    named = [p for p in own.values() if p.kind is not p.VAR_KEYWORD]
-
-    def run(**options: Any) -> None:
-        command(**options)
-
-    signature = inspect.Signature(
-        [p.replace(kind=p.KEYWORD_ONLY) for p in (*taken, *named)], return_annotation=None
-    )
-    run.__signature__ = signature  # type: ignore[attr-defined]
-    run.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
-    run.__doc__ = command.__doc__
-    return run
-
-
 @study_app.callback()
 def common() -> None:
     """Run a grid of simulations and compare its cells."""
 
 
 @study_app.command("run")
-@_with_options_of_sim
+@with_options_of_sim(lambda name: True)
 def run_command(
     grid: Annotated[
         list[str] | None,
@@ -73,6 +47,16 @@ def run_command(
             rich_help_panel=_STUDY,
         ),
     ] = 1,
+    bound: Annotated[
+        bool,
+        typer.Option(
+            "--bound",
+            help="Also compute what no policy can exceed in each cell (timely share, SLO "
+            "attainment, goodput), and show each policy's share of it. A study that was begun "
+            "without it can be gone on with.",
+            rich_help_panel=_STUDY,
+        ),
+    ] = False,
     workers: Annotated[
         int | None,
         typer.Option(help="Processes; by default as many as CPUs.", rich_help_panel=_STUDY),
@@ -113,25 +97,13 @@ def run_command(
     from orbitflow.study.plan import plan_study
 
     study = plan_study(
-        _config(base),
+        read_config(base),
         read_grid(grid or (), grid_file),
         seeds=seeds,
         arrival_jitter=arrival_jitter,
+        bounded=bound,
     )
     run(study, out, workers=workers or _cpus(), as_json=as_json, quiet=quiet)
-
-
-def _config(options: dict[str, Any]) -> RunConfig:
-    """The configuration that the options of `sim` stand for."""
-    from orbitflow.config import RunConfig
-
-    values: dict[str, Any] = {"policies": tuple(options.pop(POLICY, None) or ())}
-    for name, value in options.items():
-        key = key_of(name)
-        values[key] = value
-        if isinstance(value, str) and key != name:  # text with a unit
-            values[key] = read_value(key, value, f"--{name.replace('_', '-')}")
-    return RunConfig(**values)
 
 
 def _cpus() -> int:

@@ -29,7 +29,7 @@ def run(study: Study, out: Path | None, *, workers: int, as_json: bool, quiet: b
         if talks:
             _announce(study, folder, missing)
         try:
-            with CellProgress(missing, shown=talks) as progress:
+            with CellProgress(missing, _jobs_of(study), shown=talks) as progress:
                 run_study(study, folder, workers=workers, on_row=progress.advance)
         except BaseException:
             print(
@@ -62,17 +62,23 @@ def _announce(study: Study, folder: StudyFolder, missing: int) -> None:
 
     jobs = len(study.jobs())
     seeds = f" x {study.seeds} seeds" if study.seeds > 1 else ""
-    lines = [f"{len(study.grid.cells())} cells{seeds} in {folder.path}"]
+    bounds = f" and {len(study.bounds())} bounds" if study.bounded else ""
+    lines = [f"{len(study.grid.cells())} cells{seeds}{bounds} in {folder.path}"]
     if missing < jobs:
-        lines.append(f"{jobs - missing} of {jobs} simulations are there already")
+        lines.append(f"{jobs - missing} of {jobs} {_jobs_of(study)} are there already")
     print_notices(study, lines)
+
+
+def _jobs_of(study: Study) -> str:
+    return "simulations and bounds" if study.bounded else "simulations"
 
 
 class CellProgress:
     """Progress on stderr: a bar on a terminal, else a line per tenth."""
 
-    def __init__(self, total: int, *, shown: bool) -> None:
+    def __init__(self, total: int, jobs: str, *, shown: bool) -> None:
         self._total = total
+        self._jobs = jobs
         self._shown = shown
         self._seen: set[tuple[str, int]] = set()
         self._failed: set[tuple[str, int]] = set()
@@ -97,7 +103,7 @@ class CellProgress:
             self._bar.stop()
 
     def advance(self, row: Row) -> None:
-        """Count a simulation that is over; one that is tried again counts once."""
+        """Count a job that is over; one that is tried again counts once."""
         self._seen.add(row_id(row))
         (self._failed.discard if row["status"] == "ok" else self._failed.add)(row_id(row))
         failed = f"{len(self._failed)} failed" if self._failed else ""
@@ -108,7 +114,7 @@ class CellProgress:
         if self._shown and tenth > self._told:
             self._told = tenth
             more = f", {failed}" if failed else ""
-            print(f"{tenth * 10} % of {self._total} simulations{more}", file=sys.stderr)
+            print(f"{tenth * 10} % of {self._total} {self._jobs}{more}", file=sys.stderr)
 
 
 def _make_bar() -> RichProgress:

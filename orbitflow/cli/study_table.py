@@ -1,6 +1,7 @@
 """The table of a study: a row per cell, mean ± half of the 95 % interval over seeds.
 
-A star marks the best of a column among the policies of equal other keys.
+A star marks the best of a column among the policies of equal other keys. With bounds, a row `bound`
+ends these, and what share of it each policy reaches stands beside its figure.
 """
 
 from __future__ import annotations
@@ -14,9 +15,14 @@ from rich.console import Console, ConsoleOptions
 from rich.table import Table
 from rich.text import Text
 
+from orbitflow.bound_share import BOUNDED, NOT_COVERED
+from orbitflow.policy.registry import make_policy
+from orbitflow.study.bounds import BoundResult
+from orbitflow.study.estimates import Estimate
+from orbitflow.study.grid import Cell
 from orbitflow.study.keys import POLICY, Value
 from orbitflow.study.plan import Study
-from orbitflow.study.summary import CellResult, Estimate
+from orbitflow.study.summary import CellResult
 from orbitflow.units import format_bytes, format_seconds
 
 _WIDE, _WIDEST = 120, 10_000
@@ -25,12 +31,15 @@ _SECONDS = ((3600.0, "h"), (60.0, "min"), (1.0, "s"), (1e-3, "ms"), (1e-6, "µs"
 
 
 class _Column(NamedTuple):
-    """One figure: its title, its name, how it is written, which way is better."""
+    """One figure: its title, its name, how it is written, which way is better, and whether its
+    share of the bound is shown.
+    """
 
     title: str
     figure: str
     write: Callable[[Estimate], str]
     best: Callable[[list[float]], float]
+    of_bound: bool = False
 
 
 def _percent(value: Estimate) -> str:
@@ -59,11 +68,11 @@ def _pair(mean: float, half_width: float | None, form: str) -> str:
 
 
 _COLUMNS = (
-    _Column("timely %", "timely_share", _percent, max),
-    _Column("SLO %", "slo_attainment", _percent, max),
+    _Column("timely %", "timely_share", _percent, max, True),
+    _Column("SLO %", "slo_attainment", _percent, max, True),
     _Column("TTFT %", "ttft_attainment", _percent, max),
     _Column("TPOT %", "tpot_attainment", _percent, max),
-    _Column("goodput, req/s", "goodput_rps", _rate, max),
+    _Column("goodput, req/s", "goodput_rps", _rate, max, True),
     _Column("TTFT p95", "ttft_s.p95", _time, min),
     _Column("makespan", "makespan_s", _time, min),
 )
@@ -94,20 +103,28 @@ def print_results(study: Study, found: Sequence[CellResult], path: Path) -> None
         table.add_column(key, no_wrap=True)
     for column in _COLUMNS:
         table.add_column(column.title, justify="right")
+        if study.bounded and column.of_bound:
+            table.add_column("of bound %", justify="right")
     starred = False
     for members in _groups(found):
         best = _best(members)
         starred = starred or bool(best)
         for result in members:
             named = [_key(key, result.cell.values[key]) for key in keys]
+            if make_policy(str(result.cell.values[POLICY])).is_lossy:
+                named[-1].append(" (lossy)")
             table.add_row(*named, *_cells(result, best))
-        if len(members) > 1:
+        if (bound := members[0].bound) is not None:
+            named = [_key(key, {**members[0].cell.values, POLICY: "bound"}[key]) for key in keys]
+            table.add_row(*named, *_bound_cells(bound), style="italic")
+        if len(members) > 1 or study.bounded:
             table.add_section()
     console = _console()
     if not console.is_terminal:  # nothing to fit into: as wide as it is
         console.width = max(_WIDE, console.measure(table, options=_unlimited(console)).maximum)
     console.print(table)
     _print_errors(console, found)
+    _print_unbounded(console, found)
     star = "* the best policy, all else equal; " if starred else ""
     console.print(Text(f"{star}results in {path}"))
 
@@ -122,6 +139,25 @@ def _cells(result: CellResult, best: Mapping[str, float]) -> list[Text]:
             cells.append(Text(column.write(value) + " *", style="bold green"))
         else:
             cells.append(Text(column.write(value)))
+        if column.of_bound and result.bound is not None:
+            share = (result.bound.share or {}).get(column.figure)
+            cells.append(Text("n/a", style="dim") if share is None else Text(_percent(share)))
+    return cells
+
+
+def _bound_cells(bound: BoundResult) -> list[Text]:
+    """The figures that are bounded; the others stay empty."""
+    cells = []
+    for column in _COLUMNS:
+        value = bound.figures.get(column.figure)
+        if value is not None:
+            cells.append(Text(column.write(value)))
+        elif column.figure in BOUNDED:
+            cells.append(Text("failed" if bound.error else "n/a", style="dim"))
+        else:
+            cells.append(Text())
+        if column.of_bound:
+            cells.append(Text())
     return cells
 
 
@@ -153,14 +189,30 @@ def _key(key: str, value: Value) -> Text:
 
 def _print_errors(console: Console, found: Sequence[CellResult]) -> None:
     failed = [result for result in found if result.failed]
-    for result in failed[:_SHOWN_ERRORS]:
-        cell = ", ".join(f"{key}={value}" for key, value in result.cell.items)
-        runs = result.failed + result.ok
-        console.print(
-            Text(f"{cell}: {result.failed} of {runs} failed; {result.errors[0]}", style="red")
-        )
-    if len(failed) > _SHOWN_ERRORS:
-        console.print(Text(f"... and {len(failed) - _SHOWN_ERRORS} more cells", style="red"))
+    _print_some(
+        console,
+        [f"{_name(r.cell)}: {r.failed} of {r.failed + r.ok} failed; {r.errors[0]}" for r in failed],
+    )
+
+
+def _print_unbounded(console: Console, found: Sequence[CellResult]) -> None:
+    """Say where no bound is known, and whose share of it is not."""
+    bounds = [(result.cell, result.bound) for result in found if result.bound is not None]
+    missing = {_name(cell.group): bound.error for cell, bound in bounds if bound.error}
+    _print_some(console, [f"{cell}: no bound; {error}" for cell, error in missing.items()])
+    if names := dict.fromkeys(cell.policy for cell, bound in bounds if bound.share is None):
+        console.print(Text(f"no share of the bound for {', '.join(names)}: {NOT_COVERED}"))
+
+
+def _print_some(console: Console, lines: Sequence[str]) -> None:
+    for line in lines[:_SHOWN_ERRORS]:
+        console.print(Text(line, style="red"))
+    if len(lines) > _SHOWN_ERRORS:
+        console.print(Text(f"... and {len(lines) - _SHOWN_ERRORS} more cells", style="red"))
+
+
+def _name(cell: Cell) -> str:
+    return ", ".join(f"{key}={value}" for key, value in cell.items) or "all cells"
 
 
 def _unlimited(console: Console) -> ConsoleOptions:

@@ -20,13 +20,17 @@ from typing import NamedTuple
 
 from orbitflow.clock import FloatArray
 from orbitflow.cost import CostModel
+from orbitflow.errors import ProfileError
+from orbitflow.host_read import STREAM, HostRead
 from orbitflow.memory import KvAccount, KvLimits
 from orbitflow.pipeline import Overlap
 from orbitflow.placement import ALL_RESIDENT, Placement
+from orbitflow.policy.figures import PlanningFigures
 from orbitflow.request import Request
 from orbitflow.roster import Roster
 from orbitflow.sequence import Sequence
-from orbitflow.step import IntArray, Plan, PlanRequest
+from orbitflow.step import Events, IntArray, Plan, PlanRequest, Step, StepOutcome
+from orbitflow.tuning import Tuning
 
 
 class Lengths(StrEnum):
@@ -47,6 +51,7 @@ class DataPlane:
     overlap: Overlap
     write_through: bool  # full pages are copied to the host as they fill
     ring_groups: int  # size of the staging ring, in groups
+    host_read: HostRead = STREAM
 
 
 class View:
@@ -60,13 +65,16 @@ class View:
         roster: Roster,
         account: KvAccount,
         token_times_s: Callable[[Sequence], FloatArray],
+        tau_s: float,
     ) -> None:
         self._roster = roster
         self.account = account
         self.limits = account.limits
         self.token_times_s = token_times_s
+        self._tau_s = tau_s
         self.now_s = 0.0
         self.passes = 0
+        self.is_planning = False  # a plan was asked for and has not come yet
 
     @property
     def active(self) -> tuple[Sequence, ...]:
@@ -88,6 +96,10 @@ class View:
     def waiting(self) -> Iterable[Request]:
         """Requests not yet admitted, in order of arrival."""
         return self._roster.waiting.values()
+
+    def tau_of(self, request: Request) -> float:
+        """Limit on the time between two tokens of a request, in seconds."""
+        return self._tau_s if request.slo_tbt_s is None else request.slo_tbt_s
 
     @property
     def batch_room(self) -> int:
@@ -122,9 +134,23 @@ class Policy(ABC):
     has_deposit: bool = False  # whether the published system delivers at the SLO's pace
     is_lossy: bool = False
     recomputes: bool = False  # whether it may prefill the same tokens twice
+    places_at_admission: bool = False  # whether it decides where KV lies only then, once
+    planning: PlanningFigures | None = None  # of a policy that plans, from `bind` on
+
+    def configure(self, tuning: Tuning) -> None:
+        """Take switches into account, before `bind`. Policies without any ignore them."""
+        del tuning
 
     def bind(self, limits: KvLimits, cost: CostModel) -> None:
-        """Learn the machine, once, before the first decision. `cost` is the believed one."""
+        """Learn the machine, once, before the first decision. `cost` is the believed one.
+
+        Raise a ProfileError if the CPU has to work on KV and its speed is not known.
+        """
+        if self.data_plane.host_read.needs_host and cost.host is None:
+            raise ProfileError(
+                f"{self.name} works on KV with the CPU, whose speed the profile does not say: "
+                "add its `host` rates, or leave the policy out"
+            )
         self.limits = limits
         self.cost = cost
 
@@ -138,6 +164,10 @@ class Policy(ABC):
 
         A request that needs more than there is can never be served and is refused on arrival.
         """
+
+    def observe(self, step: Step, outcome: StepOutcome, events: Events) -> bool:
+        """Learn what a step came to; whether to be asked again before the next pass."""
+        return False
 
     def solve(self, request: PlanRequest) -> Plan:
         """Answer a plan request; runs beside the passes, so it must not touch state."""

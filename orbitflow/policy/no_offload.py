@@ -21,6 +21,7 @@ class NoOffload(Policy):
     lengths = Lengths.ORACLE
     data_plane = DataPlane(Overlap.RING, write_through=False, ring_groups=0)
     admission = "all of it fits"
+    places_at_admission = True
 
     def decide(self, view: View) -> Decision:
         """Admit from the head of the queue while whole requests fit."""

@@ -7,23 +7,40 @@ from collections.abc import Callable, Sequence
 
 from orbitflow.errors import PolicyNameError, nearest
 from orbitflow.policy.base import Policy
+from orbitflow.policy.flexgen import FlexGen
+from orbitflow.policy.flexgen_plus import FlexGenPlus
+from orbitflow.policy.infinigen import InfiniGen
+from orbitflow.policy.neo import Neo
 from orbitflow.policy.no_offload import NoOffload
+from orbitflow.policy.orbitflow import OrbitFlow, uniform_ilp
 from orbitflow.policy.preempt import Preempt
+from orbitflow.policy.select_n import SelectN
+from orbitflow.policy.select_n_artifact import SelectNArtifact
 from orbitflow.policy.stride import DeepSpeed, Dynamic, StaticStride
+from orbitflow.policy.zero_inference import ZeroInference
 
 _FACTORIES: dict[str, Callable[[], Policy]] = {
     "no-offload": NoOffload,
     "preempt-recompute": lambda: Preempt("preempt-recompute", swaps=False),
     "preempt-swap": lambda: Preempt("preempt-swap", swaps=True),
     "deepspeed": DeepSpeed,
+    "zero-inference": ZeroInference,
+    "flexgen": FlexGen,
     "static-1": lambda: StaticStride(1),
     "static-2": lambda: StaticStride(2),
     "static-4": lambda: StaticStride(4),
     "static-8": lambda: StaticStride(8),
+    "flexgen-plus": FlexGenPlus,
     "dynamic": Dynamic,
+    "select-n": SelectN,
+    "select-n-artifact": SelectNArtifact,
+    "infinigen": InfiniGen,
+    "neo": Neo,
+    "uniform-ilp": uniform_ilp,
+    "orbitflow": OrbitFlow,
 }
 
-DEFAULT_POLICIES = ("no-offload", "dynamic")
+DEFAULT_POLICIES = ("no-offload", "dynamic", "orbitflow")
 _STATIC = re.compile(r"static-([1-9]\d*)")
 
 

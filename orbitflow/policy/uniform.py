@@ -13,9 +13,11 @@ arrival is parked.
 from __future__ import annotations
 
 from abc import abstractmethod
+from math import ceil
 
 import numpy as np
 
+from orbitflow.host_read import STREAM, HostRead
 from orbitflow.memory import BatchPages
 from orbitflow.pipeline import Overlap
 from orbitflow.placement import HostLayers, Placement
@@ -33,9 +35,13 @@ class UniformPolicy(Policy):
     lengths = Lengths.NONE
     admission = "smallest fits"
 
-    def __init__(self, name: str, overlap: Overlap, ring_groups: int) -> None:
+    def __init__(
+        self, name: str, overlap: Overlap, ring_groups: int, host_read: HostRead = STREAM
+    ) -> None:
         self.name = name
-        self.data_plane = DataPlane(overlap, write_through=True, ring_groups=ring_groups)
+        self.data_plane = DataPlane(
+            overlap, write_through=True, ring_groups=ring_groups, host_read=host_read
+        )
 
     @abstractmethod
     def choices(self) -> tuple[HostLayers, ...]:
@@ -64,7 +70,7 @@ class UniformPolicy(Policy):
             if self.data_plane.write_through:
                 host_free -= self.limits.whole_pages(request.final_tokens)
             more = near.plus(self.limits, request.prompt_tokens + 1 + head_room)
-            no_room = near.requests and not self._fits(more)
+            no_room = near.requests and not self._lets_in(more)
             if len(admit) >= view.batch_room or host_free < 0 or no_room:
                 break
             near = more
@@ -91,13 +97,18 @@ class UniformPolicy(Policy):
         return 0 if self.limits.ring_is_extra else self.data_plane.ring_groups
 
     def _needs(self, batch: BatchPages, choice: HostLayers) -> int:
-        return batch.gpu_pages(self.limits.layers, len(choice), self._charged_groups)
+        kept_share = self.data_plane.host_read.kept_share
+        return batch.gpu_pages(self.limits.layers, len(choice), self._charged_groups, kept_share)
 
     def _least(self, batch: BatchPages) -> int:
         return min(self._needs(batch, choice) for choice in self.choices())
 
     def _fits(self, batch: BatchPages) -> bool:
         return self._least(batch) <= self.limits.gpu_pages
+
+    def _lets_in(self, batch: BatchPages) -> bool:
+        """Whether a new request may make the batch this large."""
+        return self._fits(batch)
 
     def _park(self, view: View) -> Decision:
         """Park the latest arrivals until the next pass fits."""
@@ -115,16 +126,14 @@ class UniformPolicy(Policy):
 
     def _place(self, contexts: IntArray, near: BatchPages) -> tuple[Placement, int]:
         """The preferred choice with head-room, and for how many passes it is sure to fit."""
-        layers, ring, page = (
-            self.limits.layers,
-            self._charged_groups,
-            self.limits.page_tokens,
-        )
+        layers, ring, page = self.limits.layers, self._charged_groups, self.limits.page_tokens
+        kept_share = self.data_plane.host_read.kept_share
         for choice in self.choices():
             free = self.limits.gpu_pages - self._needs(near, choice)
             if free >= 0:
                 # In `page` passes each request grows by one page per layer, and so do the groups.
                 per_page = near.requests * (layers - len(choice) + (ring if choice else 0))
+                per_page += ceil(kept_share * len(choice) * near.requests)
                 more = free // per_page if per_page else LONGEST_WINDOW
                 return Placement(choice), min(self._lookahead + more * page, LONGEST_WINDOW)
         now = BatchPages.of(self.limits, contexts)

@@ -1,4 +1,5 @@
-"""The folder of a study: `study.json` says which study, `cells.jsonl` has a row per simulation.
+"""The folder of a study: `study.json` says which study, `cells.jsonl` has a row per simulation
+and per bound, whose cell has no policy.
 
 Rows are appended by one process, each in one write, so that a power cut can tear the last one only;
 a torn row is dropped when the study goes on. The last row of a simulation is the one that counts.

@@ -32,10 +32,15 @@ MOST_CELLS = 1_000_000
 
 
 class Job(NamedTuple):
-    """One simulation of a study."""
+    """One simulation of a study, or the bound of a group: then its cell has no policy."""
 
     cell: Cell
     seed: int
+
+    @property
+    def bound(self) -> Job:
+        """The bound that holds for a simulation."""
+        return Job(self.cell.group, self.seed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +54,19 @@ class Study:
     full_pass_s: float
     inputs: dict[str, str]  # digests of what was read
     notices: tuple[str, ...]
+    bounded: bool = False  # the same study with bounds or without
 
     def jobs(self) -> list[Job]:
+        """Everything to do: bounds, if wanted, then simulations."""
+        return [*self.bounds(), *self.simulations()]
+
+    def bounds(self) -> list[Job]:
+        """The bounds that are wanted: one for each seed of the cells that differ in policy only."""
+        if not self.bounded:
+            return []
+        return list(dict.fromkeys(job.bound for job in self.simulations()))
+
+    def simulations(self) -> list[Job]:
         """Every simulation, seeds of a cell together."""
         cells = self.grid.cells()
         if "seed" in self.grid.keys:
@@ -58,11 +74,11 @@ class Study:
         return [Job(c, self.base.seed + n) for c in cells for n in range(self.seeds)]
 
     def config(self, job: Job) -> RunConfig:
-        """The configuration of one simulation."""
+        """The configuration of one simulation; that of a bound names no policy."""
         values = job.cell.values
-        policy = str(values.pop(POLICY))
+        policies = (str(values.pop(POLICY)),) if POLICY in values else ()
         changes: dict[str, Any] = {key: typed(key, value) for key, value in values.items()}
-        return replace(self.base, **{**changes, "policies": (policy,), "seed": job.seed})
+        return replace(self.base, **{**changes, "policies": policies, "seed": job.seed})
 
     def slo(self, job: Job) -> Slo:
         """The limits of one simulation."""
@@ -98,6 +114,7 @@ def plan_study(
     *,
     seeds: int = 1,
     arrival_jitter: float | None = None,
+    bounded: bool = False,
 ) -> Study:
     """Check what can be checked before anything runs. Raise a UserError for what is wrong."""
     grid = _with_policies(grid, base)
@@ -116,8 +133,9 @@ def plan_study(
         full_pass_s=whole.slo.tau_s,
         inputs=_inputs(base, grid),
         notices=tuple(notices),
+        bounded=bounded,
     )
-    for job in study.jobs():
+    for job in study.simulations():
         study.config(job)  # refuses a value out of range
     return study
 

@@ -26,7 +26,9 @@ def run_study(
     work: Work = do_task,
     start_method: StartMethod = "spawn",
 ) -> None:
-    """Run every simulation that has no good row yet. `on_row` sees each row as it is written."""
+    """Run every simulation, and every bound that is wanted, without a good row yet. `on_row` sees
+    each row as it is written.
+    """
     schedule = _Schedule(study, folder.rows)
     with Lanes[Job](workers, work, start_method) as lanes:
         while schedule.waiting or lanes.is_busy:
@@ -40,7 +42,7 @@ def run_study(
 
 
 def unfinished(study: Study, rows: Mapping[tuple[str, int], Row]) -> list[Job]:
-    """The simulations without a good row."""
+    """The simulations and the bounds wanted without a good row."""
     return [j for j in study.jobs() if rows.get(job_id(j), {}).get("status") != "ok"]
 
 

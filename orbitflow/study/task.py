@@ -1,4 +1,4 @@
-"""What a worker does: one simulation without a run folder.
+"""What a worker does: one simulation without a run folder, or one bound.
 
 A task carries all that it needs, so that any process can do it; the trace stays read for the next.
 """
@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TextIO
 
+from orbitflow.bound_share import bound_figures, bound_of
 from orbitflow.config import RunConfig
 from orbitflow.scenario import build_scenario
 from orbitflow.sim.run import simulate_policy
@@ -21,10 +22,15 @@ from orbitflow.study.plan import read
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One configuration with one policy, under given limits."""
+    """One configuration with one policy, or with none for its bound, under given limits."""
 
     config: RunConfig
     slo: Slo
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether what no policy can exceed is wanted."""
+        return not self.config.policies
 
 
 class Discard:
@@ -36,14 +42,21 @@ class Discard:
         with open(os.devnull, "w", encoding="utf-8") as out:
             yield out
 
-    def write_arrays(self, name: str, arrays: Mapping[str, Any]) -> None:
+    @contextlib.contextmanager
+    def columns(self, name: str) -> Iterator[Discard]:
+        """Open what forgets all that it is told."""
+        yield self
+
+    def write(self, block: Mapping[str, Any]) -> None:
         """Write nothing."""
 
 
 def do_task(task: Task) -> dict[str, object]:
-    """The scalar figures of a simulation."""
+    """The scalar figures of a simulation or of a bound."""
     config = task.config
     scenario = build_scenario(config, slo=task.slo, raw=read(config.trace, config.num_requests))
+    if task.is_bound:
+        return dict(_flat(bound_figures(bound_of(scenario))))
     (policy,) = scenario.policies
     report = simulate_policy(scenario, policy, Discard(), lambda _: None)
     return dict(_flat(report.figures))

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 from reference.harness import Run
-from strategies import LAYERS, Machine, small_machine
+from strategies import LAYERS, POLICIES, Machine, small_machine
 
 from contract.drivers import DRIVERS, Driver
 from contract.toys import Rule, Toy, host_of
@@ -257,7 +257,7 @@ def test_a_load_that_is_no_longer_wanted_leaves_nothing_on_the_gpu(
 RULES: dict[str, Rule] = {"rotate": rotate, "swing": swing}
 
 
-@pytest.mark.parametrize("name", ["no-offload", "deepspeed", "static-3", "dynamic", *RULES])
+@pytest.mark.parametrize("name", [*POLICIES, *RULES])
 def test_a_journal_replays_bit_for_bit(driver: Driver, name: str) -> None:
     def policy() -> Policy:
         return Toy(RULES[name]) if name in RULES else make_policy(name)

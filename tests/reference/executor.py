@@ -101,15 +101,65 @@ class SlowExecutor:
 
     def compute(self, step: Step) -> float:
         """Compute time of the step's first pass."""
+        hosted, others = self.batches(step)
+        return hosted + others
+
+    def batches(self, step: Step) -> tuple[float, float]:
+        """Compute time of the sub-batch whose KV is on the host, if it is one, and of the rest."""
         decode, prefill = self.cost.decode, self.cost.prefill
+        hosted, requests = 0, len(step.decode_ids)
+        if self.plane.overlap is Overlap.BATCHES:
+            hosted = sum(len(stream.contexts) for stream in step.streams if stream.staged)
+        hosted_s = decode.base_s + decode.request_s * hosted if hosted else 0.0
+        rest = requests - hosted
         seconds = prefill.base_s
-        if step.decode_ids:
-            seconds = decode.base_s + decode.request_s * len(step.decode_ids)
-            seconds += decode.token_s * step.context_tokens
+        if rest:
+            seconds = decode.base_s + decode.request_s * rest
+            seconds += self.attention(step)
+        elif hosted and not step.chunks:
+            return 0.0, hosted_s  # nobody to run beside
         for chunk in step.chunks:
             seconds += prefill.token_s * chunk.tokens
             seconds += prefill.pair_s * chunk.tokens * (chunk.start + chunk.tokens / 2)
+        return hosted_s, seconds
+
+    def attention(self, step: Step) -> float:
+        """GPU time of decode attention: layer by layer, what the GPU reads of every context."""
+        seconds = 0.0
+        for layer in range(self.cost.layers):
+            tokens = float(step.context_tokens)
+            for stream in step.streams:
+                if layer in stream.staged:
+                    tokens -= (1 - self.read_share(layer)) * int(stream.contexts.sum())
+            seconds += self.cost.decode.token_s * tokens / self.cost.layers
         return seconds
+
+    def read_share(self, layer: int) -> float:
+        """Share of a host token's KV that the GPU reads in a layer."""
+        read = self.plane.host_read
+        if read.attends:
+            return 0.0
+        if read.fetched_share < 1 and layer >= read.whole_layers:
+            return read.fetched_share + read.kept_share
+        return 1.0
+
+    def host_s(self, step: Step, layer: int) -> float:
+        """CPU time on the KV of one layer in the step's first pass."""
+        host, read, cost = self.cost.host, self.plane.host_read, self.cost
+        size, requests = 0, 0
+        for stream in step.streams:
+            if layer in stream.staged:
+                for context in stream.contexts.tolist():
+                    size += (context - 1) // cost.page_tokens * cost.page_bytes
+                    requests += 1
+        if not requests or self.read_share(layer) == 1:
+            return 0.0
+        assert host is not None
+        if not read.attends:
+            return int(size * read.fetched_share) / host.gather_bytes_per_s
+        trip = requests * cost.query_bytes
+        both_ways_s = self.copy(cost.d2h, trip, 1) + self.copy(cost.h2d, trip, 1)
+        return size / host.attention_bytes_per_s + both_ways_s
 
     def groups(self, step: Step) -> tuple[tuple[Group, ...], int]:
         """What the first pass streams, layer by layer, and all its bytes."""
@@ -121,7 +171,18 @@ class SlowExecutor:
             for stream in step.streams:
                 if layer in stream.layers:
                     is_there = True
-                    behind += [(c - 1, layer in stream.staged) for c in stream.contexts.tolist()]
+                    if layer not in stream.staged or self.read_share(layer) == 1:
+                        at = stream.contexts.tolist()
+                        behind += [(c - 1, layer in stream.staged) for c in at]
+                    elif not self.plane.host_read.attends:
+                        share, size, some_s = self.plane.host_read.fetched_share, 0, 0.0
+                        for context in stream.contexts.tolist():
+                            whole = (context - 1) // self.cost.page_tokens * self.cost.page_bytes
+                            size += whole
+                            some_s += link.latency_s if whole else 0.0
+                        fetched = int(size * share)
+                        seconds += some_s + fetched / link.bytes_per_s[0]
+                        total += fetched
             for chunk in step.chunks:
                 if chunk.start and layer in chunk.streamed_layers:
                     is_there = True
@@ -142,10 +203,32 @@ class SlowExecutor:
         if not groups:
             self.version = None
             return 0.0
+        layers, outside_s = self.cost.layers, self.cost.decode.outside_s
+        host_s = [self.host_s(step, layer) for layer in range(layers)]
+        link_s = sum(group.link_s for group in groups)
         if self.plane.overlap is Overlap.SERIAL:
-            return sum(group.link_s for group in groups)
-        layers = self.cost.layers
-        layer_s = (compute_s - self.cost.decode.outside_s) / layers
+            return link_s + sum(host_s)
+        hosted_s, rest_s = self.batches(step)
+        if self.plane.overlap is Overlap.BATCHES:
+            slower = compute_s / (hosted_s + rest_s)
+            outside_s += min(outside_s, rest_s) if hosted_s else 0.0
+            layer_s = (compute_s - outside_s) / layers
+            part = 0.0
+            if hosted_s:
+                rest_inside = rest_s - min(self.cost.decode.outside_s, rest_s)
+                part = rest_inside / (compute_s / slower - outside_s)
+            return link_s + sum(max(0.0, a - layer_s * part) for a in host_s)
+        layer_s = (compute_s - outside_s) / layers
+        if self.plane.overlap is Overlap.BARRIER:
+            attends = self.attention(step) if step.decode_ids else 0.0
+            part = 1 - attends / (rest_s - outside_s)
+            stall_s = 0.0
+            for group in groups:
+                window = outside_s if group.layer == 0 else layer_s
+                if group.layer and host_s[group.layer]:
+                    window = layer_s * part
+                stall_s += host_s[group.layer] + max(0.0, group.link_s - window)
+            return stall_s
         if self.plane.overlap is Overlap.PAPER:
             now, arrived = 0.0, 0.0
             by_layer = {group.layer: group.link_s for group in groups}

@@ -91,14 +91,14 @@ def serve(
     planner_latency_s: float = 0.005,
     watch: Watch | None = None,
 ) -> Run:
-    """Serve a workload to its end. `overlap` replaces the form of a policy that streams."""
+    """Serve a workload to its end. `overlap` replaces the form of a policy that uses the ring."""
     chosen = make_policy(policy) if isinstance(policy, str) else policy
     chosen.bind(machine.limits, machine.cost)
     core = ServingCore(
         chosen, machine.limits, tau_s=tau_s, max_batch=max_batch, prefill_chunk=prefill_chunk
     )
     plane = chosen.data_plane
-    if overlap is not None and plane.write_through:
+    if overlap is not None and plane.overlap is Overlap.RING:
         plane = replace(plane, overlap=overlap)
     run = Run(core, watch)
     run.end_s = Simulation(

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from scipy.stats import t
 
+from orbitflow.study.estimates import estimate, t_quantile
 from orbitflow.study.folder import Row
-from orbitflow.study.summary import estimate, results, t_quantile
+from orbitflow.study.summary import results
 from study.conftest import MakeStudy
 
 

@@ -1,0 +1,50 @@
+"""Pausing: who may be parked, for how long, and why nobody starves.
+
+Whoever rests loses nothing until its balance is spent; planners park by the late tokens that it
+costs, or in a fixed order. Ageing bounds what the sums alone would not: a request whose reader has
+waited for PATIENCE tau is owed a token, the longest wait first, and the first in line must run in
+every plan, whose window then ends after OWED_PASSES. So between two tokens of a request lie
+
+    at most   b + PATIENCE tau + (RESTED_PASSES + n OWED_PASSES) P
+
+with b its balance after the first of them, n requests in the server and P the longest time without
+a decode pass, prompts and moves included: the window under way ends after at most RESTED_PASSES,
+then each of at most n - 1 that are owed before it has one window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from orbitflow.bank import Bank
+from orbitflow.sequence import Sequence as Served
+from orbitflow.tuning import Victim
+
+PATIENCE = 64.0  # tau
+OWED_PASSES = 16
+RESTED_PASSES = 32  # longest window while somebody rests who loses by it
+_MIX = 2654435761  # Knuth's multiplicative hash
+
+
+def first_owed(members: Sequence[Served], bank: Bank, now_s: float) -> int | None:
+    """The request whose turn cannot be put off, if there is one."""
+    waits = [
+        (due_s, member.id)
+        for member in members
+        if (due_s := bank.due_s(member.id)) is not None and now_s - due_s >= PATIENCE * member.tau_s
+    ]
+    return min(waits)[1] if waits else None
+
+
+def rest_order(victim: Victim, members: Sequence[Served], passes: int) -> tuple[int, ...] | None:
+    """Rows in the order in which they may be parked; None leaves it to the planner."""
+    if victim is Victim.DENSITY:
+        return None
+    if victim is Victim.RANDOM:
+        keys = [member.id * _MIX % 2**32 for member in members]
+    else:
+        sign = -1 if victim is Victim.LONGEST else 1
+        keys = [sign * member.context_tokens(passes) for member in members]
+    return tuple(np.argsort(np.array(keys), kind="stable").tolist())

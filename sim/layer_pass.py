@@ -1,0 +1,177 @@
+"""One pass, layer by layer: in which order a form fetches, has the CPU work, and computes.
+
+serial, paper, ring   wait for the group (serial: and for the CPU), compute, free the segment
+batches               fetch, compute for the host's sub-batch, then the CPU and the rest in parallel
+barrier               the next layer's group travels beside this one, after it has attended if the
+                      CPU has to gather the group first
+
+The event-level twin of the forms in `orbitflow.pipeline`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from math import inf
+from typing import Any
+
+import simpy
+
+from orbitflow.clock import FloatArray
+from orbitflow.cost import CostModel
+from orbitflow.pipeline import Overlap
+from orbitflow.policy.base import DataPlane
+from orbitflow.sim.demand import streaming_demand
+from orbitflow.sim.flow import Flow, Group, pass_groups
+from orbitflow.sim.gpu_work import gpu_work
+from orbitflow.sim.links import Links, Work
+from orbitflow.sim.tally import Tally
+from orbitflow.step import Step
+
+Stall = Generator[simpy.Event, Any, float]  # gives the seconds that compute waited
+
+
+class LayerPass:
+    """Pass number `number` of a step. `flow` is what prefetches for it, if something does."""
+
+    def __init__(
+        self,
+        links: Links,
+        cost: CostModel,
+        plane: DataPlane,
+        step: Step,
+        number: int,
+        slowed: FloatArray | None = None,
+    ) -> None:
+        self._env = links.env
+        self._links = links
+        self._cost = cost
+        self._plane = plane
+        self._step = step
+        self._now = _later(step, number)
+        self._work = gpu_work(cost, plane, step, 1, number)
+        if slowed is not None:
+            self._work = self._work.slowed(slowed)
+        self._writes: list[simpy.Event] = []
+
+    def perform(self, flow: Flow | None, tally: Tally) -> Work:
+        """Do the pass and count what it moved and waited."""
+        env, cost, links = self._env, self._cost, self._links
+        demand, size = streaming_demand(cost, self._now, 1, self._plane.host_read)
+        groups = {} if demand is None else pass_groups(demand, 0)
+        if self._plane.overlap is Overlap.PAPER:
+            flow = Flow(env, links.h2d, cost, self._now, inf, 1, links.span)
+        if flow is not None:
+            groups = flow.groups(flow.passes_made)
+        link_s = sum(group.link_s for group in groups.values())
+        tally.link_s += link_s
+        tally.h2d_bytes += int(size[0])
+        if cost.link_slowdown and groups:
+            busy = (link_s / self._work.total_s).clip(max=1.0)
+            self._work = self._work.slowed(1 + cost.link_slowdown * busy)
+        if self._plane.overlap is Overlap.BARRIER:
+            stall_s = yield from self._one_ahead(groups)
+        else:
+            stall_s = yield from self._in_turn(groups, flow)
+        waits_from = env.now
+        yield env.all_of(self._writes)
+        tally.stalls.append(stall_s + env.now - waits_from)
+        if flow is not None:
+            flow.passes_made += 1
+
+    # -- forms ---------------------------------------------------------------------------------
+
+    def _in_turn(self, groups: dict[int, Group], flow: Flow | None) -> Stall:
+        stall_s = 0.0
+        for layer in range(self._cost.layers):
+            group = groups.get(layer)
+            if group is not None:
+                waits_from = self._env.now
+                if flow is None:
+                    yield from self._links.up(group.link_s, f"layer {layer}")
+                else:
+                    yield flow.arrival(flow.passes_made, layer)
+                if self._plane.overlap is Overlap.SERIAL and group.host_s:
+                    yield from self._cpu(group)
+                stall_s += self._env.now - waits_from
+            if group is not None and self._plane.overlap is Overlap.BATCHES and group.host_s:
+                stall_s += yield from self._two_batches(group)
+            else:
+                yield from self._compute(layer, self._layer_s)
+            if flow is not None and group is not None:
+                flow.consumed(flow.passes_made, group)
+            self._write_out(layer)
+        yield from self._compute(None, self._outside_s)
+        return stall_s
+
+    def _two_batches(self, group: Group) -> Stall:
+        env, other_s = self._env, self._layer_s * self._beside
+        yield from self._compute(group.layer, self._layer_s - other_s)
+        began = env.now
+        other = env.process(self._compute(group.layer, other_s))
+        yield env.all_of([other, env.process(self._cpu(group))])
+        return env.now - began - other_s
+
+    def _one_ahead(self, groups: dict[int, Group]) -> Stall:
+        stall_s = yield from self._beside_group(None, self._outside_s, groups.get(0))
+        for layer in range(self._cost.layers):
+            ahead = groups.get(layer + 1)
+            stall_s += yield from self._beside_group(layer, self._layer_s, ahead)
+            self._write_out(layer)
+        return stall_s
+
+    def _beside_group(self, layer: int | None, seconds: float, group: Group | None) -> Stall:
+        """Compute a layer, or what is outside of them, while the group of the next one comes."""
+        env, began = self._env, self._env.now
+        if group is None:
+            yield from self._compute(layer, seconds)
+            return 0.0
+        rest_s = seconds
+        if group.host_s:
+            rest_s = seconds if layer is None else seconds * self._beside
+            yield from self._compute(layer, seconds - rest_s)
+            yield from self._cpu(group)
+        rest = env.process(self._compute(layer, rest_s))
+        fetch = env.process(self._links.up(group.link_s, f"layer {group.layer}"))
+        yield env.all_of([rest, fetch])
+        return env.now - began - seconds
+
+    # -- pieces --------------------------------------------------------------------------------
+
+    @property
+    def _layer_s(self) -> float:
+        return float(self._work.layer_s(self._cost.layers)[0])
+
+    @property
+    def _outside_s(self) -> float:
+        return min(float(self._work.total_s[0]), self._work.outside_s)
+
+    @property
+    def _beside(self) -> float:
+        return 1.0 if self._work.beside is None else float(self._work.beside[0])
+
+    def _compute(self, layer: int | None, seconds: float) -> Work:
+        began = self._env.now
+        if seconds or layer is not None:
+            yield self._env.timeout(seconds)
+        if layer is not None:
+            self._links.note("compute", f"layer {layer}", began)
+
+    def _cpu(self, group: Group) -> Work:
+        began = self._env.now
+        yield self._env.timeout(group.host_s)
+        self._links.note("CPU", f"layer {group.layer}", began)
+
+    def _write_out(self, layer: int) -> None:
+        """Start writing out what chunks leave on the host in this layer, one run each."""
+        cost = self._cost
+        for chunk in self._step.chunks:
+            new = cost.new_pages(chunk.start, chunk.tokens) if layer in chunk.host_layers else 0
+            if new:
+                seconds = cost.copy_s(cost.d2h, new * cost.page_bytes)
+                self._writes.append(self._env.process(self._links.down(seconds)))
+
+
+def _later(step: Step, passes: int) -> Step:
+    """The step as its streams are `passes` passes later."""
+    streams = tuple(s._replace(contexts=s.contexts + passes) for s in step.streams)
+    return step._replace(streams=streams)

@@ -1,0 +1,80 @@
+"""A server between two passes, with whom a test puts there: what would a policy decide?
+
+Eight layers unless said otherwise, pages of 16 tokens of 1 KiB a layer.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from orbitflow.clock import FloatArray
+from orbitflow.cost import CostModel
+from orbitflow.enact import Enactor
+from orbitflow.memory import KvAccount, KvLimits
+from orbitflow.placement import RESIDENT
+from orbitflow.policy.base import Decision, Policy, View
+from orbitflow.policy.registry import make_policy
+from orbitflow.profile import DecodeFit, HostFit, LinkFit, PrefillFit
+from orbitflow.request import Request
+from orbitflow.roster import Roster
+from orbitflow.sequence import Sequence
+
+LINK = LinkFit(0.0, (1.0,), (1e9,))
+TAU_S = 0.1
+
+
+class Server:
+    """A server between two passes, with whom a test puts there."""
+
+    def __init__(
+        self,
+        name: str,
+        gpu_pages: int,
+        *,
+        host_pages: int | None = None,
+        layers: int = 8,
+        batch: int | None = None,
+    ) -> None:
+        self.limits = KvLimits(layers, 16, gpu_pages, host_pages)
+        self.policy: Policy = make_policy(name)
+        decode, prefill = DecodeFit(0.02, 0.0, 1e-6, 0.0), PrefillFit(0.0, 1e-4, 0.0)
+        cost = CostModel(layers, 16, 1024, decode, prefill, LINK, LINK, 0.0, HostFit(2e9, 1e9))
+        self.policy.bind(self.limits, cost)
+        self.account = KvAccount(self.limits)
+        self.roster = Roster(batch, 0)
+        self.enactor = Enactor(self.roster, self.account, self.policy, TAU_S)
+        self.view = View(self.roster, self.account, self._times, TAU_S)
+        self._next = 0
+
+    def wait(self, prompt: int, output: int = 10) -> int:
+        """Queue a request."""
+        number, self._next = self._next, self._next + 1
+        self.roster.submit(Request(number, 0.0, prompt, output))
+        return number
+
+    def run(self, context: int, output: int = 10_000) -> Sequence:
+        """Let a request run whose next pass has this context."""
+        number = self.wait(context - 1, output)
+        one = self.roster.admit(number, RESIDENT, TAU_S, 0.0)
+        one.prefilled_tokens = context - 1
+        self.roster.first_token(one, 0, 0.0)
+        return one
+
+    def park(self, context: int) -> Sequence:
+        one = self.run(context)
+        self.enactor.relocations.park(one, 0)
+        return self.roster.park(one.id, 0, 0.0)
+
+    def decide(self) -> Decision:
+        return self.policy.decide(self.view)
+
+    def enact(self) -> Decision:
+        """Decide and do it; the account refuses what does not fit."""
+        decision = self.decide()
+        self.enactor.enact(decision, 0.0, 0)
+        self.account.check()
+        return decision
+
+    @staticmethod
+    def _times(sequence: Sequence) -> FloatArray:
+        return np.empty(0)
