@@ -90,6 +90,7 @@ def build_scenario(
         seed=config.seed,
     )
     notices += [n for n in trace.notices if n not in raw.notices]
+    notices += _beyond_the_model(trace, profile)
     capacity = (
         config.kv_capacity_tokens
         or (raw.kv_capacity_tokens if config.gpu_memory_bytes is None else None)
@@ -122,6 +123,20 @@ def build_scenario(
         rate_scale,
         tuple(notices),
     )
+
+
+def _beyond_the_model(trace: Trace, profile: Profile) -> list[str]:
+    """Say so if requests grow beyond what the model was made for; published traces do."""
+    limit = profile.model.max_context_tokens
+    if limit is None:
+        return []
+    beyond = int((trace.prompt_tokens + trace.output_tokens > limit).sum())
+    if not beyond:
+        return []
+    return [
+        f"{beyond:,} of {len(trace):,} requests grow beyond the {limit:,} tokens that "
+        f"{profile.model.name} was made for: simulated as if it could"
+    ]
 
 
 def _engine_step_s(trace: Trace, profile: Profile) -> float:

@@ -26,7 +26,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         *("run_folder", "timeline"),
     ),
     ("sim", "backend"),
-    ("study",),
+    ("study", "explain"),
     ("cli", "tables", "__main__"),
 )
 TOP = len(LAYERS) - 1

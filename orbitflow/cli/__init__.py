@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from orbitflow.cli.doctor import doctor_command
+from orbitflow.cli.plan import plan_command
 from orbitflow.cli.profile import profile_app
 from orbitflow.cli.sim import sim_command
 from orbitflow.cli.study import study_app
@@ -53,6 +54,7 @@ def common(
 
 
 app.command("sim")(sim_command)
+app.command("plan")(plan_command)
 app.add_typer(study_app, name="study")
 app.add_typer(trace_app, name="trace")
 app.add_typer(profile_app, name="profile")

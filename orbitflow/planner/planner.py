@@ -16,7 +16,7 @@ from orbitflow.planner.search import Found, search
 from orbitflow.tuning import SolverName
 
 PROVEN_GAP = 0.02  # of pass time: below it the ILP has nothing left to find
-MOST_REQUESTS = 16  # that the ILP is given: beyond, the search's plan stands unproven
+MOST_REQUESTS = 8  # that the ILP is given: beyond, it takes longer than a plan lasts
 
 
 class Answer(NamedTuple):

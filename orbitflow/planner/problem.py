@@ -16,7 +16,7 @@ and, at the END of the window, with A = pages and F = full pages of one layer,
     sum over running r of ((L - |host_r|) A_r + |host_r|)
         + groups max_j sum_{r: j in host_r} F_r <= GPU pages
 
-Wanted, in this order: little loss, a short T, few pages moved to stay, where
+Wanted, in this order: little loss, a short T, few pages moved to stay, little streamed, where
 
     loss = sum_r late_r + FORGONE W (number at rest)
 

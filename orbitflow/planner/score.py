@@ -20,22 +20,23 @@ STEP = 1e-6  # of late tokens and of seconds: less is rounding, which must not d
 
 
 class Score(NamedTuple):
-    """Worth of one choice. Smaller is better, from the first field to `moved_pages`."""
+    """Worth of one choice. Smaller is better, from the first field to `link_s`."""
 
     loss: float
     pass_s: float
     moved_pages: int
+    link_s: float
     late_tokens: float
     at_rest: int
     first_pass_s: float
     gpu_pages: int  # at the window's end, ring included
     compute_s: float
-    link_s: float
 
     @property
-    def rank(self) -> tuple[int, int, int]:
-        """What choices are compared by."""
-        return round(self.loss / STEP), round(self.pass_s / STEP), self.moved_pages
+    def rank(self) -> tuple[int, int, int, int]:
+        """What choices are compared by; of equal ones the one that streams less."""
+        steps = [round(value / STEP) for value in (self.loss, self.pass_s, self.link_s)]
+        return steps[0], steps[1], self.moved_pages, steps[2]
 
 
 class Scores(NamedTuple):
@@ -44,12 +45,12 @@ class Scores(NamedTuple):
     loss: FloatArray
     pass_s: FloatArray
     moved_pages: IntArray
+    link_s: FloatArray
     late_tokens: FloatArray
     at_rest: IntArray
     first_pass_s: FloatArray
     gpu_pages: IntArray
     compute_s: FloatArray
-    link_s: FloatArray
     fits: npt.NDArray[np.bool_]
 
     def best(self) -> int | None:
@@ -58,6 +59,7 @@ class Scores(NamedTuple):
         if not len(rows):
             return None
         keys = (
+            np.round(self.link_s[rows] / STEP),
             self.moved_pages[rows],
             np.round(self.pass_s[rows] / STEP),
             np.round(self.loss[rows] / STEP),
@@ -70,12 +72,12 @@ class Scores(NamedTuple):
             float(self.loss[row]),
             float(self.pass_s[row]),
             int(self.moved_pages[row]),
+            float(self.link_s[row]),
             float(self.late_tokens[row]),
             int(self.at_rest[row]),
             float(self.first_pass_s[row]),
             int(self.gpu_pages[row]),
             float(self.compute_s[row]),
-            float(self.link_s[row]),
         )
 
 
@@ -122,12 +124,12 @@ def score_all(problem: Problem, choices: IntArray) -> Scores:
         late + FORGONE * problem.passes * rests,
         pass_s,
         loaded @ terms.group_pages,
+        link,
         late,
         rests,
         first_s,
         gpu,
         compute,
-        link,
         allowed & (gpu <= limits.gpu_pages),
     )
 

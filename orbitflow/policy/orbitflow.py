@@ -39,7 +39,7 @@ from orbitflow.sequence import Sequence
 from orbitflow.step import Events, Plan, PlanRequest, Step, StepOutcome
 from orbitflow.tuning import Tuning
 
-ILP_NODES = 2000
+ILP_NODES = 20
 RETRY_PASSES = 16  # until the gate looks again at who waits for balances to grow
 
 

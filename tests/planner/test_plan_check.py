@@ -27,7 +27,7 @@ def _faults(problem: Problem, options: tuple[int, ...], pass_s: float | None = N
                     problem.requests, problem.options)  # fmt: skip
     known = [o if o in (0, 1, REST) else 0 for o in options][:2]
     worth = score(ample, Choice(tuple(known + [0] * (2 - len(known)))))
-    claimed = worth if worth is not None else Score(0.0, 0.1, 0, 0.0, 0, 0.1, 0, 0.1, 0.0)
+    claimed = worth if worth is not None else Score(0.0, 0.1, 0, 0.0, 0.0, 0, 0.1, 0, 0.1)
     return faults(
         problem, Choice(options), claimed if pass_s is None else claimed._replace(pass_s=pass_s)
     )

@@ -10,9 +10,11 @@ relaxations, optimal; a continuous variable without lower bound it may take for 
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -58,20 +60,36 @@ def _run(program: LinearProgram, effort: Effort, start: Floats | None) -> Outcom
 
 def _wait_for(command: list[str], folder: Path, limit_s: float | None) -> int | None:
     """The exit status of a process, which never outlives the call; None if it takes too long."""
-    process = subprocess.Popen(
-        command,
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    process: subprocess.Popen[bytes] | None = None
     try:
+        with _no_interrupts():  # between the fork and its being known, Ctrl-C would leave it behind
+            process = subprocess.Popen(
+                command,
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
         return process.wait(limit_s)
     except subprocess.TimeoutExpired:
         return None
     finally:  # subprocess.run would not wait for it after Ctrl-C
-        process.kill()
-        process.wait()
+        if process is not None:
+            process.kill()
+            process.wait()
+
+
+@contextmanager
+def _no_interrupts() -> Iterator[None]:
+    """Put Ctrl-C off, where the system can."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _arguments(effort: Effort, start: Floats | None) -> list[str]:

@@ -1,0 +1,60 @@
+"""The gate: hysteresis, how far it looks ahead, and the pass it expects."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from strategies import small_machine
+
+from orbitflow.memory import KvLimits
+from orbitflow.placement import RESIDENT, stride
+from orbitflow.policy.gate import (
+    CLOSE_SHARE,
+    FIRST_HORIZON_TOKENS,
+    OPEN_SHARE,
+    Gate,
+    expected_pass_s,
+)
+
+
+def test_once_shut_it_opens_later() -> None:
+    gate = Gate()
+    between = (CLOSE_SHARE + OPEN_SHARE) / 2
+    assert gate.admits(between, 1.0)
+    assert not gate.admits(CLOSE_SHARE + 0.01, 1.0)
+    assert not gate.admits(between, 1.0), "hysteresis"
+    assert gate.admits(OPEN_SHARE - 0.01, 1.0)
+    assert gate.admits(between, 1.0)
+
+
+def test_what_memory_forbids_is_never_let_in() -> None:
+    assert not Gate().admits(None, 1e9)
+
+
+def test_it_looks_half_a_mean_output_ahead() -> None:
+    gate = Gate()
+    assert gate.horizon_tokens == FIRST_HORIZON_TOKENS
+    gate.finished(300)
+    gate.finished(100)
+    assert gate.horizon_tokens == 100
+    tiny = Gate()
+    tiny.finished(1)
+    assert tiny.horizon_tokens == 1
+
+
+def test_the_expected_pass_by_hand() -> None:
+    cost = small_machine(link_bytes_per_s=1e5).cost  # a page of 4000 bytes takes 0.04 s
+    options = (RESIDENT, stride(6, 1))
+    # 9 tokens: 3 pages, 2 of them full, in each of 6 layers. Two requests need 36 pages.
+    contexts = np.array([9, 9])
+    compute = cost.decode_pass_s(2, 18)
+    assert expected_pass_s(cost, KvLimits(6, 4, 36), contexts, options, 2) == compute
+    # 2 pages over: every second layer frees 3 groups of 4 and a ring of 2 takes 2 back, so for each
+    # page gained 3 are streamed: 6 pages, 0.24 s.
+    tight = expected_pass_s(cost, KvLimits(6, 4, 34), contexts, options, 2)
+    assert tight == pytest.approx(max(compute, 6 * 0.04))
+    # With the ring on top 3 groups are gained: 2 pages over are 2 pages streamed.
+    extra = expected_pass_s(cost, KvLimits(6, 4, 34, None, True), contexts, options, 2)
+    assert extra == pytest.approx(max(compute, 2 * 0.04))
+    # 4 groups can gain 4 pages: 5 over cannot be had.
+    assert expected_pass_s(cost, KvLimits(6, 4, 31), contexts, options, 2) is None
