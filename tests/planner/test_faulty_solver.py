@@ -10,10 +10,14 @@ from reference.plans import random_problem
 from strategies import small_machine
 
 import orbitflow.planner.ilp as ilp
+from orbitflow.config import RunConfig
 from orbitflow.planner.planner import improve, quick
 from orbitflow.planner.solvers import Answer, Effort, SolverName, Status
 from orbitflow.policy.orbitflow import OrbitFlow
 from orbitflow.request import Request
+from orbitflow.scenario import build_scenario
+from orbitflow.sim.run import simulate_policy
+from orbitflow.study.task import Discard
 
 
 def _lying(values: float) -> object:
@@ -59,3 +63,19 @@ def test_a_run_goes_on_and_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     assert policy.planning is not None
     assert policy.planning.troubles, "eight requests on a tight machine want the ILP"
     assert set(policy.planning.troubles) == {"it fell over"}
+
+
+def test_a_person_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ilp, "solve", _failing)
+    config = RunConfig(
+        trace="azure_conv", policies=("orbitflow",), num_requests=60, kv_capacity_tokens=9_000,
+        max_batch=8, no_gate=True, rate_scale=1.0, slo_scale=1.0,
+    )  # fmt: skip
+    report = simulate_policy(build_scenario(config), "orbitflow", Discard(), lambda _: None)
+    planner = report.figures["planner"]
+    assert isinstance(planner, dict)
+    assert planner["solver_troubles"] == planner["calls"] > 1
+    (notice,) = report.notices
+    assert "no usable plan" in notice
+    assert "it fell over" in notice
+    assert report.figures["completed"] == 60
