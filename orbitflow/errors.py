@@ -5,7 +5,8 @@ OrbitFlowError            anything this package raises on purpose
 │   ├── TraceError        a trace file that cannot be read (carries file and line)
 │   ├── ProfileError      a profile or model that is unknown, broken or does not fit
 │   └── PolicyNameError   a policy name that nobody registered
-└── PolicyError           a policy broke its contract (its plan does not fit, names a stranger, ...)
+├── PolicyError           a policy broke its contract (its plan does not fit, names a stranger, ...)
+└── BackendError          the real machine failed in mid-run (a copy worker died, a wait never ends)
 """
 
 from __future__ import annotations
@@ -36,6 +37,10 @@ class PolicyNameError(UserError):
 
 class PolicyError(OrbitFlowError):
     """A policy returned a decision that the serving core must refuse."""
+
+
+class BackendError(OrbitFlowError):
+    """The real machine failed in the middle of a run, or its KV is not where it should be."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

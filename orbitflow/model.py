@@ -19,7 +19,7 @@ from orbitflow.codec import Count, read_json
 from orbitflow.errors import ProfileError, nearest
 from orbitflow.unmodelled import refuse_unmodelled
 
-_DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 _LIMIT = 2**31
 _SIZES = {
     "layers": "num_hidden_layers",
@@ -102,8 +102,16 @@ def model_from_config(path_or_preset: str) -> ModelSpec:
 
     Raise a ProfileError if there is no such model, or if it is of a kind that is not modelled.
     """
+    return model_from_fields(*read_config(path_or_preset))
+
+
+def read_config(path_or_preset: str) -> tuple[str, Mapping[str, Any]]:
+    """Return a model's name and the fields of its configuration, those of its text part first.
+
+    Raise a ProfileError if there is no such model.
+    """
     if path_or_preset in _presets():
-        return _from_fields(path_or_preset, _presets()[path_or_preset])
+        return path_or_preset, _presets()[path_or_preset]
     if not os.path.exists(path_or_preset):
         raise ProfileError(
             f"no model {path_or_preset!r}, neither a preset nor a config.json: "
@@ -115,7 +123,10 @@ def model_from_config(path_or_preset: str) -> ModelSpec:
     config = read_json(path)
     if not isinstance(config, dict):
         raise ProfileError(f"{path} is no model configuration: it must be a JSON object")
-    return _from_fields(_name_of(path), config)
+    text = config.get("text_config")
+    nested = text if isinstance(text, dict) else {}
+    fields = {**config, **{key: value for key, value in nested.items() if value is not None}}
+    return _name_of(path), fields
 
 
 def _name_of(path: str) -> str:
@@ -132,10 +143,8 @@ def _presets() -> dict[str, dict[str, Any]]:
     return presets
 
 
-def _from_fields(name: str, config: Mapping[str, Any]) -> ModelSpec:
-    text = config.get("text_config")
-    nested = text if isinstance(text, dict) else {}
-    fields = {**config, **{key: value for key, value in nested.items() if value is not None}}
+def model_from_fields(name: str, fields: Mapping[str, Any]) -> ModelSpec:
+    """Read the shape from the fields of a `config.json`. Raise a ProfileError as above."""
     refuse_unmodelled(name, fields)
     if missing := [key for key in _SIZES.values() if fields.get(key) is None]:
         raise ProfileError(f"{name}: config.json lacks {', '.join(missing)}: add them")
@@ -181,10 +190,15 @@ def _is_tied(name: str, fields: Mapping[str, Any]) -> bool:
 
 
 def _dtype_bytes(name: str, fields: Mapping[str, Any]) -> int:
-    """Bytes of one weight and of one KV number; bfloat16 where nothing is said, as servers do."""
+    """Bytes of one weight and of one KV number."""
+    dtype = dtype_of(fields)
+    if dtype not in DTYPE_BYTES:
+        known = ", ".join(DTYPE_BYTES)
+        raise ProfileError(f"{name}: dtype {dtype} is not modelled: use one of {known}")
+    return DTYPE_BYTES[dtype]
+
+
+def dtype_of(fields: Mapping[str, Any]) -> str:
+    """The type of weights and KV; bfloat16 where nothing is said, as servers do."""
     dtype = str(fields.get("dtype") or fields.get("torch_dtype") or "bfloat16")
-    try:
-        return _DTYPE_BYTES[dtype.removeprefix("torch.")]
-    except KeyError:
-        known = ", ".join(_DTYPE_BYTES)
-        raise ProfileError(f"{name}: dtype {dtype} is not modelled: use one of {known}") from None
+    return dtype.removeprefix("torch.")

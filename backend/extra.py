@@ -1,0 +1,25 @@
+"""What the backend needs beyond the plain installation, and how to get it.
+
+Invariant: whoever wants a module that is not there reads one line with the command that installs
+it. Called before anything of the backend that imports torch is imported.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+from orbitflow.errors import UserError
+
+_EXTRA_OF = {"torch": "torch", "safetensors": "torch", "tokenizers": "text"}
+
+
+def require(*modules: str) -> None:
+    """Import the modules. Raise a UserError for the first that is not installed."""
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except ImportError:
+            extra = _EXTRA_OF[module]
+            raise UserError(
+                f"{module} is not installed: pip install 'orbitflow[{extra}]'"
+            ) from None
