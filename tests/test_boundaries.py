@@ -20,7 +20,7 @@ LONGEST_FILE = 300
 LAYERS: tuple[tuple[str, ...], ...] = (
     (),  # values and formulas, traces, calibration
     ("policy",),
-    ("relocation", "reservation", "enact", "serving", "journal"),
+    ("relocation", "reservation", "enact", "serving", "journal", "driving"),
     (
         *("results", "summary", "summary_file", "recorder", "scenario", "bound_share"),
         *("run_folder", "timeline"),
@@ -135,7 +135,10 @@ def calls(tree: ast.AST) -> Iterator[ast.Call]:
     return (node for node in ast.walk(tree) if isinstance(node, ast.Call))
 
 
-@pytest.mark.parametrize("module", [m for m in MODULES if layer(m) < TOP])
+REAL_CLOCK = "orbitflow.backend.wall_clock"  # the driver on real time takes it from here alone
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if layer(m) < TOP and m != REAL_CLOCK])
 def test_nothing_below_the_command_line_prints_or_reads_clocks_and_dice(module: str) -> None:
     tree = ast.parse(MODULES[module].read_text())
     for call in calls(tree):
@@ -179,6 +182,11 @@ def test_the_core_knows_no_driver() -> None:
 
 def test_the_simulator_needs_no_torch_and_no_solver() -> None:
     assert loaded_by("import orbitflow.sim.run").isdisjoint({"rich", "typer"} | SOLVERS)
+
+
+def test_the_driver_on_real_time_needs_neither_torch_nor_the_simulator() -> None:
+    loaded = loaded_by("import orbitflow.backend.driver, orbitflow.backend.ctrl_c")
+    assert loaded.isdisjoint({"simpy", "orbitflow.sim", "rich", "typer"} | SOLVERS)
 
 
 @pytest.mark.parametrize("module", [m for m in MODULES if layer(m) < TOP])

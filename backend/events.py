@@ -1,0 +1,80 @@
+"""Events: what must have happened before somebody may go on.
+
+    written    compute wrote a page                     stores wait for it
+    stored     a page is on the host                    loads of it wait, its device page is free
+    loaded     a group is on the device                 compute waits for it
+    consumed   compute is done with a page              loads over it wait
+
+An event happens once and stays so. A wait that takes longer than the watchdog allows, and a wait
+for work that failed, raise a BackendError: a run never hangs and never goes on with wrong KV.
+The words are those of vLLM's weight prefetcher and KV connectors.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from typing import Protocol
+
+from orbitflow.errors import BackendError
+
+WATCHDOG_S = 60.0
+
+
+class Event(Protocol):
+    """Something that happens once."""
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it has happened."""
+
+    def wait(self) -> None:
+        """Return when it has happened; raise a BackendError if it never will."""
+
+
+class Happened:
+    """An event that is over from the start."""
+
+    is_done = True
+
+    def wait(self) -> None:
+        """Return at once."""
+
+
+DONE = Happened()
+
+
+class Signal:
+    """An event that another thread brings about, or fails to."""
+
+    __slots__ = ("_error", "_flag", "_name", "_watchdog_s")
+
+    def __init__(self, name: str, watchdog_s: float = WATCHDOG_S) -> None:
+        self._name = name
+        self._watchdog_s = watchdog_s
+        self._flag = threading.Event()
+        self._error: BaseException | None = None
+
+    def set(self, error: BaseException | None = None) -> None:
+        """Let it happen, or say why it never will."""
+        self._error = error
+        self._flag.set()
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it has happened. Failed work is never done: a wait for it says why."""
+        return self._flag.is_set() and self._error is None
+
+    def wait(self) -> None:
+        """Block until it has happened."""
+        if not self._flag.wait(self._watchdog_s):
+            raise BackendError(
+                f"{self._name} did not end within {self._watchdog_s:g} s: the link is stuck"
+            )
+        if self._error is not None:
+            raise BackendError(f"{self._name} failed: {self._error}") from self._error
+
+
+def pending(events: Iterable[Event]) -> tuple[Event, ...]:
+    """Those that have not happened yet, each once."""
+    return tuple({id(event): event for event in events if not event.is_done}.values())
