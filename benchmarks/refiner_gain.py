@@ -53,7 +53,12 @@ def figures(base: RunConfig, seed: int, **changes: object) -> tuple[float, float
     config = replace(base, seed=seed)
     slo = build_scenario(config).slo
     done = do_task(Task(replace(config, **changes), slo))  # type: ignore[arg-type]
-    return float(done["timely_share"]), float(done["planner.searches"])
+    return _number(done["timely_share"]), _number(done["planner.searches"])
+
+
+def _number(value: object) -> float:
+    assert isinstance(value, int | float)
+    return float(value)
 
 
 def mean(
@@ -97,7 +102,9 @@ def main() -> None:
         _, quiet = mean(pool, partial(figures, base), arguments.seeds)
         _, noisy = mean(pool, partial(figures, base, perturb="noise=0.05"), arguments.seeds)
     console.print(table)
-    console.print(f"plans a run: {quiet:.0f}; with 5 % noise: {noisy:.0f} ({noisy / quiet - 1:+.1%})")
+    console.print(
+        f"plans a run: {quiet:.0f}; with 5 % noise: {noisy:.0f} ({noisy / quiet - 1:+.1%})"
+    )
 
 
 if __name__ == "__main__":

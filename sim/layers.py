@@ -15,10 +15,11 @@ import numpy as np
 import simpy
 
 from orbitflow.cost import CostModel
+from orbitflow.driving import Core, Observer
 from orbitflow.pipeline import Overlap
 from orbitflow.policy.base import DataPlane
 from orbitflow.request import Request
-from orbitflow.sim.engine import Core, Observer, Performance, Process, Server
+from orbitflow.sim.engine import Performance, Process, Server
 from orbitflow.sim.flow import LOADING, Flow, SpanSink
 from orbitflow.sim.layer_pass import LayerPass
 from orbitflow.sim.links import Links

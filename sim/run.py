@@ -8,13 +8,14 @@ from dataclasses import replace
 from typing import Protocol, TextIO
 
 from orbitflow.config import DepositRule, Fidelity, PipelineForm
+from orbitflow.driving import Observer, Observers
 from orbitflow.pipeline import Overlap
 from orbitflow.policy.base import DataPlane, Policy
 from orbitflow.policy.registry import make_policy
 from orbitflow.recorder import Blocks, Recorder, decision_line
 from orbitflow.scenario import Scenario
 from orbitflow.serving import DecisionRecord, ServingCore
-from orbitflow.sim.engine import Observer, Observers, Server, Simulation
+from orbitflow.sim.engine import Server, Simulation
 from orbitflow.sim.executor import SimExecutor
 from orbitflow.sim.layers import LayerSimulation
 from orbitflow.sim.noise import Noise

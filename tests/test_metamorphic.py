@@ -267,6 +267,8 @@ def test_the_scales_of_the_command_line_scale_a_whole_summary(tmp_path: Path) ->
         results.append(json.loads((out / "summary.json").read_text())["policies"])
     for name, plain in results[0].items():
         scaled = results[1][name]
+        if plain["planner"]["calls"]:
+            continue  # the planner's latency is the profile's, whatever the machine's scale
         for key in ("makespan_s", "paused_s"):
             assert scaled[key] == pytest.approx(2 * plain[key], rel=1e-9), (name, key)
         for key in ("ttft_s", "tpot_s", "tbt_s", "e2el_s"):

@@ -22,15 +22,14 @@ from orbitflow.units import format_bytes
 SCHEMA_VERSION = 1
 _PYTHON = (3, 11)
 _SELF_TEST_REQUESTS = 50
-_SOLVER = "the ILP planner; `pip install {}`"
+_SOLVER = "the faster of the planner's solvers; `pip install {}`"
 _TORCH = "the torch backend and `orbitflow calibrate`; `pip install 'orbitflow[torch]'`"
 _CACHE = "make it writable, or set ORBITFLOW_CACHE"
 _FETCH = "get it with `orbitflow trace fetch azure_conv`, or remove it from the cache"
 _REINSTALL = "`pip install --force-reinstall {}`"
 _REMEDY = "reinstall orbitflow, and report it if that does not help"
-_NEEDED = ("numpy", "simpy", "typer", "rich")
+_NEEDED = ("numpy", "scipy", "simpy", "pulp", "typer", "rich")
 _OPTIONAL = {
-    "pulp": _SOLVER.format("pulp"),
     "highspy": _SOLVER.format("highspy"),
     "torch": _TORCH,
 }

@@ -1,4 +1,4 @@
-"""The drivers that must honour the contract; a backend is one more entry of `DRIVERS`."""
+"""The drivers that must honour the contract; one more is one more entry of `DRIVERS`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from typing import Protocol
 
 from strategies import Machine
 
+from contract.virtual import SlowSolver, VirtualClock, VirtualExecutor
+from orbitflow.backend import driver
+from orbitflow.driving import Core, Observer
 from orbitflow.policy.base import DataPlane
 from orbitflow.request import Request
-from orbitflow.sim.engine import Core, Observer, Simulation
+from orbitflow.sim.engine import Simulation
 from orbitflow.sim.executor import SimExecutor
 
 
@@ -40,4 +43,21 @@ def simulator(
     return Simulation(core, executor, requests, observer, planner_latency_s=planner_latency_s).run()
 
 
-DRIVERS: dict[str, Driver] = {"simulator": simulator}
+def backend(
+    core: Core,
+    machine: Machine,
+    plane: DataPlane,
+    requests: Iterable[Request],
+    observer: Observer,
+    planner_latency_s: float,
+) -> float:
+    """The backend's driver and its planner thread, on a clock that moves when a pass is made."""
+    clock = VirtualClock()
+    executor = VirtualExecutor(SimExecutor(machine.cost, plane), clock)
+    slow = SlowSolver(core, clock, planner_latency_s)
+    end = driver.Driver(slow, executor, requests, observer, clock=clock).run()
+    assert end.is_complete
+    return end.end_s
+
+
+DRIVERS: dict[str, Driver] = {"simulator": simulator, "backend": backend}

@@ -1,0 +1,223 @@
+"""Steps on a real machine: real tokens, real KV, real copies, timed by the clock.
+
+One pass, for the decode batch and the chunks that share it:
+
+    h = embed(last token of each);   per layer:  wait for its KV, write new K and V,
+    attend request by request, finish the layer, let stores and prefetch go on;   tokens = greedy
+
+The counterpart of `orbitflow.sim.executor`: same steps in, same outcomes out, measured instead of
+modelled. Every request has all its tokens in every layer, wherever they lie, and is attended to by
+itself, so on a CPU in fp32 no policy changes a single bit of any logit. engines.md 4.4 and 6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from orbitflow.backend.attention import Scratch, Segment, decode_attention, prefill_attention
+from orbitflow.backend.decoder import Decoder
+from orbitflow.backend.plane import Plane
+from orbitflow.backend.sampling import greedy
+from orbitflow.backend.store import KvStore, Traffic
+from orbitflow.backend.wall_clock import Clock
+from orbitflow.memory import KvAccount
+from orbitflow.policy.base import DataPlane
+from orbitflow.request import Request
+from orbitflow.roster import Roster
+from orbitflow.step import MoveKind, PrefillChunk, Step, StepOutcome
+
+OnLogits = Callable[[int, Tensor], object]  # request, its logits: for tests and tools
+
+
+@dataclass(slots=True)
+class _Chunk:
+    """A piece of a prompt on its way through the layers."""
+
+    chunk: PrefillChunk
+    hidden: Tensor
+    positions: Tensor
+
+
+class TorchExecutor:
+    """Carries out steps. `tokens` has the prompt and what was generated, by request."""
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        plane: Plane,
+        store: KvStore,
+        clock: Clock,
+        requests: Mapping[int, Request],
+        prompts: Callable[[Request], list[int]],
+        *,
+        data_plane: DataPlane,
+        account: KvAccount,
+        roster: Roster,
+        on_logits: OnLogits | None = None,
+    ) -> None:
+        self.tokens: dict[int, list[int]] = {}
+        self._decoder = decoder
+        self._prefiller = decoder.for_prefill()
+        self._plane = plane
+        self._store = store
+        self._clock = clock
+        self._requests = requests
+        self._prompts = prompts
+        self._attends = data_plane.host_read.attends
+        self._account = account
+        self._roster = roster
+        self._on_logits = on_logits
+        self._scratch = Scratch()
+        self._held: set[int] = set()  # requests that the store knows
+
+    def execute(
+        self, step: Step, start_s: float, stop: Callable[[], bool] = lambda: False
+    ) -> StepOutcome:
+        """Do a step; after each pass ask whether to stop. Raise what a failed copy raises."""
+        before = self._store.traffic
+        self._meet(step)
+        self._plane.compute.take_stall_s()
+        self._store.begin_step(step)
+        ends: list[float] = []
+        stalls: list[float] = []
+        promotes = any(move.kind is MoveKind.PROMOTE for move in step.moves)
+        for number in range(1 if promotes else step.passes):
+            begin_s = self._clock.now_s() if ends else start_s
+            self._pass(step, step.chunks if not number else ())
+            self._plane.compute.synchronize()
+            ends.append(self._clock.now_s())
+            stalls.append(min(self._plane.compute.take_stall_s(), ends[-1] - begin_s))
+            self._store.end_pass()
+            self._store.check(self._account)
+            if stop():
+                break
+        done = self._store.take_moves_done()
+        if not (step.passes or done):
+            self._store.await_load()
+            done = self._store.take_moves_done()
+        self._forget_finished(step)
+        return self._outcome(step, start_s, ends, stalls, before, done)
+
+    def close(self) -> None:
+        """Wait for what is under way and end the channels."""
+        self._store.drain()
+        self._plane.close()
+
+    # -- one pass ----------------------------------------------------------------------------------
+
+    def _pass(self, step: Step, chunks: tuple[PrefillChunk, ...]) -> None:
+        decoder, store, ids = self._decoder, self._store, step.decode_ids
+        with torch.inference_mode():
+            pieces = [self._piece(chunk) for chunk in chunks]
+            positions = torch.tensor([store.tokens(i) for i in ids], dtype=torch.long)
+            last = torch.tensor([self.tokens[i][-1] for i in ids], dtype=torch.long)
+            hidden = decoder.embed(last.to(decoder.device)) if ids else None
+            positions = positions.to(decoder.device)
+            for layer in range(decoder.layers):
+                store.begin_layer(layer)
+                if hidden is not None:
+                    hidden = self._decode_layer(ids, layer, hidden, positions)
+                for piece in pieces:
+                    self._prefill_layer(piece, layer)
+                store.end_layer(layer)
+            if hidden is not None:
+                self._emit(ids, decoder.logits(hidden)[: len(ids)])
+            for piece in pieces:
+                if piece.chunk.is_last:
+                    rows = self._prefiller.logits(piece.hidden[-1:])
+                    self._emit((piece.chunk.request_id,), rows)
+
+    def _decode_layer(
+        self, ids: tuple[int, ...], layer: int, hidden: Tensor, positions: Tensor
+    ) -> Tensor:
+        q, k, v = self._decoder.qkv(layer, hidden, positions)
+        self._store.append(ids, layer, k, v)
+        attended = [
+            decode_attention(q[row], self._segments(request_id, layer), self._scratch)
+            for row, request_id in enumerate(ids)
+        ]
+        return self._decoder.finish(layer, hidden, torch.stack(attended))
+
+    def _piece(self, chunk: PrefillChunk) -> _Chunk:
+        tokens = self.tokens[chunk.request_id][chunk.start : chunk.start + chunk.tokens]
+        device = self._decoder.device
+        positions = torch.arange(chunk.start, chunk.start + chunk.tokens, device=device)
+        hidden = self._prefiller.embed(torch.tensor(tokens, dtype=torch.long, device=device))
+        return _Chunk(chunk, hidden, positions)
+
+    def _prefill_layer(self, piece: _Chunk, layer: int) -> None:
+        request_id = piece.chunk.request_id
+        q, k, v = self._prefiller.qkv(layer, piece.hidden, piece.positions)
+        prior = self._segments(request_id, layer) if piece.chunk.start else []
+        attended = prefill_attention(q, k, v, prior, self._scratch)
+        self._store.extend(request_id, layer, k.contiguous(), v.contiguous())
+        piece.hidden = self._prefiller.finish(layer, piece.hidden, attended)
+
+    def _segments(self, request_id: int, layer: int) -> list[Segment]:
+        """KV of all tokens so far, in order; what the CPU attends to comes first."""
+        store = self._store
+        device = store.segments(store.read(request_id, layer))
+        if not self._attends:
+            return device
+        pages, size = self._plane.host, self._plane.shape.page_tokens
+        host = [pages.page(number) for number in store.read_host(request_id, layer).pages]
+        return [(page[0, :size], page[1, :size]) for page in host] + device
+
+    def _emit(self, ids: tuple[int, ...], logits: Tensor) -> None:
+        for row, (request_id, token) in enumerate(zip(ids, greedy(logits).tolist(), strict=True)):
+            self.tokens[request_id].append(token)
+            if self._on_logits is not None:
+                self._on_logits(request_id, logits[row])
+
+    # -- who is here -------------------------------------------------------------------------------
+
+    def _meet(self, step: Step) -> None:
+        """Make room for newcomers; let go of what a decision has dropped."""
+        for request_id, sequence in self._roster.parked.items():
+            if request_id in self._held and not sequence.prefilled_tokens:
+                self._store.finish(request_id)
+                self._held.discard(request_id)
+        for chunk in step.chunks:
+            if chunk.request_id not in self._held:
+                request = self._requests[chunk.request_id]
+                self._store.admit(request.id, request.final_tokens, chunk.host_layers)
+                self._held.add(request.id)
+                self.tokens.setdefault(request.id, list(self._prompts(request)))
+
+    def _forget_finished(self, step: Step) -> None:
+        for request_id in (*step.decode_ids, *(c.request_id for c in step.chunks)):
+            request = self._requests[request_id]
+            generated = len(self.tokens[request_id]) - request.prompt_tokens
+            if generated == request.output_tokens and request_id in self._held:
+                self._store.finish(request_id)
+                self._held.discard(request_id)
+
+    def _outcome(
+        self,
+        step: Step,
+        start_s: float,
+        ends: list[float],
+        stalls: list[float],
+        before: Traffic,
+        done: tuple[int, ...],
+    ) -> StepOutcome:
+        now, up = self._store.traffic, self._plane.up.take_use()
+        self._plane.down.take_use()
+        up_bytes = sum((now.streamed - before.streamed, now.fetched - before.fetched))
+        up_bytes += now.loaded - before.loaded
+        return StepOutcome(
+            start_s,
+            np.array(ends),
+            sum(stalls),
+            up.busy_s,
+            up_bytes,
+            now.sent - before.sent,
+            done,
+            ends[-1] if ends else self._clock.now_s(),
+            np.array(stalls) if ends else None,
+        )
