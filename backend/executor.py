@@ -105,8 +105,10 @@ class TorchExecutor:
 
     def close(self) -> None:
         """Wait for what is under way and end the channels."""
-        self._store.drain()
-        self._plane.close()
+        try:
+            self._store.drain()
+        finally:  # a copy worker may have died
+            self._plane.close()
 
     # -- one pass ----------------------------------------------------------------------------------
 
