@@ -7,7 +7,7 @@ One pass, for the decode batch and the chunks that share it:
 
 The counterpart of `orbitflow.sim.executor`: same steps in, same outcomes out, measured instead of
 modelled. Every request has all its tokens in every layer, wherever they lie, and is attended to by
-itself, so on a CPU in fp32 no policy changes a single bit of any logit. engines.md 4.4 and 6.
+itself, so on a CPU in fp32 no policy changes a single bit of any logit. Design section 6.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ A page holds `page_tokens` tokens of one (request, layer), K and V adjacent:
 
     storage: (pages, 2, page_tokens, kv_heads, head_dim)
 
-so that a full page is one contiguous copy (engines.md 4.2). With poison, whatever is free or not
+so that a full page is one contiguous copy (design section 6). With poison, whatever is free or not
 yet filled is NaN, and a wrong read shows at once. A device page that becomes free is ready for
 copies into it when compute is done with it; compute itself keeps its own order.
 """

@@ -1,7 +1,7 @@
 """Page copies, with neighbours in one run.
 
 Page i of a list goes to page j of another; consecutive pairs (i, j), (i + 1, j + 1) are one
-contiguous copy. Large runs are what makes a link fast (engines.md 4).
+contiguous copy. Large runs are what makes a link fast.
 """
 
 from __future__ import annotations

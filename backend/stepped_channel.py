@@ -4,7 +4,7 @@ late     nothing moves until somebody waits for it: who forgets to wait reads ol
 early    it moves as soon as its own waits allow: who forgets a wait moves, or overwrites, too soon
 manual   it moves when the test says so; a wait for what was not moved is a deadlock and raises
 
-All are deterministic and first come first served (engines.md 4.5, adversarial link modes).
+All are deterministic and first come first served.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@
     end_pass
 
 Every request has exactly the tokens it was given: `read` raises where pages are missing, so nothing
-is attended to in part (race 7 of `waits`). Layout: engines.md 4.2, loop: 4.4.
+is attended to in part (race 7 of `waits`). Layout and loop: design section 6.
 """
 
 from __future__ import annotations
