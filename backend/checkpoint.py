@@ -83,11 +83,6 @@ class Checkpoint:
         return self._files[file]
 
 
-def has_weights(folder: str | os.PathLike[str]) -> bool:
-    """Say whether the directory holds safetensors, whole or in shards."""
-    return (Path(folder) / _WHOLE).exists() or (Path(folder) / _INDEX).exists()
-
-
 def load_weights(architecture: Architecture, folder: Path, device: torch.device) -> Weights:
     """Read all weights of a decoder. Raise a ProfileError if any is missing or does not fit."""
     with Checkpoint(folder) as checkpoint:
