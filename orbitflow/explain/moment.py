@@ -12,10 +12,10 @@ from orbitflow.explain.glass import GlassCore
 from orbitflow.explain.shown import DecisionShown, NotShown
 from orbitflow.request import Request
 from orbitflow.scenario import Scenario
+from orbitflow.session import outfit
 from orbitflow.sim.engine import Executor, Simulation
 from orbitflow.sim.executor import SimExecutor
 from orbitflow.sim.noise import Noise
-from orbitflow.sim.run import outfit
 from orbitflow.step import Events, Step, StepOutcome
 from orbitflow.units import format_seconds
 

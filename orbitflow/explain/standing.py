@@ -25,7 +25,7 @@ from orbitflow.request import Request
 from orbitflow.roster import Roster
 from orbitflow.scenario import Scenario
 from orbitflow.sequence import Sequence
-from orbitflow.sim.run import outfit
+from orbitflow.session import outfit
 from orbitflow.step import Events, Step, StepOutcome, TokenSegment
 from orbitflow.traces.trace import MAX_TOKENS
 from orbitflow.units import format_bytes

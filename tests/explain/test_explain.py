@@ -21,7 +21,8 @@ from orbitflow.policy.orbitflow import OrbitFlow
 from orbitflow.policy.registry import policy_names
 from orbitflow.run_folder import RunFolder
 from orbitflow.scenario import Scenario, build_scenario
-from orbitflow.sim.run import outfit, simulate_policy
+from orbitflow.session import outfit
+from orbitflow.sim.run import simulate_policy
 
 CONTEXTS = (2000, 8000, 16000, 4000)
 

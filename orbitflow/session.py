@@ -1,0 +1,111 @@
+"""One policy over one scenario, up to the point where the worlds part: policy, core, recorder and
+the policy's files. The simulator and the backend open the same session and only drive it
+differently.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from typing import Protocol, TextIO
+
+from orbitflow.config import DepositRule, PipelineForm
+from orbitflow.pipeline import Overlap
+from orbitflow.policy.base import DataPlane, Policy
+from orbitflow.policy.registry import make_policy
+from orbitflow.recorder import Blocks, Recorder, decision_line
+from orbitflow.scenario import Scenario
+from orbitflow.serving import DecisionRecord, ServingCore
+from orbitflow.summary import PolicyReport
+
+
+class Outputs(Protocol):
+    """Where the files of a run go, such as a run folder."""
+
+    def lines(self, name: str) -> AbstractContextManager[TextIO]:
+        """Open a file of lines."""
+        ...
+
+    def columns(self, name: str) -> AbstractContextManager[Blocks]:
+        """Open a file of columns."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A policy that is ready to serve, and who watches it."""
+
+    policy: Policy
+    core: ServingCore
+    recorder: Recorder
+    deposit: bool
+
+    def report(self) -> PolicyReport:
+        """What the run came to."""
+        return self.recorder.report(self.policy, deposit=self.deposit)
+
+
+def outfit(scenario: Scenario, name: str) -> Policy:
+    """A fresh policy of that name, bound to the scenario's machine as the run asks for."""
+    policy, config = make_policy(name), scenario.config
+    policy.configure(config.tuning)
+    policy.data_plane = _data_plane(policy, config.pipeline)
+    policy.bind(scenario.limits, scenario.believed)
+    return policy
+
+
+@contextmanager
+def open_session(
+    scenario: Scenario, name: str, folder: Outputs, progress: Callable[[int], None]
+) -> Iterator[Session]:
+    """Open a session and its files, `name`/requests.jsonl, decisions.jsonl and steps.npz.
+
+    `progress` is told as requests end.
+    """
+    config = scenario.config
+    policy = outfit(scenario, name)
+    deposit = _banks(policy, config.deposit)
+    with (
+        folder.lines(f"{name}/requests.jsonl") as requests_out,
+        folder.lines(f"{name}/decisions.jsonl") as decisions_out,
+        folder.columns(f"{name}/steps.npz") as steps_out,
+    ):
+
+        def decided(record: DecisionRecord) -> None:
+            decisions_out.write(decision_line(record))
+            recorder.decided(record)
+
+        core = ServingCore(
+            policy,
+            scenario.limits,
+            tau_s=scenario.slo.tau_s,
+            max_batch=scenario.max_batch,
+            prefill_chunk=config.prefill_chunk,
+            on_decision=decided,
+        )
+        recorder = Recorder(
+            core,
+            scenario.believed,
+            scenario.slo,
+            deposit=deposit,
+            delivery=config.pace,
+            requests_out=requests_out,
+            steps_out=steps_out,
+            progress=progress,
+        )
+        yield Session(policy, core, recorder, deposit)
+        recorder.steps.flush()
+
+
+def _banks(policy: Policy, rule: DepositRule) -> bool:
+    """Whether this policy's early tokens are banked when lateness is judged."""
+    return rule is DepositRule.ALL or (rule is DepositRule.POLICY and policy.has_deposit)
+
+
+def _data_plane(policy: Policy, form: PipelineForm) -> DataPlane:
+    """The policy's data plane, streaming in the form that the run asks for."""
+    plane = policy.data_plane
+    if plane.overlap is Overlap.RING and form is PipelineForm.PAPER:
+        return replace(plane, overlap=Overlap.PAPER)
+    return plane
