@@ -12,14 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention.bias import causal_lower_right
 
 _ALIGNMENT = 64
 
-Segment = tuple[Tensor, Tensor]  # keys and values [t, Hkv, d] of successive tokens, views of any
+# Keys and values of successive tokens, any views: [t, Hkv, d], or whole pages [pages, t, Hkv, d].
+Segment = tuple[Tensor, Tensor]
 
 
 class Scratch:
@@ -35,14 +35,16 @@ class Scratch:
         """Lay the pieces end to end; a piece that needs no copy is passed on."""
         if len(segments) == 1 and all(map(_is_plain, segments[0])):
             return segments[0]
-        keys, values = zip(*segments, strict=True)
-        tokens = sum(map(len, keys))
-        if self._room is None or not _holds(self._room[0], tokens, keys[0]):
-            shape = (1 << (tokens - 1).bit_length(), *keys[0].shape[1:])
-            self._room = keys[0].new_empty(shape), keys[0].new_empty(shape)
+        sizes = [keys.shape[:-2].numel() for keys, _ in segments]
+        tokens, like = sum(sizes), segments[0][0]
+        if self._room is None or not _holds(self._room[0], tokens, like):
+            shape = (1 << (tokens - 1).bit_length(), *like.shape[-2:])
+            self._room = like.new_empty(shape), like.new_empty(shape)
         k, v = (room[:tokens] for room in self._room)
-        torch.cat(keys, out=k)
-        torch.cat(values, out=v)
+        places = zip(k.split_with_sizes(sizes), v.split_with_sizes(sizes), segments, strict=True)
+        for to_keys, to_values, (keys, values) in places:
+            to_keys.view_as(keys).copy_(keys)
+            to_values.view_as(values).copy_(values)
         return k, v
 
 
@@ -85,9 +87,9 @@ def _heads_first(part: Tensor) -> Tensor:
 
 def _is_plain(part: Tensor) -> bool:
     """Contiguous, and aligned as fresh memory is: the kernel sees what it would see in scratch."""
-    return part.is_contiguous() and part.data_ptr() % _ALIGNMENT == 0
+    return part.dim() == 3 and part.is_contiguous() and part.data_ptr() % _ALIGNMENT == 0
 
 
 def _holds(room: Tensor, tokens: int, like: Tensor) -> bool:
     same_kind = room.dtype == like.dtype and room.device == like.device
-    return same_kind and room.shape[1:] == like.shape[1:] and len(room) >= tokens
+    return same_kind and room.shape[-2:] == like.shape[-2:] and room.shape[0] >= tokens

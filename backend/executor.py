@@ -19,10 +19,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from orbitflow.backend.attention import Scratch, Segment, decode_attention, prefill_attention
+from orbitflow.backend.attention import Scratch, Segment, prefill_attention
+from orbitflow.backend.decode_attention import attention_for
 from orbitflow.backend.decoder import Decoder
 from orbitflow.backend.plane import Plane
 from orbitflow.backend.sampling import greedy
+from orbitflow.backend.servable import refuse_selection
 from orbitflow.backend.store import KvStore, Traffic
 from orbitflow.backend.wall_clock import Clock
 from orbitflow.memory import KvAccount
@@ -31,6 +33,8 @@ from orbitflow.request import Request
 from orbitflow.roster import Roster
 from orbitflow.step import MoveKind, PrefillChunk, Step, StepOutcome
 
+Prompts = Callable[[Request], list[int]]
+OnToken = Callable[[int, int], object]  # request, its next token
 OnLogits = Callable[[int, Tensor], object]  # request, its logits: for tests and tools
 
 
@@ -44,7 +48,10 @@ class _Chunk:
 
 
 class TorchExecutor:
-    """Carries out steps. `tokens` has the prompt and what was generated, by request."""
+    """Carries out steps. `tokens` has the prompt and what was generated, by request.
+
+    Raise a UserError for a data plane that reads only a share of the KV (`servable`).
+    """
 
     def __init__(
         self,
@@ -53,13 +60,15 @@ class TorchExecutor:
         store: KvStore,
         clock: Clock,
         requests: Mapping[int, Request],
-        prompts: Callable[[Request], list[int]],
+        prompts: Prompts,
         *,
         data_plane: DataPlane,
         account: KvAccount,
         roster: Roster,
+        on_token: OnToken | None = None,
         on_logits: OnLogits | None = None,
     ) -> None:
+        refuse_selection(data_plane)
         self.tokens: dict[int, list[int]] = {}
         self._decoder = decoder
         self._prefiller = decoder.for_prefill()
@@ -71,8 +80,12 @@ class TorchExecutor:
         self._attends = data_plane.host_read.attends
         self._account = account
         self._roster = roster
+        self._on_token = on_token
         self._on_logits = on_logits
         self._scratch = Scratch()
+        self.attention = attention_for(
+            store, plane.device.storage, self._segments, self._scratch, attends=self._attends
+        )
         self._held: set[int] = set()  # requests that the store knows
 
     def execute(
@@ -120,6 +133,7 @@ class TorchExecutor:
             last = torch.tensor([self.tokens[i][-1] for i in ids], dtype=torch.long)
             hidden = decoder.embed(last.to(decoder.device)) if ids else None
             positions = positions.to(decoder.device)
+            self.attention.begin_pass(ids, positions)
             for layer in range(decoder.layers):
                 store.begin_layer(layer)
                 if hidden is not None:
@@ -139,11 +153,7 @@ class TorchExecutor:
     ) -> Tensor:
         q, k, v = self._decoder.qkv(layer, hidden, positions)
         self._store.append(ids, layer, k, v)
-        attended = [
-            decode_attention(q[row], self._segments(request_id, layer), self._scratch)
-            for row, request_id in enumerate(ids)
-        ]
-        return self._decoder.finish(layer, hidden, torch.stack(attended))
+        return self._decoder.finish(layer, hidden, self.attention(layer, q))
 
     def _piece(self, chunk: PrefillChunk) -> _Chunk:
         tokens = self.tokens[chunk.request_id][chunk.start : chunk.start + chunk.tokens]
@@ -173,6 +183,8 @@ class TorchExecutor:
     def _emit(self, ids: tuple[int, ...], logits: Tensor) -> None:
         for row, (request_id, token) in enumerate(zip(ids, greedy(logits).tolist(), strict=True)):
             self.tokens[request_id].append(token)
+            if self._on_token is not None:
+                self._on_token(request_id, token)
             if self._on_logits is not None:
                 self._on_logits(request_id, logits[row])
 
@@ -180,10 +192,10 @@ class TorchExecutor:
 
     def _meet(self, step: Step) -> None:
         """Make room for newcomers; let go of what a decision has dropped."""
-        for request_id, sequence in self._roster.parked.items():
-            if request_id in self._held and not sequence.prefilled_tokens:
-                self._store.finish(request_id)
-                self._held.discard(request_id)
+        for sequence in (*self._roster.parked.values(), *self._roster.prefills):
+            if sequence.id in self._held and not sequence.prefilled_tokens:
+                self._store.finish(sequence.id)  # a drop; it may be wanted back already
+                self._held.discard(sequence.id)
         for chunk in step.chunks:
             if chunk.request_id not in self._held:
                 request = self._requests[chunk.request_id]

@@ -66,7 +66,7 @@ def paged_decode_attention(q: Tensor, storage: Tensor, tables: Tensor, contexts:
     return out
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit(do_not_specialize=["table_stride", "splits"])  # type: ignore[untyped-decorator]
 def _attend_to_split(
     q_at: tl.tensor,
     storage_at: tl.tensor,
@@ -135,7 +135,7 @@ def _attend_to_split(
     tl.store(lse_at + place, largest + tl.log(weight), mask=is_head)
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit(do_not_specialize=["splits"])  # type: ignore[untyped-decorator]
 def _merge_splits(
     partial_at: tl.tensor,
     lse_at: tl.tensor,

@@ -13,6 +13,24 @@ import torch
 from orbitflow.backend.channel import Copy
 
 
+def runs(pages: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """First page and length of each run of neighbours.
+
+    >>> list(runs([4, 5, 6, 2, 9, 10]))
+    [(4, 3), (2, 1), (9, 2)]
+    """
+    first = count = 0
+    for page in pages:
+        if count and page == first + count:
+            count += 1
+            continue
+        if count:
+            yield first, count
+        first, count = page, 1
+    if count:
+        yield first, count
+
+
 def page_copies(
     source: torch.Tensor, target: torch.Tensor, pairs: Iterable[tuple[int, int]]
 ) -> Iterator[Copy]:

@@ -2,7 +2,8 @@
 
 late     nothing moves until somebody waits for it: who forgets to wait reads old bytes
 early    it moves as soon as its own waits allow: who forgets a wait moves, or overwrites, too soon
-manual   it moves when the test says so; a wait for what was not moved is a deadlock and raises
+manual   it moves when the test says so; who waits asks `mover` to move something, of either
+         direction; where there is no mover, or nothing may move, that is a deadlock and raises
 
 All are deterministic and first come first served.
 """
@@ -10,7 +11,7 @@ All are deterministic and first come first served.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 
 from orbitflow.backend.channel import Copy, LinkUse, bytes_of
@@ -63,6 +64,7 @@ class SteppedChannel:
         self._queue: deque[_Ticket] = deque()
         self._forcing = False
         self._use = LinkUse()
+        self.mover: Callable[[], bool] | None = None  # whether it moved anything
 
     def submit(
         self, copies: Iterable[Copy], wait_for: Iterable[Event] = (), label: str = ""
@@ -95,7 +97,8 @@ class SteppedChannel:
         if ticket.has_moved:
             return
         if self._mode is LinkMode.MANUAL:
-            raise BackendError(f"{ticket.label} is waited for and nobody moves it")
+            self._have_moved(ticket)
+            return
         if self._forcing:
             raise BackendError(f"{ticket.label} waits for itself: a deadlock")
         self._forcing = True
@@ -126,6 +129,12 @@ class SteppedChannel:
     def close(self) -> None:
         """Forget what is queued."""
         self._queue.clear()
+
+    def _have_moved(self, ticket: _Ticket) -> None:
+        """Have somebody move things until a transfer is done."""
+        while not ticket.has_moved:
+            if self.mover is None or not self.mover():
+                raise BackendError(f"{ticket.label} is waited for and nobody moves it")
 
     def _move(self) -> None:
         ticket = self._queue.popleft()

@@ -25,6 +25,7 @@ from orbitflow.backend.plane import Plane
 from orbitflow.backend.prefetch import Prefetcher
 from orbitflow.backend.relocator import Relocator
 from orbitflow.backend.ring import Ring
+from orbitflow.backend.runs import runs
 from orbitflow.backend.stores import Stores
 from orbitflow.backend.tails import Tails
 from orbitflow.backend.waits import Wait
@@ -162,9 +163,7 @@ class KvStore:
         Raise a BackendError if they are not all there.
         """
         kv = self._requests[request_id].layers[layer]
-        full = kv.resident
-        if kv.on_host:
-            full = list(self._staged.get(request_id, ()))
+        full = self._staged.get(request_id, ()) if kv.on_host else kv.resident
         missing = 0 if kv.streams and self._attends else kv.tokens - kv.tail_tokens
         missing -= len(full) * self._page_tokens
         if missing and self._plane.waits.is_on(Wait.COUNTED):
@@ -172,8 +171,8 @@ class KvStore:
                 f"request {request_id}, layer {layer}: {missing} of {kv.tokens} tokens are not on "
                 "the device"
             )
-        pages = full if kv.tail is None else [*full, kv.tail]
-        return Table(tuple(pages), len(full) * self._page_tokens + kv.tail_tokens)
+        pages = tuple(full) if kv.tail is None else (*full, kv.tail)
+        return Table(pages, len(full) * self._page_tokens + kv.tail_tokens)
 
     def read_host(self, request_id: int, layer: int) -> Table:
         """Host pages for the CPU to attend to, when their stores are done."""
@@ -185,12 +184,18 @@ class KvStore:
         return Table(tuple(kv.slots[: kv.full]), kv.full * self._page_tokens)
 
     def segments(self, table: Table) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        """Views of K and V page by page, shape (tokens, kv_heads, head_dim)."""
-        views, left = [], table.tokens
-        for number in table.pages:
-            page, count = self._plane.device.page(number), min(left, self._page_tokens)
-            views.append((page[0, :count], page[1, :count]))
-            left -= count
+        """Views of K and V in order: full pages that are neighbours in one, of shape (pages,
+        page_tokens, kv_heads, head_dim), then what is in the last page, without the first axis.
+        """
+        storage = self._plane.device.storage
+        full, rest = divmod(table.tokens, self._page_tokens)
+        views: list[tuple[torch.Tensor, torch.Tensor]] = []
+        for first, count in runs(table.pages[:full]):
+            k, v = storage[first : first + count].unbind(1)
+            views.append((k, v))
+        if rest:
+            k, v = storage[table.pages[full], :, :rest].unbind(0)
+            views.append((k, v))
         return views
 
     def end_layer(self, layer: int) -> None:

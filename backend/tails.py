@@ -27,7 +27,10 @@ class Tails:
         """Write one token of each request, shape (requests, kv_heads, head_dim)."""
         storage = self._plane.device.storage
         places = [self._place(kv) for kv in layers]
-        pages, rows = torch.tensor(places, device=storage.device).reshape(-1, 2).unbind(1)
+        where = torch.tensor(places)
+        if storage.is_cuda:  # without waiting for the device
+            where = where.pin_memory().to(storage.device, non_blocking=True)
+        pages, rows = where.reshape(-1, 2).unbind(1)
 
         def write() -> None:
             storage[pages, 0, rows] = k

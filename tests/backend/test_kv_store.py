@@ -154,4 +154,4 @@ def test_where_the_cpu_attends_nothing_travels() -> None:
     assert table.tokens == 8
     host = torch.cat([bench.plane.host.page(page)[0] for page in table.pages])
     tail = store.segments(store.read(1, 0))
-    assert torch.equal(torch.cat([host, *(keys for keys, _ in tail)]), k)
+    assert torch.equal(torch.cat([host, *(keys.flatten(0, -3) for keys, _ in tail)]), k)

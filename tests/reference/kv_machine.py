@@ -262,7 +262,7 @@ class Bench:
 
         def read() -> None:
             self.compared += 1
-            k, v = (torch.cat([view[side] for view in views]) for side in (0, 1))
+            k, v = (torch.cat([view[side].flatten(0, -3) for view in views]) for side in (0, 1))
             if not (torch.equal(k, want[0]) and torch.equal(v, want[1])):
                 raise Corruption(f"request {request_id}, layer {layer}")
 
