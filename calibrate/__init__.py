@@ -1,1 +1,1 @@
-"""Calibration: profiles measured on real hardware. Nothing here yet."""
+"""Calibration: profiles measured on real hardware, through the very code that serves."""

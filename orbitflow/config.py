@@ -150,16 +150,22 @@ def _option(name: str) -> str:
     return "--" + stem.replace("_", "-")
 
 
-def to_toml(config: RunConfig, extra: dict[str, object]) -> str:
-    """The resolved configuration as TOML: every option, then what it was resolved to."""
-    lines = ["# orbitflow run configuration; schema_version 1"]
-    for field in fields(config):
-        value = getattr(config, field.name)
-        if value is not None:
-            lines.append(f"{field.name} = {_toml(value)}")
-    lines += ["", "[resolved]"]
-    lines += [f"{key} = {_toml(value)}" for key, value in extra.items() if value is not None]
+def to_toml(
+    config: RunConfig, extra: dict[str, object], *, replay: dict[str, object] | None = None
+) -> str:
+    """The resolved configuration as TOML: every option, those of a backend run under `[backend]`,
+    then what they were resolved to.
+    """
+    options = {field.name: getattr(config, field.name) for field in fields(config)}
+    lines = ["# orbitflow run configuration; schema_version 1", *_table(options)]
+    if replay is not None:
+        lines += ["", "[backend]", *_table(replay)]
+    lines += ["", "[resolved]", *_table(extra)]
     return "\n".join(lines) + "\n"
+
+
+def _table(values: dict[str, object]) -> list[str]:
+    return [f"{key} = {_toml(value)}" for key, value in values.items() if value is not None]
 
 
 def _toml(value: object) -> str:

@@ -7,7 +7,7 @@ the way to debug a run that happened elsewhere. Design section 2.1.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from orbitflow.request import Request
@@ -31,10 +31,11 @@ class Stepped(NamedTuple):
 
 
 class Adopted(NamedTuple):
-    """`adopt` was called."""
+    """`adopt` was called, with the plan or with what solving the same question again gives."""
 
     now_s: float
-    plan: Plan
+    request_id: int
+    plan: Plan | None
 
 
 class Finished(NamedTuple):
@@ -48,11 +49,15 @@ Entry = Submitted | Stepped | Adopted | Finished
 
 
 class Journal:
-    """A serving core that keeps a journal; drivers use it in place of the core itself."""
+    """A serving core that keeps a journal; drivers use it in place of the core itself.
 
-    def __init__(self, core: ServingCore) -> None:
+    `keep` takes the entries as they come; without it they are in `entries`.
+    """
+
+    def __init__(self, core: ServingCore, keep: Callable[[Entry], object] | None = None) -> None:
         self._core = core
         self.entries: list[Entry] = []
+        self._keep = self.entries.append if keep is None else keep
 
     @property
     def core(self) -> ServingCore:
@@ -67,19 +72,19 @@ class Journal:
     def submit(self, request: Request, now_s: float) -> str | None:
         """As the core's."""
         refusal = self._core.submit(request, now_s)
-        self.entries.append(Submitted(now_s, request, refusal))
+        self._keep(Submitted(now_s, request, refusal))
         return refusal
 
     def next_step(self, now_s: float) -> Step | Idle:
         """As the core's."""
         step = self._core.next_step(now_s)
-        self.entries.append(Stepped(now_s, describe(step)))
+        self._keep(Stepped(now_s, describe(step)))
         return step
 
     def adopt(self, plan: Plan, now_s: float) -> None:
         """As the core's."""
         self._core.adopt(plan, now_s)
-        self.entries.append(Adopted(now_s, plan))
+        self._keep(Adopted(now_s, plan.request_id, plan))
 
     def solve(self, request: PlanRequest) -> Plan:
         """As the core's; an answer counts only once it is adopted."""
@@ -88,7 +93,7 @@ class Journal:
     def finish(self, step: Step, outcome: StepOutcome) -> Events:
         """As the core's."""
         events = self._core.finish(step, outcome)
-        self.entries.append(Finished(outcome, describe(events)))
+        self._keep(Finished(outcome, describe(events)))
         return events
 
 
@@ -100,20 +105,43 @@ class Divergence(NamedTuple):
     replayed: str
 
 
-def replay(entries: Sequence[Entry], core: ServingCore) -> Divergence | None:
-    """Feed a journal to a fresh core. Return where it first differs, None if it never does."""
+OnStep = Callable[[Step, StepOutcome, Events], object]
+
+
+def replay(
+    entries: Iterable[Entry],
+    core: ServingCore,
+    *,
+    on_step: OnStep | None = None,
+    answer: Callable[[str], str] = str,
+) -> Divergence | None:
+    """Feed a journal to a fresh core. Return where it first differs, None if it never does.
+
+    `on_step` hears of every step that is replayed; `answer` makes of a description what the journal
+    keeps of it. A plan that the journal does not have is solved again.
+    """
     step: Step | Idle = Idle(None)
+    asked: dict[int, PlanRequest] = {}
     for index, entry in enumerate(entries):
         if isinstance(entry, Submitted):
             recorded, replayed = str(entry.refusal), str(core.submit(entry.request, entry.now_s))
         elif isinstance(entry, Stepped):
             step = core.next_step(entry.now_s)
-            recorded, replayed = entry.answer, describe(step)
+            if step.plan_request is not None:
+                asked = {step.plan_request.id: step.plan_request}
+            recorded, replayed = entry.answer, answer(describe(step))
         elif isinstance(entry, Finished):
-            assert isinstance(step, Step), "a journal finishes a step that it never began"
-            recorded, replayed = entry.answer, describe(core.finish(step, entry.outcome))
+            if not isinstance(step, Step):
+                return Divergence(index, "a step", describe(step))
+            events = core.finish(step, entry.outcome)
+            recorded, replayed = entry.answer, answer(describe(events))
+            if on_step is not None:
+                on_step(step, entry.outcome, events)
         else:
-            core.adopt(entry.plan, entry.now_s)
+            if entry.plan is None and entry.request_id not in asked:
+                return Divergence(index, f"plan {entry.request_id}", "no such question")
+            plan = entry.plan or core.solve(asked[entry.request_id])
+            core.adopt(plan, entry.now_s)
             continue
         if recorded != replayed:
             return Divergence(index, recorded, replayed)

@@ -5,7 +5,8 @@
     a copy                        latency · runs + bytes / bandwidth(run size)
     KV capacity                   (0.9 · GPU memory − weights − 1 GiB) / KV bytes per token
 
-Stored as versioned JSON with its provenance, the error of every fit and all that was only assumed.
+Stored as versioned JSON with its provenance, the error of every fit and all that was only assumed;
+one that was measured also has the KV capacity that was there, every point and a digest.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from orbitflow.errors import ProfileError
 from orbitflow.model import ModelSpec
 from orbitflow.units import GIB, format_bytes
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+_NEW_IN_2: dict[str, object] = {"measured_kv_tokens": None, "points": [], "digest": None}
 USABLE_SHARE = 0.9
 WORKSPACE_BYTES = GIB
 PLANNER_LATENCY_S = 0.005
@@ -85,6 +87,23 @@ class FitError:
 
 
 @dataclass(frozen=True, slots=True)
+class Point:
+    """One measurement of a curve, the median of its repeats, and what the fit makes of it.
+
+    `varied`: decode (requests, context tokens), prefill (tokens, tokens behind them), h2d and d2h
+    (bytes of a run). `relative_spread`: median distance of the repeats from their median.
+    """
+
+    curve: str
+    varied: tuple[float, ...]
+    measured_s: float
+    fitted_s: float
+    relative_spread: float
+    repeats: Count
+    held_out: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Provenance:
     """Where the numbers come from."""
 
@@ -98,7 +117,10 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """A machine with a model on it. Memory and weights are those of all its GPUs together."""
+    """A machine with a model on it. Memory and weights are those of all its GPUs together.
+
+    `digest` is of what was measured (`profile_seal`); None where nothing was.
+    """
 
     name: str
     model: ModelSpec
@@ -117,12 +139,18 @@ class Profile:
     provenance: Provenance
     errors: tuple[FitError, ...]
     simplified: tuple[str, ...]
+    measured_kv_tokens: Count | None = None
+    points: tuple[Point, ...] = ()
+    digest: str | None = None
 
     def kv_capacity_tokens(self, gpu_memory_bytes: int | None = None) -> int:
-        """Count the tokens whose KV fits beside the weights, in whole pages.
+        """Count the tokens whose KV fits beside the weights, in whole pages: as measured, else from
+        memory.
 
-        `gpu_memory_bytes` stands in for the profile's own. Raise a ProfileError if not a page fits.
+        `gpu_memory_bytes` stands in for both. Raise a ProfileError if not a page fits.
         """
+        if gpu_memory_bytes is None and self.measured_kv_tokens is not None:
+            return self.measured_kv_tokens
         memory = self.gpu_memory_bytes if gpu_memory_bytes is None else gpu_memory_bytes
         free = USABLE_SHARE * memory - self.weight_bytes - WORKSPACE_BYTES
         pages = int(free // (self.page_tokens * self.model.kv_bytes_per_token))
@@ -161,9 +189,10 @@ def _checked_version(document: object) -> object:
         raise ProfileError("a profile must be a JSON object: start from `profile show NAME --json`")
     version = document.get("schema_version")
     if type(version) is not int or version < 1:
-        raise ProfileError(f"schema_version is {version!r}: it must be {SCHEMA_VERSION}")
+        raise ProfileError(f"schema_version is {version!r}: it must be 1 to {SCHEMA_VERSION}")
     if version > SCHEMA_VERSION:
         raise ProfileError(
             f"schema_version is {version}, newer than {SCHEMA_VERSION}: upgrade orbitflow"
         )
-    return {key: value for key, value in document.items() if key != "schema_version"}
+    fields = {key: value for key, value in document.items() if key != "schema_version"}
+    return {**_NEW_IN_2, **fields} if version == 1 else fields

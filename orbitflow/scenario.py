@@ -16,6 +16,7 @@ from orbitflow.memory import KvLimits
 from orbitflow.perturbation import Perturbation, read_perturbation
 from orbitflow.policy.registry import expand
 from orbitflow.profile import Profile
+from orbitflow.profile_seal import is_edited
 from orbitflow.slo import Slo, full_pass_s, mean_final_context
 from orbitflow.traces import resolve, scaled
 from orbitflow.traces.trace import Trace
@@ -45,9 +46,14 @@ class Scenario:
 
 
 def build_scenario(
-    config: RunConfig, *, slo: Slo | None = None, raw: Trace | None = None
+    config: RunConfig,
+    *,
+    slo: Slo | None = None,
+    raw: Trace | None = None,
+    profile: Profile | None = None,
 ) -> Scenario:
-    """Resolve a configuration, under `slo` instead of its own and on `raw`, if they are given.
+    """Resolve a configuration, with `slo`, `raw` trace and `profile` instead of its own where they
+    are given.
 
     Raise a UserError if something in it is unknown or impossible.
     """
@@ -56,15 +62,16 @@ def build_scenario(
         from orbitflow.planner.solvers import check_solver  # PuLP takes 0.3 s to import
 
         check_solver(config.solver)
-    profile = resolve_profile(
-        DEFAULT_PROFILE if config.profile is None else config.profile, config.model
-    )
+    if profile is None:
+        profile = resolve_profile(config.profile or DEFAULT_PROFILE, config.model)
     cost = CostModel.from_profile(
         profile, link_scale=config.link_scale, compute_scale=config.compute_scale
     )
     perturbation = read_perturbation(config.perturb) if config.perturb else Perturbation()
     raw = resolve(config.trace, limit=config.num_requests) if raw is None else raw
     notices = list(raw.notices)
+    if is_edited(profile):
+        notices.append(f"profile {profile.name} was edited after it was measured")
     if raw.arrival_unit == "steps":
         step_s = _engine_step_s(raw, profile)
         raw = raw.in_seconds(step_s)  # leaves a notice of its own, which says less than this one

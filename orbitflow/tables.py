@@ -140,6 +140,7 @@ _ROWS = (
     _Row("host to GPU", ("link", "h2d_bytes"), format_bytes),
     _Row("GPU to host", ("link", "d2h_bytes"), format_bytes),
     _Row("link busy", ("link", "busy_share"), _percent),
+    _Row("link time hidden", ("link", "hidden_share"), _percent),
     _Row("stalled on the link", ("link", "stall_s"), format_seconds),
 )
 

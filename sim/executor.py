@@ -62,7 +62,7 @@ class SimExecutor:
     """Times steps. It keeps what outlasts a step: the ring, the store queue, background loads."""
 
     def __init__(self, cost: CostModel, data_plane: DataPlane, noise: Noise | None = None) -> None:
-        self._cost = cost
+        self.cost = cost  # may be replaced between two steps
         self._plane = data_plane
         self._noise = noise
         self._passes = 0
@@ -93,10 +93,10 @@ class SimExecutor:
     def _undisturbed(self, step: Step, start_s: float, stop_at_s: float) -> StepOutcome:
         requests = len(step.decode_ids)
         if step.chunks:
-            end_s = start_s + self._cost.mixed_pass_s(step.chunks, requests, step.context_tokens)
+            end_s = start_s + self.cost.mixed_pass_s(step.chunks, requests, step.context_tokens)
             return StepOutcome(start_s, np.array([end_s]), 0.0, 0.0, 0, 0, (), end_s)
-        first_s = self._cost.decode_pass_s(requests, step.context_tokens)
-        grow_s = self._cost.decode.token_s * requests
+        first_s = self.cost.decode_pass_s(requests, step.context_tokens)
+        grow_s = self.cost.decode.token_s * requests
         ends = start_s + self._counts[: step.passes] * first_s
         if grow_s:
             ends += self._growth[: step.passes] * grow_s
@@ -130,7 +130,7 @@ class SimExecutor:
         ends = begin_s + np.cumsum(spans)
         end_s = float(ends[-1])
         stall[0] += begin_s - start_s
-        loaded_s = self._cost.copy_s(self._cost.h2d, loaded_bytes)
+        loaded_s = self.cost.copy_s(self.cost.h2d, loaded_bytes)
         return StepOutcome(
             start_s,
             ends,
@@ -145,7 +145,7 @@ class SimExecutor:
 
     def _blocking(self, moves: tuple[Move, ...], now_s: float) -> _Blocking:
         """Carry out the blocking moves."""
-        cost, page, layers = self._cost, self._cost.page_bytes, self._cost.layers
+        cost, page, layers = self.cost, self.cost.page_bytes, self.cost.layers
         up_s, up_bytes, down_bytes, frees = 0.0, 0, 0, False
         for move in moves:
             if not move.blocking:
@@ -175,7 +175,7 @@ class SimExecutor:
 
     def _time(self, step: Step, begin_s: float, passes: int, stop_at_s: float) -> _Timing:
         """Time the passes up to the first boundary at or after `stop_at_s`."""
-        cost = self._cost
+        cost = self.cost
         work = gpu_work(cost, self._plane, step, passes)
         if self._noise is not None:
             work = work.slowed(self._noise.factors(self._passes, passes))
@@ -202,7 +202,7 @@ class SimExecutor:
         begin_s: float,
         stop_at_s: float,
     ) -> FloatArray:
-        layer_s = work.layer_s(self._cost.layers)
+        layer_s = work.layer_s(self.cost.layers)
         overlap = self._plane.overlap
         if overlap is Overlap.SERIAL:
             return serial_stalls(demand)
@@ -212,7 +212,7 @@ class SimExecutor:
             return barrier_stalls(demand, layer_s, work.outside_s, work.beside)
         if overlap is Overlap.BATCHES:
             return batches_stalls(demand, layer_s, work.beside)
-        ring_bytes = float(step.ring_pages * self._cost.page_bytes)
+        ring_bytes = float(step.ring_pages * self.cost.page_bytes)
         if step.version != self._version or ring_bytes != self._ring.ring_bytes:
             self._ring.restart(begin_s, ring_bytes)
             self._version = step.version
@@ -221,11 +221,11 @@ class SimExecutor:
     def _write_out(self, step: Step, begin_s: float) -> float:
         """Seconds until the host layers' pages of this pass's chunks are written out."""
         pages = sum(
-            len(c.host_layers) * self._cost.new_pages(c.start, c.tokens) for c in step.chunks
+            len(c.host_layers) * self.cost.new_pages(c.start, c.tokens) for c in step.chunks
         )
         if not pages:
             return 0.0
-        cost, runs = self._cost, sum(len(c.host_layers) for c in step.chunks)
+        cost, runs = self.cost, sum(len(c.host_layers) for c in step.chunks)
         start = max(self._d2h_free_s, begin_s)
         self._d2h_free_s = start + cost.copy_s(cost.d2h, pages * cost.page_bytes, runs)
         return self._d2h_free_s - begin_s
@@ -234,10 +234,10 @@ class SimExecutor:
         """Queue the stores of pages as they fill; return all bytes the step sends to the host."""
         if not self._plane.write_through:
             return 0
-        cost, written_out = self._cost, 0
+        cost, written_out = self.cost, 0
         pages = np.zeros(len(end_s))
         for chunk in step.chunks:
-            new = self._cost.new_pages(chunk.start, chunk.tokens)
+            new = self.cost.new_pages(chunk.start, chunk.tokens)
             written_out += len(chunk.host_layers) * new
             pages[0] += (cost.layers - len(chunk.host_layers)) * new
         if step.contexts is not None:
@@ -251,7 +251,7 @@ class SimExecutor:
 
     def _filled(self, contexts: IntArray, passes: int) -> IntArray:
         """Pages of one layer that become full in each of the next passes, shape (passes,)."""
-        page = self._cost.page_tokens
+        page = self.cost.page_tokens
         left = page - 1 - (contexts - 1) % page  # passes before the one that fills the page
         filled: IntArray = np.bincount(left, minlength=page)[np.arange(passes) % page]
         return filled
@@ -259,8 +259,8 @@ class SimExecutor:
     def _queue_loads(self, moves: tuple[Move, ...]) -> None:
         for move in moves:
             if move.kind is MoveKind.LOAD and not move.blocking:
-                size = move.pages * self._cost.page_bytes
-                seconds = self._cost.copy_s(self._cost.h2d, size, len(move.layers))
+                size = move.pages * self.cost.page_bytes
+                seconds = self.cost.copy_s(self.cost.h2d, size, len(move.layers))
                 self._loads[move.id] = (seconds, size)
 
     def _advance_loads(self, idle_s: FloatArray) -> tuple[int, list[int], int]:

@@ -18,15 +18,16 @@ LONGEST_FILE = 300
 
 # The layers, lowest first; a package stands for all its modules. Whoever is in none is a value.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    (),  # values and formulas, traces, calibration
+    (),  # values and formulas, traces
     ("policy",),
-    ("relocation", "reservation", "enact", "serving", "journal", "driving"),
+    ("relocation", "reservation", "enact", "serving", "journal", "journal_file", "driving"),
     (
         *("results", "summary", "summary_file", "recorder", "scenario", "bound_share"),
-        *("run_folder", "timeline"),
+        *("run_folder", "timeline", "session"),
     ),
     ("sim", "backend"),
-    ("study", "explain"),
+    ("calibrate",),
+    ("study", "explain", "validate"),
     ("cli", "tables", "__main__"),
 )
 TOP = len(LAYERS) - 1

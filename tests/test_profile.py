@@ -22,6 +22,7 @@ from orbitflow.profile import (
     FitError,
     HostFit,
     LinkFit,
+    Point,
     PrefillFit,
     Profile,
     Provenance,
@@ -92,7 +93,7 @@ def test_save_and_load(tmp_path: Path) -> None:
     path = tmp_path / "mine.json"
     save(A5000, path)
     assert load(path) == A5000
-    assert json.loads(path.read_text())["schema_version"] == 1
+    assert json.loads(path.read_text())["schema_version"] == 2
     assert os.listdir(tmp_path) == ["mine.json"]
 
 
@@ -148,12 +149,15 @@ def test_whole_numbers_stand_for_seconds(tmp_path: Path) -> None:
         ("d2h.bytes_per_s", 5.0, "d2h.bytes_per_s is 5.0: it must be a list"),
         ("host", {"attention_bytes_per_s": 1.0}, "host.gather_bytes_per_s missing"),
         ("host_memory_bytes", 0, "host_memory_bytes is 0"),
+        ("measured_kv_tokens", 0, "measured_kv_tokens is 0"),
+        ("points", [{"curve": "decode"}], r"points\[0\].varied, points\[0\].measured_s"),
+        ("digest", 7, "digest is 7: it must be a text"),
         ("errors.0.points", -1, r"errors\[0\].points is -1"),
         ("errors.0.r2", "good", r"errors\[0\].r2 is"),
         ("simplified", [3], r"simplified\[0\] is 3: it must be a text"),
         ("provenance", "x" * 99, r'provenance is "x+\.\.\.: it must be an object'),
-        ("schema_version", 2, "schema_version is 2, newer than 1: upgrade orbitflow"),
-        ("schema_version", 0, "schema_version is 0: it must be 1"),
+        ("schema_version", 3, "schema_version is 3, newer than 2: upgrade orbitflow"),
+        ("schema_version", 0, "schema_version is 0: it must be 1 to 2"),
         ("schema_version", "1", "schema_version is '1': it must be 1"),
         ("schema_version", True, "schema_version is True: it must be 1"),
     ],
@@ -265,6 +269,19 @@ profiles = st.builds(
         max_size=2,
     ).map(tuple),
     simplified=st.lists(text, max_size=3).map(tuple),
+    measured_kv_tokens=st.none() | count,
+    points=st.lists(
+        st.builds(
+            Point,
+            text,
+            st.lists(zero_or_more, max_size=3).map(tuple),
+            *(zero_or_more, zero_or_more, zero_or_more),
+            st.integers(1, 99),
+            st.booleans(),
+        ),
+        max_size=2,
+    ).map(tuple),
+    digest=st.none() | text,
 )
 
 

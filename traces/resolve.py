@@ -1,7 +1,8 @@
 """From what a person typed to a trace, in this order, with a notice that says which it was:
 
-a file that exists; a fetched public trace in the cache, if its checksum is right; for `azure_conv`
-the bundled synthetic twin. Anything else is refused with the way to get it.
+a file that exists; `demo`, which is bundled; a fetched public trace in the cache, if its checksum
+is right; for `azure_conv` the bundled synthetic twin. Anything else is refused with the way to get
+it.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from orbitflow.traces.synth import load_model, synthesize, twin_names
 from orbitflow.traces.trace import Trace
 from orbitflow.traces.transform import scaled
 
+DEMO = "demo"
+
 
 def resolve(name_or_path: str, *, limit: int | None = None) -> Trace:
     """Return the trace that a path or a name stands for, or its first `limit` requests.
@@ -35,6 +38,8 @@ def resolve(name_or_path: str, *, limit: int | None = None) -> Trace:
     path = os.path.expanduser(name_or_path)
     if os.path.exists(path):
         return read_trace(path, limit=limit)
+    if name_or_path == DEMO:
+        return _demo(limit)
     public = find_public(name_or_path)
     if public is None:
         hint = nearest_public(name_or_path)
@@ -48,6 +53,11 @@ def resolve(name_or_path: str, *, limit: int | None = None) -> Trace:
         f"{public.name} is not on this machine; `orbitflow trace fetch {public.name}` gets it, "
         "or pass the path of a copy"
     )
+
+
+def _demo(limit: int | None) -> Trace:
+    trace = read_trace(os.path.join(os.path.dirname(__file__), "data", "demo.jsonl"), limit=limit)
+    return replace(trace, name=DEMO, source="bundled, synthetic: made for two CPU cores")
 
 
 def _from_cache(public: PublicTrace, cached: Path, limit: int | None) -> Trace:

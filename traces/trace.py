@@ -75,6 +75,10 @@ class Trace:
     def __len__(self) -> int:
         return len(self.arrival)
 
+    def final_tokens(self) -> IntArray:
+        """KV that each request holds when its last token comes out."""
+        return self.prompt_tokens + self.output_tokens - 1
+
     def in_seconds(self, step_s: float) -> Trace:
         """Return the trace with arrivals in seconds, an engine step lasting `step_s`.
 

@@ -12,12 +12,16 @@ from typing import Annotated
 
 import typer
 
+from orbitflow.cli.calibrate import calibrate_command
 from orbitflow.cli.doctor import doctor_command
+from orbitflow.cli.generate import generate_command
 from orbitflow.cli.plan import plan_command
 from orbitflow.cli.profile import profile_app
+from orbitflow.cli.run import run_command
 from orbitflow.cli.sim import sim_command
 from orbitflow.cli.study import study_app
 from orbitflow.cli.trace import trace_app
+from orbitflow.cli.validate import validate_command
 from orbitflow.errors import OrbitFlowError, UserError
 
 _DEBUG = "--debug"
@@ -25,7 +29,7 @@ _INTERRUPTED = 130
 
 app = typer.Typer(
     name="orbitflow",
-    help="SLO-aware KV-cache offloading for long-context LLM serving: simulate and compare.",
+    help="SLO-aware KV-cache offloading for long-context LLM serving: simulate, serve, compare.",
     epilog="Start with: orbitflow sim --trace azure_conv.jsonl",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -54,6 +58,10 @@ def common(
 
 
 app.command("sim")(sim_command)
+app.command("run")(run_command)
+app.command("generate")(generate_command)
+app.command("calibrate")(calibrate_command)
+app.command("validate")(validate_command)
 app.command("plan")(plan_command)
 app.add_typer(study_app, name="study")
 app.add_typer(trace_app, name="trace")

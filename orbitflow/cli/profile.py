@@ -1,4 +1,4 @@
-"""`orbitflow profile list|show|roofline`: known machines, and all about one."""
+"""`orbitflow profile list|show|diff|roofline`: known machines, all about one, two side by side."""
 
 from __future__ import annotations
 
@@ -50,6 +50,18 @@ def show_command(
     from orbitflow.cli.profile_view import print_profile
 
     print_profile(profile)
+
+
+@profile_app.command("diff")
+def diff_command(
+    first: Annotated[str, typer.Argument(help="A built-in profile or a profile file.")],
+    second: Annotated[str, typer.Argument(help="Another one.")],
+) -> None:
+    """Compare the coefficients of two profiles."""
+    from orbitflow.catalog import resolve_profile
+    from orbitflow.cli.profile_diff import print_diff
+
+    print_diff(resolve_profile(first), resolve_profile(second))
 
 
 @profile_app.command("roofline")

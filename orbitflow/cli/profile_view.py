@@ -15,6 +15,7 @@ from orbitflow.codec import encode
 from orbitflow.cost import CostModel
 from orbitflow.errors import ProfileError
 from orbitflow.profile import LinkFit, Profile
+from orbitflow.profile_seal import is_edited
 from orbitflow.units import format_bytes, format_count, format_seconds
 
 PROMPT_TOKENS = 2048
@@ -107,6 +108,8 @@ def _lines(profile: Profile) -> Iterator[tuple[str, str]]:
     yield "software", origin.software
     yield "model served", origin.model
     yield "source", origin.source
+    if profile.digest is not None:
+        yield "measured", "edited since" if is_edited(profile) else "unchanged since"
     yield from (_after_first("fit errors", list(_error_lines(profile)) or ["none: nothing fitted"]))
     yield from (_after_first("assumed", profile.simplified or ("nothing",)))
 
@@ -139,10 +142,11 @@ def _memory_lines(profile: Profile) -> Iterator[tuple[str, str]]:
     yield "host memory", format_bytes(host) if host else "not stated"
 
 
-def _time_lines(profile: Profile) -> Iterator[tuple[str, str]]:
+def coefficients(profile: Profile) -> Iterator[tuple[str, str]]:
+    """Each curve of a profile, by the name that its error goes by, and its fit in words."""
     decode, prefill = profile.decode, profile.prefill
     yield (
-        "decode pass",
+        "decode",
         f"{format_seconds(decode.base_s)} ({format_seconds(decode.outside_s)} outside the layers)"
         f" + {format_seconds(decode.request_s)} a request"
         f" + {format_seconds(decode.token_s * 1000)} per 1,000 tokens of context",
@@ -152,9 +156,14 @@ def _time_lines(profile: Profile) -> Iterator[tuple[str, str]]:
         f"{format_seconds(prefill.base_s)} + {format_seconds(prefill.token_s)} a token"
         f" + {format_seconds(prefill.pair_s * 1e6)} per million token pairs",
     )
-    yield "host to GPU", _link_line(profile.h2d)
-    yield "GPU to host", _link_line(profile.d2h)
+    yield "h2d", _link_line(profile.h2d)
+    yield "d2h", _link_line(profile.d2h)
     yield "busy link", f"slows compute by {profile.link_slowdown:.1%}"
+
+
+def _time_lines(profile: Profile) -> Iterator[tuple[str, str]]:
+    labels = ("decode pass", "prefill", "host to GPU", "GPU to host", "busy link")
+    yield from zip(labels, (text for _, text in coefficients(profile)), strict=True)
     yield "CPU on host KV", _host_line(profile)
     yield "planner", f"{format_seconds(profile.planner_latency_s)} a plan"
 

@@ -154,6 +154,11 @@ class Policy(ABC):
         self.limits = limits
         self.cost = cost
 
+    @property
+    def believes(self) -> CostModel:
+        """What the policy takes the machine for by now."""
+        return self.cost
+
     @abstractmethod
     def decide(self, view: View) -> Decision:
         """Say what to do next."""

@@ -91,6 +91,11 @@ class OrbitFlow(Policy):
         self._window_end = 0
         self.last_draft: Draft | None = None  # of the last decision; None if it was plain
 
+    @property
+    def believes(self) -> CostModel:
+        """The profile as the refiner has corrected it."""
+        return self._refiner.cost
+
     # -- what the serving core calls ---------------------------------------------------------------
 
     def decide(self, view: View) -> Decision:

@@ -124,3 +124,11 @@ def test_public_traces_are_distinct() -> None:
     assert len(set(names)) == len(names)
     assert all(name == name.lower() for name in names)
     assert all(len(public.sha256) == 64 for public in PUBLIC_TRACES)
+
+
+def test_the_demo_is_bundled() -> None:
+    trace = resolve("demo")
+    assert trace.name == "demo"
+    assert len(trace) == 24
+    assert trace.final_tokens().max() < 4096  # what the emulated device of a CPU run holds
+    assert len(resolve("demo", limit=5)) == 5

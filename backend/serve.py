@@ -1,0 +1,134 @@
+"""Serve a scenario's trace on a machine under one policy, in real time, into an open run folder.
+
+The counterpart of `orbitflow.sim.run`: the same session, driven by the clock instead of by events.
+Host memory for KV is what the largest batch that may ever be there needs at its end, because a
+written-through request reserves its final length; the device pool is the planner's account, page
+for page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from orbitflow.backend.alarm_clock import AlarmClock
+from orbitflow.backend.ctrl_c import on_ctrl_c
+from orbitflow.backend.decoder import Decoder
+from orbitflow.backend.driver import Driver
+from orbitflow.backend.executor import OnToken, Prompts, TorchExecutor
+from orbitflow.backend.machine import Machine
+from orbitflow.backend.pool import Notice, refuse_too_large
+from orbitflow.backend.store import KvStore
+from orbitflow.backend.token_file import TokenFile
+from orbitflow.driving import Observers
+from orbitflow.journal import Journal
+from orbitflow.journal_file import JournalFile
+from orbitflow.memory import KvLimits
+from orbitflow.request import Request
+from orbitflow.scenario import Scenario
+from orbitflow.serving import ServingCore
+from orbitflow.session import Outputs, open_session
+from orbitflow.step import IntArray
+from orbitflow.summary import PolicyReport
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """A model on a machine: what the policies of a run have in common."""
+
+    machine: Machine
+    decoder: Decoder
+    prompts: Prompts
+    notice: Notice
+
+    def refuse_too_large(self, scenario: Scenario) -> None:
+        """Raise a UserError if the machine has no room for the scenario's host pool."""
+        shape = self.machine.shape(self.decoder, scenario.limits.page_tokens)
+        refuse_too_large(_host_pages(scenario) * shape.page_bytes)
+
+    def executor(
+        self,
+        core: ServingCore,
+        limits: KvLimits,
+        requests: dict[int, Request],
+        host_pages: int,
+        clock: AlarmClock,
+        on_token: OnToken | None = None,
+    ) -> TorchExecutor:
+        """An executor with a data plane of its own. Raise a UserError if memory does not do."""
+        data_plane = core.policy.data_plane
+        shape = self.machine.shape(self.decoder, limits.page_tokens)
+        plane = self.machine.plane(shape, limits.gpu_pages, host_pages, clock, notice=self.notice)
+        return TorchExecutor(
+            self.decoder,
+            plane,
+            KvStore(plane, limits.layers, data_plane),
+            clock,
+            requests,
+            self.prompts,
+            data_plane=data_plane,
+            account=core.account,
+            roster=core.roster,
+            on_token=on_token,
+        )
+
+
+class Served(NamedTuple):
+    """What a policy's run came to, and whether it was run to its end."""
+
+    report: PolicyReport
+    is_complete: bool
+
+
+def serve_policy(
+    scenario: Scenario,
+    name: str,
+    backend: Backend,
+    folder: Outputs,
+    progress: Callable[[int], None],
+) -> Served:
+    """Run one policy; Ctrl-C ends it at the next pass. `progress` is told as requests end.
+
+    If the run fails, what was delivered until then is in the folder before the error is raised.
+    """
+    failure: Exception | None = None
+    is_complete = False
+    requests = {request.id: request for request in scenario.trace.requests()}
+    with (
+        backend.machine.computing(),
+        open_session(scenario, name, folder, progress) as session,
+        folder.lines(f"{name}/tokens.jsonl") as tokens_out,
+        folder.lines(f"{name}/journal.jsonl") as journal_out,
+    ):
+        clock, core = AlarmClock(), session.core
+        pages = _host_pages(scenario)
+        executor = backend.executor(core, scenario.limits, requests, pages, clock)
+        tokens = TokenFile(tokens_out, executor.tokens, requests)
+        observer = Observers(tokens, session.recorder)
+        journal = Journal(core, JournalFile(journal_out))
+        driver = Driver(journal, executor, requests.values(), observer, clock=clock)
+        try:
+            with on_ctrl_c(driver.interrupt):
+                is_complete = driver.run().is_complete
+        except Exception as error:
+            failure = error
+        tokens.finish()
+    if failure is not None:
+        raise failure
+    return Served(session.report(), is_complete)
+
+
+def _host_pages(scenario: Scenario) -> int:
+    return host_pool_pages(scenario.limits, scenario.trace.final_tokens(), scenario.max_batch)
+
+
+def host_pool_pages(limits: KvLimits, final_tokens: IntArray, max_batch: int | None) -> int:
+    """Pages that the most demanding requests, as many as may be there at once, hold at their ends;
+    never more than the limit.
+    """
+    largest = np.sort(final_tokens)[::-1][:max_batch]
+    pages = limits.layers * int((-(-largest // limits.page_tokens)).sum())
+    return pages if limits.host_pages is None else min(pages, limits.host_pages)

@@ -1,0 +1,197 @@
+"""The bench: passes of the serving code itself, on the machine, timed by its own outcomes.
+
+    ServingCore (no-offload) -> Step -> TorchExecutor on a real Plane -> StepOutcome.pass_s
+
+One data plane for all runs; a run leaves nothing behind in it. The policy keeps all KV on the
+device, so a pass is compute alone unless the caller keeps the link busy meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from orbitflow.backend.alarm_clock import AlarmClock
+from orbitflow.backend.decoder import Decoder
+from orbitflow.backend.executor import TorchExecutor
+from orbitflow.backend.machine import Machine
+from orbitflow.backend.sampling import greedy
+from orbitflow.backend.store import KvStore
+from orbitflow.calibrate.synthetic import SyntheticPrompts
+from orbitflow.clock import FloatArray
+from orbitflow.cost import CostModel
+from orbitflow.memory import KvLimits
+from orbitflow.policy.no_offload import NoOffload
+from orbitflow.profile import DecodeFit, LinkFit, PrefillFit
+from orbitflow.request import Request
+from orbitflow.serving import ServingCore
+from orbitflow.step import Idle, PrefillChunk, Step
+
+_LINK = LinkFit(0.0, (1.0,), (1e9,))
+
+
+class Passes(NamedTuple):
+    """Decode passes of one batch; its context grows by `requests` tokens in each."""
+
+    requests: int
+    context_tokens: int  # of all together, in the first pass
+    pass_s: FloatArray
+
+
+class ChunkTime(NamedTuple):
+    """A piece of a prompt, alone in its pass."""
+
+    prior_tokens: int
+    tokens: int
+    pass_s: float
+
+
+class Bench:
+    """A model on a machine, with room for `capacity_tokens` of KV."""
+
+    def __init__(
+        self, decoder: Decoder, machine: Machine, capacity_tokens: int, host_pages: int
+    ) -> None:
+        self.clock = AlarmClock()
+        self.clock.start()
+        self.machine = machine
+        self.decoder = decoder
+        self.shape = machine.shape(self.decoder)
+        self.limits = KvLimits.from_tokens(
+            self.decoder.layers, machine.page_tokens, capacity_tokens
+        )
+        self.plane = machine.plane(self.shape, self.limits.gpu_pages, host_pages, self.clock)
+        self._synthetic = SyntheticPrompts(self.decoder)
+
+    @property
+    def longest_tokens(self) -> int:
+        """The longest request that model and memory take."""
+        return min(self.decoder.max_context_tokens, self.limits.capacity_tokens)
+
+    def close(self) -> None:
+        """End the plane's channels."""
+        try:
+            self.plane.drain()
+        finally:
+            self.plane.close()
+
+    def decode(
+        self,
+        contexts: Sequence[int],
+        passes: int,
+        *,
+        most_s: float = float("inf"),
+        between: Callable[[], object] = lambda: None,
+    ) -> Passes:
+        """Time `passes` passes of requests of these contexts, fewer beyond `most_s` seconds.
+
+        `between` is called before the first pass and after each.
+        """
+        requests = [Request(i, 0.0, c, passes + 1) for i, c in enumerate(contexts)]
+        timed: list[Passes] = []
+
+        def execute(executor: TorchExecutor, step: Step) -> bool:
+            start_s = self.clock.now_s()
+            if step.chunks:
+                return core.finish(step, executor.execute(step, start_s)) is None
+
+            def stop() -> bool:
+                between()
+                return self.clock.now_s() - start_s > most_s
+
+            between()
+            outcome = executor.execute(step, self.clock.now_s(), stop)
+            timed.append(Passes(len(step.decode_ids), step.context_tokens, outcome.pass_s))
+            return True
+
+        core = self._core(0)
+        self._run(core, self._synthetic, requests, execute)
+        (one,) = timed
+        return one
+
+    def outside_s(self) -> float:
+        """Time what a pass computes outside the layers for one block of rows."""
+        decoder = self.decoder
+        with torch.inference_mode():
+            self.plane.compute.synchronize()
+            began_s = self.clock.now_s()
+            tokens = torch.zeros(1, dtype=torch.long, device=decoder.device)
+            greedy(decoder.logits(decoder.embed(tokens))).tolist()
+            self.plane.compute.synchronize()
+            return self.clock.now_s() - began_s
+
+    def prefill(self, tokens: int, chunk: int = 0) -> list[ChunkTime]:
+        """Time one prompt, whole or piece by piece, computed for real."""
+        core = self._core(chunk)
+        timed: list[ChunkTime] = []
+
+        def execute(executor: TorchExecutor, step: Step) -> bool:
+            outcome = executor.execute(step, self.clock.now_s())
+            (piece,) = step.chunks
+            timed.append(_chunk_time(piece, float(outcome.pass_s[0])))
+            core.finish(step, outcome)
+            return piece.is_last
+
+        self._run(core, self.decoder, [Request(0, 0.0, tokens, 1)], execute)
+        return timed
+
+    def _core(self, chunk: int) -> ServingCore:
+        policy = NoOffload()
+        cost = CostModel(
+            *(self.limits.layers, self.limits.page_tokens, self.shape.page_bytes),
+            DecodeFit(1.0, 0.0, 0.0, 0.0), PrefillFit(0.0, 1.0, 0.0), _LINK, _LINK, 0.0,
+        )  # fmt: skip
+        policy.bind(self.limits, cost)
+        return ServingCore(policy, self.limits, tau_s=1.0, prefill_chunk=chunk)
+
+    def _run(
+        self,
+        core: ServingCore,
+        decoder: Decoder,
+        requests: Sequence[Request],
+        execute: Callable[[TorchExecutor, Step], bool],
+    ) -> None:
+        """Let the core say what to do until `execute` says that it has seen enough."""
+        store = KvStore(self.plane, self.limits.layers, core.policy.data_plane)
+        executor = TorchExecutor(
+            decoder, self.plane, store, self.clock, {r.id: r for r in requests}, _prompt,
+            data_plane=core.policy.data_plane, account=core.account, roster=core.roster,
+        )  # fmt: skip
+        here: set[int] = set()
+        try:
+            for request in requests:
+                refusal = core.submit(request, self.clock.now_s())
+                assert refusal is None, refusal
+            done = False
+            while not done:
+                step = core.next_step(self.clock.now_s())
+                assert not isinstance(step, Idle), "the core has nothing to do"
+                here |= {chunk.request_id for chunk in step.chunks}
+                done = execute(executor, step)
+        except BaseException:
+            with suppress(Exception):  # what failed first is what is raised
+                _clear(store, here)
+            raise
+        _clear(store, here)
+
+
+def _prompt(request: Request) -> list[int]:
+    return np.zeros(request.prompt_tokens, dtype=np.int64).tolist()
+
+
+def _chunk_time(piece: PrefillChunk, pass_s: float) -> ChunkTime:
+    return ChunkTime(piece.start, piece.tokens, pass_s)
+
+
+def _clear(store: KvStore, request_ids: set[int]) -> None:
+    """Free the pages of whoever is still there, and wait for it."""
+    for request_id in request_ids:
+        try:
+            store.finish(request_id)
+        except KeyError:
+            continue  # served to its end
+    store.drain()

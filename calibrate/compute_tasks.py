@@ -1,0 +1,112 @@
+"""Decode and prefill to be measured: which batches, contexts, prompts and chunks there are.
+
+    decode    (requests, context tokens) at the middle of the passes       all KV on the device
+    prefill   (tokens, tokens behind them), whole prompts and pieces, alone in their passes
+
+A measurement of decode is the median of its passes without the first, in which buffers grow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from math import inf
+
+import numpy as np
+
+from orbitflow.calibrate.bench import Bench
+from orbitflow.calibrate.runner import Task, is_out_of_memory
+from orbitflow.calibrate.samples import Sample
+from orbitflow.calibrate.sweep import Sweep
+
+DECODE, PREFILL, OUTSIDE = "decode", "prefill", "outside"
+_LEAST_CONTEXT = 4
+_OUTSIDE_TIMES = 8
+
+
+def decode_tasks(bench: Bench, sweep: Sweep) -> Iterator[Task]:
+    """Batches of equal contexts over every fill of the capacity."""
+    for requests, context in decode_grid(bench, sweep):
+        yield Task(
+            DECODE,
+            requests * context,
+            f"decode of {requests} x {context} tokens",
+            partial(_decode, bench, sweep, requests, context),
+        )
+
+
+def decode_grid(bench: Bench, sweep: Sweep) -> list[tuple[int, int]]:
+    """Requests and the context of each, that fit to their ends."""
+    limits, grown = bench.limits, sweep.passes + 1
+    grid = set()
+    for requests in sweep.batches:
+        most = limits.gpu_pages // (limits.layers * requests) * limits.page_tokens
+        most = min(most, bench.decoder.max_context_tokens) - grown
+        for fill in sweep.fills:
+            context = min(int(limits.capacity_tokens * fill) // requests, most)
+            if context >= _LEAST_CONTEXT:
+                grid.add((requests, context))
+    return sorted(grid)
+
+
+def outside_task(bench: Bench) -> Task:
+    """Embedding and logits of one block of rows: what lies outside the layers."""
+    return Task(OUTSIDE, 0.0, "outside the layers", partial(_outside, bench))
+
+
+def prefill_tasks(bench: Bench, sweep: Sweep) -> Iterator[Task]:
+    """Prompts from the shortest up to the first that takes too long, or does not fit; and pieces.
+
+    Finding out warms everything up.
+    """
+    longest = 0
+    for tokens in sorted(sweep.prompts):
+        if tokens + 1 > bench.longest_tokens:
+            break
+        longest, took_s = tokens, _first_time_s(bench, tokens)
+        yield Task(
+            PREFILL, tokens, f"prefill of {tokens} tokens", partial(_prefill, bench, tokens, 0)
+        )
+        if took_s > sweep.prompt_s:
+            break
+    for tokens, chunk in sweep.chunked:
+        if tokens <= 2 * longest and tokens + 1 <= bench.longest_tokens:
+            label = f"prefill of {tokens} tokens in pieces of {chunk}"
+            yield Task(PREFILL, tokens, label, partial(_prefill, bench, tokens, chunk))
+
+
+def _first_time_s(bench: Bench, tokens: int) -> float:
+    try:
+        return bench.prefill(tokens)[0].pass_s
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        return inf  # the task will fail and say so
+
+
+def typical_s(pass_s: Sequence[float]) -> float:
+    """A pass among several; the first one grows buffers."""
+    return float(np.median(pass_s[1:] if len(pass_s) > 1 else pass_s))
+
+
+def middle(requests: int, context: int, passes: int) -> tuple[float, float]:
+    """What decode is a function of, at the middle of these passes without the first."""
+    return float(requests), requests * (context + 1 + passes / 2)
+
+
+def _decode(bench: Bench, sweep: Sweep, requests: int, context: int) -> Sequence[Sample]:
+    found = bench.decode([context] * requests, sweep.passes, most_s=sweep.decode_s)
+    varied = middle(requests, context, sweep.passes)
+    return [Sample(DECODE, varied, typical_s(found.pass_s.tolist()))]
+
+
+def _prefill(bench: Bench, tokens: int, chunk: int) -> Sequence[Sample]:
+    return [
+        Sample(PREFILL, (float(piece.tokens), float(piece.prior_tokens)), piece.pass_s)
+        for piece in bench.prefill(tokens, chunk)
+    ]
+
+
+def _outside(bench: Bench) -> Sequence[Sample]:
+    times = [bench.outside_s() for _ in range(_OUTSIDE_TIMES)]
+    return [Sample(OUTSIDE, (1.0,), typical_s(times))]

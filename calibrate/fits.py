@@ -1,0 +1,124 @@
+"""Points to the coefficients of a profile: one function for each curve.
+
+    decode     base + request · n + token · Σ context         (n, Σ context) -> seconds
+    prefill    base + token · n + pair · n · (x + n/2)         (n, x) -> seconds
+    a copy     latency + bytes / bandwidth(bytes)              (bytes of a run) -> seconds per run
+    slow-down  median over batches of busy / idle − 1          the link busy all the time
+
+A link has one bandwidth unless several by run size halve the worst held-out error. What is judged
+is the very formula that planner and simulator use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from orbitflow.calibrate.fitting import POOR, Curve, Split, judge, solve, split
+from orbitflow.calibrate.samples import Measured
+from orbitflow.clock import FloatArray
+from orbitflow.profile import DecodeFit, FitError, LinkFit, Point, PrefillFit
+
+SMALLEST_S = 1e-12
+MOST_BANDWIDTHS = 5
+FEWEST = (("decode", 4), ("prefill", 4), ("h2d", 1), ("d2h", 1))  # points that a curve needs
+
+
+class Judged(NamedTuple):
+    """Points of a curve beside what the fit makes of them, and its error."""
+
+    error: FitError
+    points: tuple[Point, ...]
+
+
+def fit_decode(points: Sequence[Measured], outside_s: float, seed: int) -> tuple[DecodeFit, Judged]:
+    """Fit decode passes. `outside_s` was measured apart."""
+    parts = split(points, seed)
+    rows = np.array([[1.0, *p.varied] for p in parts.fitted])
+    base_s, request_s, token_s = solve(rows, _seconds(parts.fitted))
+    base_s = max(base_s, SMALLEST_S)
+    fit = DecodeFit(base_s, request_s, token_s, min(outside_s, base_s))
+
+    def curve(point: Measured) -> float:
+        requests, tokens = point.varied
+        return fit.base_s + fit.request_s * requests + fit.token_s * tokens
+
+    return fit, Judged(*judge("decode", parts, curve))
+
+
+def fit_prefill(points: Sequence[Measured], seed: int) -> tuple[PrefillFit, Judged]:
+    """Fit whole prompts and pieces."""
+    parts = split(points, seed)
+    rows = np.array([_prefill_terms(p) for p in parts.fitted])
+    base_s, token_s, pair_s = solve(rows, _seconds(parts.fitted))
+    fit = PrefillFit(base_s, max(token_s, SMALLEST_S), pair_s)
+
+    def curve(point: Measured) -> float:
+        one, tokens, pairs = _prefill_terms(point)
+        return fit.base_s * one + fit.token_s * tokens + fit.pair_s * pairs
+
+    return fit, Judged(*judge("prefill", parts, curve))
+
+
+def fit_link(name: str, points: Sequence[Measured], seed: int) -> tuple[LinkFit, Judged]:
+    """Fit one direction: one bandwidth, or several where that is clearly better."""
+    parts = split(points, seed)
+    plain = _line(parts.fitted)
+    judged = Judged(*judge(name, parts, _link_curve(plain)))
+    worst = judged.error.worst_relative_error
+    if worst is None or worst <= POOR or not parts.held_out:
+        return plain, judged
+    richer = _bandwidths(plain, parts)
+    again = Judged(*judge(name, parts, _link_curve(richer)))
+    better = again.error.worst_relative_error
+    return (richer, again) if better is not None and better <= worst / 2 else (plain, judged)
+
+
+def fit_slowdown(idle: Sequence[Measured], busy: Sequence[Measured]) -> tuple[float, Judged | None]:
+    """The share by which a link that never rests slows compute, 0 if it was not measured."""
+    alone = {point.varied: point.seconds for point in idle}
+    pairs = [(point, alone[point.varied]) for point in busy if point.varied in alone]
+    if not pairs:
+        return 0.0, None
+    slowdown = max(0.0, float(np.median([point.seconds / s - 1 for point, s in pairs])))
+    parts = Split(tuple(point for point, _ in pairs), ())
+    return slowdown, Judged(*judge("busy link", parts, lambda p: alone[p.varied] * (1 + slowdown)))
+
+
+def _line(points: Sequence[Measured]) -> LinkFit:
+    if len(points) == 1:
+        (point,) = points
+        return LinkFit(0.0, point.varied, (point.varied[0] / point.seconds,))
+    rows = np.array([[1.0, p.varied[0]] for p in points])
+    latency_s, byte_s = solve(rows, _seconds(points))
+    largest = max(p.varied[0] for p in points)
+    return LinkFit(latency_s, (largest,), (1 / max(byte_s, 1e-18),))
+
+
+def _bandwidths(plain: LinkFit, parts: Split) -> LinkFit:
+    """Keep at most half of the fastest run's time as latency; the rest makes the bandwidths."""
+    points = sorted(parts.fitted, key=lambda p: p.varied)
+    latency_s = min(plain.latency_s, min(p.seconds for p in points) / 2)
+    places = np.unique(np.linspace(0, len(points) - 1, MOST_BANDWIDTHS).round().astype(int))
+    chosen = [points[place] for place in places]
+    rates = tuple(p.varied[0] / (p.seconds - latency_s) for p in chosen)
+    return LinkFit(latency_s, tuple(p.varied[0] for p in chosen), rates)
+
+
+def _link_curve(fit: LinkFit) -> Curve:
+    def curve(point: Measured) -> float:
+        (size,) = point.varied
+        return fit.latency_s + size / float(np.interp(size, fit.run_bytes, fit.bytes_per_s))
+
+    return curve
+
+
+def _prefill_terms(point: Measured) -> tuple[float, float, float]:
+    tokens, prior = point.varied
+    return 1.0, tokens, tokens * (prior + tokens / 2)
+
+
+def _seconds(points: Sequence[Measured]) -> FloatArray:
+    return np.array([p.seconds for p in points])
