@@ -1,0 +1,1 @@
+"""Does the simulator tell the truth about a recorded run of the backend?"""

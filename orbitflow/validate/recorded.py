@@ -1,0 +1,100 @@
+"""A finished backend run, read back from its folder: the scenario that it was, to the last bit.
+
+Arrivals and lengths come from the journal, which is what the server was really asked, so that a
+trace file that has moved or changed meanwhile does not matter. Limits are pinned as they were.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from orbitflow.config_file import read_config_file
+from orbitflow.errors import UserError
+from orbitflow.journal import Entry, Submitted
+from orbitflow.journal_file import read_journal
+from orbitflow.profile import load
+from orbitflow.scenario import Scenario, build_scenario
+from orbitflow.slo import Slo
+from orbitflow.traces.trace import Trace
+
+JOURNAL, DECISIONS, PASSES = "journal.jsonl", "decisions.jsonl", "passes.npz"
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedRun:
+    """A run's folder and what was served in it; `measured` has the policies' figures."""
+
+    path: Path
+    scenario: Scenario
+    measured: Mapping[str, Mapping[str, Any]]
+
+    def entries(self, policy: str) -> Iterator[Entry]:
+        """A policy's journal."""
+        return read_journal(self.path / policy / JOURNAL)
+
+
+def read_run(path: Path) -> RecordedRun:
+    """Read a run's folder. Raise a UserError if it holds no finished backend run."""
+    if not path.is_dir():
+        raise UserError(f"{path} is no folder: name one that `orbitflow run` has written")
+    if (path / "INCOMPLETE").exists():
+        raise UserError(f"{path} is of a run that did not finish: there is no whole to compare")
+    recorded = read_config_file(path / "config.toml")
+    if not recorded.is_backend:
+        raise UserError(f"{path} was simulated, not run: there is nothing to validate")
+    summary = _summary(path)
+    config = replace(
+        recorded.config,
+        policies=recorded.policies,
+        rate_scale=1.0,
+        context_scale=1.0,
+        output_scale=1.0,
+        num_requests=None,
+        arrival_jitter=0.0,
+        perturb=None,
+        gpu_memory_bytes=None,
+        kv_capacity_tokens=recorded.kv_capacity_tokens,
+        max_batch=recorded.max_batch or 0,
+    )
+    slo = Slo(recorded.tau_s, config.slo_ttft_s, config.slo_ttft_scale, "as recorded")
+    trace = _trace(config.trace, read_journal(path / recorded.policies[0] / JOURNAL))
+    profile = load(path / "profile.json")
+    scenario = build_scenario(config, slo=slo, raw=trace, profile=profile)
+    return RecordedRun(path, scenario, summary["policies"])
+
+
+def _summary(path: Path) -> dict[str, Any]:
+    try:
+        summary: dict[str, Any] = json.loads((path / "summary.json").read_text(encoding="utf-8"))
+        summary["policies"].keys()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as failure:
+        raise UserError(f"{path} has no summary.json that can be read: {failure}") from None
+    return summary
+
+
+def _trace(name: str, entries: Iterator[Entry]) -> Trace:
+    """The trace that was submitted."""
+    requests = [entry.request for entry in entries if isinstance(entry, Submitted)]
+    if not requests:
+        raise UserError("the journal has no requests: run again")
+    return Trace(
+        name=name,
+        source="the run's journal",
+        format="journal",
+        arrival=np.array([r.arrival_s for r in requests]),
+        arrival_unit="s",
+        prompt_tokens=np.array([r.prompt_tokens for r in requests]),
+        output_tokens=np.array([r.output_tokens for r in requests]),
+        slo_tbt_s=_limits([r.slo_tbt_s for r in requests]),
+        slo_ttft_s=_limits([r.slo_ttft_s for r in requests]),
+    )
+
+
+def _limits(values: list[float | None]) -> Any:
+    return np.array([np.nan if value is None else value for value in values])
