@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import torch
 
+from orbitflow.backend.attention import Gathered, Segment
 from orbitflow.backend.batch_groups import BatchGroups
 from orbitflow.backend.layer_kv import LayerKv, RequestKv
 from orbitflow.backend.pages import Use
@@ -34,6 +35,8 @@ from orbitflow.memory import KvAccount
 from orbitflow.placement import HostLayers
 from orbitflow.policy.base import DataPlane
 from orbitflow.step import MoveKind, Step
+
+_SCATTERED = 3  # runs of pages; gathering more costs less than copying them one by one
 
 
 class Table(NamedTuple):
@@ -183,20 +186,24 @@ class KvStore:
             event.wait()
         return Table(tuple(kv.slots[: kv.full]), kv.full * self._page_tokens)
 
-    def segments(self, table: Table) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        """Views of K and V in order: full pages that are neighbours in one, of shape (pages,
-        page_tokens, kv_heads, head_dim), then what is in the last page, without the first axis.
+    def segments(self, table: Table) -> list[Segment]:
+        """K and V in order: full pages, those that are neighbours in one piece, then what is in the
+        last page. Pages that are scattered are one piece that copies will gather.
         """
         storage = self._plane.device.storage
         full, rest = divmod(table.tokens, self._page_tokens)
-        views: list[tuple[torch.Tensor, torch.Tensor]] = []
-        for first, count in runs(table.pages[:full]):
-            k, v = storage[first : first + count].unbind(1)
-            views.append((k, v))
+        pieces: list[Segment] = []
+        neighbours = list(runs(table.pages[:full]))
+        if len(neighbours) > _SCATTERED and not storage.is_cuda:
+            pieces.append(Gathered(storage, torch.tensor(table.pages[:full])))
+        else:
+            for first, count in neighbours:
+                k, v = storage[first : first + count].unbind(1)
+                pieces.append((k, v))
         if rest:
             k, v = storage[table.pages[full], :, :rest].unbind(0)
-            views.append((k, v))
-        return views
+            pieces.append((k, v))
+        return pieces
 
     def end_layer(self, layer: int) -> None:
         """Compute is done with a layer: store what became full, let the ring move on."""

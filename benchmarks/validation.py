@@ -2,8 +2,8 @@
 
     python benchmarks/validation.py [--device cpu] [--link 0.2GB --link 0.4GB] [--repeats 3]
 
-For every link rate: one calibration, then the trace under every policy and KV capacity, several
-times over; each run is validated against its own simulation. The bars are medians over all runs
+For every link rate, several times over: a calibration, then the trace under every policy and KV
+capacity; each run is validated against its own simulation. The bars are medians over all runs
 of |error|: 3 % for mean TPOT and makespan, 6 % for p95 TBT, 3 points for attainments; the ranking
 of policies must be the same. How much two runs of the backend itself differ is printed beside the
 errors: no simulator can be nearer. `--markdown FILE` writes the tables of docs/validation.md.
@@ -209,9 +209,9 @@ def main() -> None:
         root = options.out or Path(scratch)
         root.mkdir(parents=True, exist_ok=True)
         for link in links:
-            profile = root / f"profile-{link}.json"
-            calibrate(profile, link, options)
             for number in range(options.repeats):
+                profile = root / f"profile-{link}-{number}.json"
+                calibrate(profile, link, options)
                 for capacity in options.capacity or [4096]:
                     for policy in options.policy or POLICIES:
                         cell = Cell(link, capacity, policy)

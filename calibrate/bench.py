@@ -139,14 +139,38 @@ class Bench:
         self._run(core, self.decoder, [Request(0, 0.0, tokens, 1)], execute)
         return timed
 
-    def _core(self, chunk: int) -> ServingCore:
+    def serve(self, requests: Sequence[Request]) -> tuple[list[Passes], list[ChunkTime]]:
+        """Serve requests that are all there at once: prompts and decode by turns, all computed,
+        in batches that grow and shrink, on pages that others have left.
+        """
+        core = self._core(0, self.decoder.block_rows)
+        decoded: list[Passes] = []
+        prompts: list[ChunkTime] = []
+        left = len(requests)
+
+        def execute(executor: TorchExecutor, step: Step) -> bool:
+            nonlocal left
+            outcome = executor.execute(step, self.clock.now_s())
+            if step.chunks:
+                (piece,) = step.chunks
+                if not step.decode_ids:
+                    prompts.append(_chunk_time(piece, float(outcome.pass_s[0])))
+            else:
+                decoded.append(Passes(len(step.decode_ids), step.context_tokens, outcome.pass_s))
+            left -= len(core.finish(step, outcome).finished)
+            return not left
+
+        self._run(core, self.decoder, requests, execute)
+        return decoded, prompts
+
+    def _core(self, chunk: int, max_batch: int | None = None) -> ServingCore:
         policy = NoOffload()
         cost = CostModel(
             *(self.limits.layers, self.limits.page_tokens, self.shape.page_bytes),
             DecodeFit(1.0, 0.0, 0.0, 0.0), PrefillFit(0.0, 1.0, 0.0), _LINK, _LINK, 0.0,
         )  # fmt: skip
         policy.bind(self.limits, cost)
-        return ServingCore(policy, self.limits, tau_s=1.0, prefill_chunk=chunk)
+        return ServingCore(policy, self.limits, tau_s=1.0, max_batch=max_batch, prefill_chunk=chunk)
 
     def _run(
         self,

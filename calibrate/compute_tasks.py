@@ -2,8 +2,9 @@
 
     decode    (requests, context tokens) at the middle of the passes       all KV on the device
     prefill   (tokens, tokens behind them), whole prompts and pieces, alone in their passes
+    serving   both, of a small batch of mixed requests served to their ends
 
-A measurement of decode is the median of its passes without the first, in which buffers grow.
+A measurement of decode is the middle of its passes without the first, in which buffers grow.
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ import numpy as np
 
 from orbitflow.calibrate.bench import Bench
 from orbitflow.calibrate.runner import Task, is_out_of_memory
-from orbitflow.calibrate.samples import Sample
+from orbitflow.calibrate.samples import Sample, middle_mean
 from orbitflow.calibrate.sweep import Sweep
+from orbitflow.request import Request
 
-DECODE, PREFILL, OUTSIDE = "decode", "prefill", "outside"
+DECODE, PREFILL, OUTSIDE, SERVING = "decode", "prefill", "outside", "serving"
 _LEAST_CONTEXT = 4
 _OUTSIDE_TIMES = 8
+_SHORTEST_PROMPT, _LEAST_OUTPUTS, _STRIDE = 32, 6, 5
 
 
 def decode_tasks(bench: Bench, sweep: Sweep) -> Iterator[Task]:
@@ -36,10 +39,13 @@ def decode_tasks(bench: Bench, sweep: Sweep) -> Iterator[Task]:
 
 
 def decode_grid(bench: Bench, sweep: Sweep) -> list[tuple[int, int]]:
-    """Requests and the context of each, that fit to their ends."""
+    """Requests and the context of each, that fit to their ends. Batches end with the decoder's
+    blocks of rows: beyond, a pass goes up by steps, and serving does not go there by default.
+    """
     limits, grown = bench.limits, sweep.passes + 1
+    rows = bench.decoder.block_rows or max(sweep.batches)
     grid = set()
-    for requests in sweep.batches:
+    for requests in [batch for batch in sweep.batches if batch <= rows]:
         most = limits.gpu_pages // (limits.layers * requests) * limits.page_tokens
         most = min(most, bench.decoder.max_context_tokens) - grown
         for fill in sweep.fills:
@@ -73,6 +79,23 @@ def prefill_tasks(bench: Bench, sweep: Sweep) -> Iterator[Task]:
         if tokens <= 2 * longest and tokens + 1 <= bench.longest_tokens:
             label = f"prefill of {tokens} tokens in pieces of {chunk}"
             yield Task(PREFILL, tokens, label, partial(_prefill, bench, tokens, chunk))
+    mixed = serving_requests(bench, longest, sweep.served)
+    if mixed:
+        yield Task(
+            SERVING, longest, f"serving {len(mixed)} requests", partial(_serve, bench, mixed)
+        )
+
+
+def serving_requests(bench: Bench, longest_prompt: int, count: int) -> list[Request]:
+    """Prompts from short to long and outputs that end one by one, in an order that mixes them."""
+    prompts = np.geomspace(_SHORTEST_PROMPT, max(longest_prompt, _SHORTEST_PROMPT + 1), count)
+    requests = []
+    for number in range(count):
+        place = number * _STRIDE % count
+        outputs = _LEAST_OUTPUTS + 5 * (number * 7 % count)
+        tokens = min(int(prompts[place]), bench.longest_tokens - outputs)
+        requests.append(Request(number, 0.0, tokens, outputs))
+    return requests
 
 
 def _first_time_s(bench: Bench, tokens: int) -> float:
@@ -86,7 +109,7 @@ def _first_time_s(bench: Bench, tokens: int) -> float:
 
 def typical_s(pass_s: Sequence[float]) -> float:
     """A pass among several; the first one grows buffers."""
-    return float(np.median(pass_s[1:] if len(pass_s) > 1 else pass_s))
+    return middle_mean(pass_s[1:] if len(pass_s) > 1 else pass_s)
 
 
 def middle(requests: int, context: int, passes: int) -> tuple[float, float]:
@@ -105,6 +128,19 @@ def _prefill(bench: Bench, tokens: int, chunk: int) -> Sequence[Sample]:
         Sample(PREFILL, (float(piece.tokens), float(piece.prior_tokens)), piece.pass_s)
         for piece in bench.prefill(tokens, chunk)
     ]
+
+
+def _serve(bench: Bench, requests: Sequence[Request]) -> Sequence[Sample]:
+    decoded, prompts = bench.serve(requests)
+    samples = [
+        Sample(PREFILL, (float(piece.tokens), float(piece.prior_tokens)), piece.pass_s)
+        for piece in prompts
+    ]
+    for found in decoded:
+        middle_tokens = found.context_tokens + found.requests * (len(found.pass_s) - 1) / 2
+        pass_s = middle_mean(found.pass_s.tolist())
+        samples.append(Sample(DECODE, (float(found.requests), middle_tokens), pass_s))
+    return samples
 
 
 def _outside(bench: Bench) -> Sequence[Sample]:

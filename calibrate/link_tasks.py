@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import partial
 
+import numpy as np
+
 from orbitflow.calibrate.bench import Bench
 from orbitflow.calibrate.compute_tasks import decode_grid, middle, typical_s
 from orbitflow.calibrate.link_bench import D2H, H2D, Burst, Feeder, LinkBench
@@ -18,6 +20,7 @@ from orbitflow.calibrate.samples import Sample
 from orbitflow.calibrate.sweep import Sweep
 
 IDLE_LINK, BUSY_LINK = "idle link", "busy link"
+_TURNS = 2
 BESIDE = {H2D: "h2d beside d2h", D2H: "d2h beside h2d"}
 
 
@@ -63,18 +66,24 @@ def _sample(curve: str, burst: Burst) -> Sample:
 def _beside_link(
     bench: Bench, feeder: Feeder, sweep: Sweep, requests: int, context: int
 ) -> Sequence[Sample]:
-    """Idle and busy one after the other, so that a machine that drifts treats both alike."""
+    """Idle and busy by turns, so that a machine that drifts treats both alike."""
     contexts, varied = [context] * requests, middle(requests, context, sweep.passes)
-    idle = bench.decode(contexts, sweep.passes, most_s=sweep.decode_s)
-    idle_s = typical_s(idle.pass_s.tolist())
-    try:
-        busy = bench.decode(
-            contexts,
-            sweep.passes,
-            most_s=sweep.decode_s,
-            between=lambda: feeder.feed(2 * idle_s),
-        )
-    finally:
-        feeder.drain()
-    busy_s = typical_s(busy.pass_s.tolist())
-    return [Sample(IDLE_LINK, varied, idle_s), Sample(BUSY_LINK, varied, busy_s)]
+    idle_s: list[float] = []
+    busy_s: list[float] = []
+    for _ in range(_TURNS):
+        idle = bench.decode(contexts, sweep.passes, most_s=sweep.decode_s)
+        idle_s.append(typical_s(idle.pass_s.tolist()))
+        ahead_s = 2 * idle_s[-1]
+        try:
+            busy = bench.decode(
+                contexts,
+                sweep.passes,
+                most_s=sweep.decode_s,
+                between=partial(feeder.feed, ahead_s),
+            )
+        finally:
+            feeder.drain()
+        busy_s.append(typical_s(busy.pass_s.tolist()))
+    ratio = float(np.median(np.array(busy_s) / np.array(idle_s)))
+    alone_s = float(np.median(idle_s))
+    return [Sample(IDLE_LINK, varied, alone_s), Sample(BUSY_LINK, varied, alone_s * ratio)]

@@ -1,9 +1,10 @@
-"""Measurements and what they come to: repeats of a point become their median and their spread.
+"""Measurements and what they come to: repeats of a point become their middle and their spread.
 
-    value = median(repeats),   spread = median |repeat - value| / value
+    middle = mean of the middle half,   spread = median |repeat - middle| / middle
 
-Medians, because a machine that is shared slows single passes down, sometimes by half, and never
-speeds them up.
+Single passes that something else slowed down, sometimes to twice their time, are left out so,
+as by a median. But where a machine goes at two speeds by turns, as shared ones do, the middle is in
+between like the time that a run takes, and not at one of them.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ class Sample(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """A point: the median of its repeats."""
+    """A point: the middle of its repeats."""
 
     curve: str
     varied: tuple[float, ...]
@@ -52,6 +53,13 @@ class Samples:
 
 
 def _measured(curve: str, varied: tuple[float, ...], repeats: Sequence[float]) -> Measured:
-    value = float(np.median(repeats))
+    value = middle_mean(repeats)
     spread = float(np.median(np.abs(np.array(repeats) - value)))
     return Measured(curve, varied, value, spread / value if value else 0.0, len(repeats))
+
+
+def middle_mean(values: Sequence[float]) -> float:
+    """Mean of what is left without the largest and the smallest quarter, rounded up."""
+    ordered = np.sort(np.asarray(values, dtype=np.float64))
+    cut = -(-len(ordered) // 4) if len(ordered) > 2 else 0
+    return float(ordered[cut : len(ordered) - cut].mean())

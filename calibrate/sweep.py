@@ -32,6 +32,7 @@ class Sweep:
     link_s: float  # time of one burst of copies
     besides: int  # batches that decode beside a busy link
     plans: int
+    served: int  # mixed requests that are served beside
     rounds: int
     budget_s: float  # no further round is begun after it
 
@@ -49,13 +50,14 @@ Sweep.TINY = Sweep(
     link_s=0.01,
     besides=1,
     plans=1,
+    served=3,
     rounds=2,
     budget_s=1.0,
 )
 Sweep.START = Sweep(
     "start",
-    batches=(1, 4, 8, 16),
-    fills=(0.02, 0.2, 0.7),
+    batches=(1, 4, 8, 16, 64),
+    fills=(0.02, 0.3, 0.9),
     passes=4,
     decode_s=0.25,
     prompts=(16, 64, 256, 1024),
@@ -65,24 +67,26 @@ Sweep.START = Sweep(
     link_s=0.03,
     besides=1,
     plans=3,
+    served=8,
     rounds=2,
     budget_s=4.5,
 )
 Sweep.QUICK = Sweep(
     "quick",
-    batches=(1, 2, 4, 8, 16, 32),
-    fills=(0.02, 0.1, 0.3, 0.6, 0.9),
-    passes=9,
+    batches=(1, 2, 4, 6, 8, 16, 32, 64),
+    fills=(0.04, 0.2, 0.5, 0.95),
+    passes=8,
     decode_s=0.5,
     prompts=(16, 48, 128, 256, 512, 1024, 2048, 8192, 32768),
     chunked=((1024, 128), (2048, 512)),
     prompt_s=0.6,
-    runs=(1, 2, 4, 8, 16, 32, 64),
-    link_s=0.1,
-    besides=3,
+    runs=(1, 4, 16, 64),
+    link_s=0.08,
+    besides=2,
     plans=7,
-    rounds=5,
-    budget_s=35.0,
+    served=12,
+    rounds=9,
+    budget_s=40.0,
 )
 Sweep.FULL = Sweep(
     "full",
@@ -97,6 +101,7 @@ Sweep.FULL = Sweep(
     link_s=0.3,
     besides=7,
     plans=15,
+    served=32,
     rounds=7,
     budget_s=900.0,
 )

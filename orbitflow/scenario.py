@@ -12,6 +12,7 @@ from orbitflow.catalog import DEFAULT_PROFILE, resolve_profile
 from orbitflow.config import AZURE_RATE_SCALE, DEFAULT_MAX_BATCH, RunConfig
 from orbitflow.cost import CostModel
 from orbitflow.load import OfferedLoad, offered_load
+from orbitflow.measured_range import extrapolated, measured_range
 from orbitflow.memory import KvLimits
 from orbitflow.perturbation import Perturbation, read_perturbation
 from orbitflow.policy.registry import expand
@@ -112,7 +113,9 @@ def build_scenario(
         ring_is_extra=config.ring_extra,
     )
     wanted = raw.max_batch if config.max_batch is None else config.max_batch
-    max_batch = (DEFAULT_MAX_BATCH if wanted is None else wanted) or None
+    max_batch = (_default_max_batch(profile) if wanted is None else wanted) or None
+    longest = int(trace.prompt_tokens.max())
+    notices += extrapolated(profile, max_batch, limits.capacity_tokens, longest)
     return Scenario(
         config,
         policies,
@@ -144,6 +147,12 @@ def _beyond_the_model(trace: Trace, profile: Profile) -> list[str]:
         f"{beyond:,} of {len(trace):,} requests grow beyond the {limit:,} tokens that "
         f"{profile.model.name} was made for: simulated as if it could"
     ]
+
+
+def _default_max_batch(profile: Profile) -> int:
+    """As many as were measured at once, where that is known."""
+    known = measured_range(profile)
+    return DEFAULT_MAX_BATCH if known is None else min(DEFAULT_MAX_BATCH, known.requests)
 
 
 def _engine_step_s(trace: Trace, profile: Profile) -> float:

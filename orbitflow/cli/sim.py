@@ -107,8 +107,8 @@ def sim_command(
     max_batch: Annotated[
         int | None,
         typer.Option(
-            help="Most requests served at once, parked ones included; 0 = no limit. Default 256, "
-            "or the trace's own.",
+            help="Most requests served at once, parked ones included; 0 = no limit. Default: the "
+            "trace's own, else what the profile was measured with, else 256.",
             rich_help_panel=_SERVING,
         ),
     ] = None,

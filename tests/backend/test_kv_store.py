@@ -9,6 +9,7 @@ pytest.importorskip("torch", reason="the backend needs torch")
 import torch
 from reference.kv_machine import LAYERS, PAGE_TOKENS, SHAPE, Bench
 
+from orbitflow.backend.attention import Scratch
 from orbitflow.backend.pages import Use
 from orbitflow.backend.stepped_channel import LinkMode
 from orbitflow.errors import BackendError, PolicyError
@@ -153,5 +154,5 @@ def test_where_the_cpu_attends_nothing_travels() -> None:
     table = store.read_host(1, 0)
     assert table.tokens == 8
     host = torch.cat([bench.plane.host.page(page)[0] for page in table.pages])
-    tail = store.segments(store.read(1, 0))
-    assert torch.equal(torch.cat([host, *(keys.flatten(0, -3) for keys, _ in tail)]), k)
+    tail, _ = Scratch().join(store.segments(store.read(1, 0)))
+    assert torch.equal(torch.cat([host, tail]), k)

@@ -8,7 +8,7 @@ import pytest
 
 from orbitflow.calibrate.fits import fit_decode, fit_link, fit_prefill, fit_slowdown
 from orbitflow.calibrate.fitting import far_off, relative_error, split
-from orbitflow.calibrate.samples import Measured, Sample, Samples
+from orbitflow.calibrate.samples import Measured, Sample, Samples, middle_mean
 
 NOISE = 0.03
 
@@ -134,7 +134,7 @@ def test_few_points_are_all_fitted() -> None:
     assert len(parts.fitted) == 3
 
 
-def test_repeats_become_a_median_with_a_spread() -> None:
+def test_repeats_become_their_middle_with_a_spread() -> None:
     samples = Samples(Sample("decode", (1.0, 2.0), s) for s in (1.0, 1.1, 9.0))
     samples.add([Sample("prefill", (5.0, 0.0), 2.0)])
     decode, prefill = samples.points()
@@ -142,3 +142,12 @@ def test_repeats_become_a_median_with_a_spread() -> None:
     assert decode[3:] == pytest.approx((0.1 / 1.1, 3))
     assert prefill.repeats == 1
     assert samples.points("prefill") == (prefill,)
+
+
+@pytest.mark.parametrize(
+    ("values", "middle"),
+    [([3.0], 3.0), ([1.0, 2.0], 1.5), ([9.0, 1.0, 2.0], 2.0), ([1.0, 2.0, 4.0, 50.0], 3.0),
+     ([0.1, 1, 2, 3, 3, 2, 90, 1], 1.75 + 0.25)],
+)  # fmt: skip
+def test_the_middle_leaves_out_what_was_disturbed(values: list[float], middle: float) -> None:
+    assert middle_mean(values) == pytest.approx(middle)

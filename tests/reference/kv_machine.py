@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from orbitflow.backend.attention import Scratch
 from orbitflow.backend.compute import Compute, EagerCompute
 from orbitflow.backend.plane import Plane, cpu_plane
 from orbitflow.backend.pool import PageShape
@@ -262,7 +263,7 @@ class Bench:
 
         def read() -> None:
             self.compared += 1
-            k, v = (torch.cat([view[side].flatten(0, -3) for view in views]) for side in (0, 1))
+            k, v = Scratch().join(views)
             if not (torch.equal(k, want[0]) and torch.equal(v, want[1])):
                 raise Corruption(f"request {request_id}, layer {layer}")
 
