@@ -16,9 +16,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
-from orbitflow.backend.attention import Gathered, Segment
+from orbitflow.backend.attention import CpuPages, Gathered, Segment
 from orbitflow.backend.batch_groups import BatchGroups
 from orbitflow.backend.layer_kv import LayerKv, RequestKv
 from orbitflow.backend.pages import Use
@@ -35,8 +36,6 @@ from orbitflow.memory import KvAccount
 from orbitflow.placement import HostLayers
 from orbitflow.policy.base import DataPlane
 from orbitflow.step import MoveKind, Step
-
-_SCATTERED = 3  # runs of pages; gathering more costs less than copying them one by one
 
 
 class Table(NamedTuple):
@@ -72,6 +71,8 @@ class KvStore:
         self._groups = BatchGroups(self._page_tokens, self._requests, self._attends)
         self._ring = Ring(plane.device)
         self._prefetcher = Prefetcher(layers, data_plane.overlap, self._ring, plane, self._groups)
+        storage = plane.device.storage
+        self._cpu_pages = None if storage.is_cuda else CpuPages(storage)
         self._version: int | None = None  # of the batch that is prefetched for
         self._readers: tuple[int, ...] = ()
         self._staged: dict[int, Sequence[int]] = {}
@@ -187,17 +188,17 @@ class KvStore:
         return Table(tuple(kv.slots[: kv.full]), kv.full * self._page_tokens)
 
     def segments(self, table: Table) -> list[Segment]:
-        """K and V in order: full pages, those that are neighbours in one piece, then what is in the
-        last page. Pages that are scattered are one piece that copies will gather.
+        """K and V in order: full pages, then what is in the last page. On a GPU pages that are
+        neighbours are one piece; on the CPU all are, gathered from wherever they are.
         """
         storage = self._plane.device.storage
         full, rest = divmod(table.tokens, self._page_tokens)
         pieces: list[Segment] = []
-        neighbours = list(runs(table.pages[:full]))
-        if len(neighbours) > _SCATTERED and not storage.is_cuda:
-            pieces.append(Gathered(storage, torch.tensor(table.pages[:full])))
+        if self._cpu_pages is not None:
+            if full:
+                pieces.append(Gathered(self._cpu_pages, np.array(table.pages[:full])))
         else:
-            for first, count in neighbours:
+            for first, count in runs(table.pages[:full]):
                 k, v = storage[first : first + count].unbind(1)
                 pieces.append((k, v))
         if rest:

@@ -1,28 +1,32 @@
 """Points to the coefficients of a profile: one function for each curve.
 
     decode     base + request · n + token · Σ context         (n, Σ context) -> seconds
-    prefill    base + token · n + pair · n · (x + n/2)         (n, x) -> seconds
+    prefill    base + bend(n) (token · n + pair · n · (x + n/2))   (n, x) -> seconds
     a copy     latency + bytes / bandwidth(bytes)              (bytes of a run) -> seconds per run
     slow-down  median over batches of busy / idle − 1          the link busy all the time
 
-A link has one bandwidth unless several by run size halve the worst held-out error. What is judged
+Richer forms are taken only where points that were held out follow them better: a link has one
+bandwidth unless several by run size halve its worst error; a prefill that is poor is bent by the
+size of its pieces if that takes a quarter off. What is judged
 is the very formula that planner and simulator use.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
 from orbitflow.calibrate.fitting import POOR, Curve, Split, judge, solve, split
-from orbitflow.calibrate.samples import Measured
+from orbitflow.calibrate.samples import Measured, middle_mean
 from orbitflow.clock import FloatArray
-from orbitflow.profile import DecodeFit, FitError, LinkFit, Point, PrefillFit
+from orbitflow.profile import Bend, DecodeFit, FitError, LinkFit, Point, PrefillFit
 
 SMALLEST_S = 1e-12
 MOST_BANDWIDTHS = 5
+FEWEST_BENDS = 6
 FEWEST = (("decode", 4), ("prefill", 4), ("h2d", 1), ("d2h", 1))  # points that a curve needs
 
 
@@ -53,13 +57,39 @@ def fit_prefill(points: Sequence[Measured], seed: int) -> tuple[PrefillFit, Judg
     parts = split(points, seed)
     rows = np.array([_prefill_terms(p) for p in parts.fitted])
     base_s, token_s, pair_s = solve(rows, _seconds(parts.fitted))
-    fit = PrefillFit(base_s, max(token_s, SMALLEST_S), pair_s)
+    plain = PrefillFit(base_s, max(token_s, SMALLEST_S), pair_s)
+    judged = Judged(*judge("prefill", parts, _prefill_curve(plain)))
+    if _is_good(judged) or not parts.held_out:
+        return plain, judged
+    bent = _bent(plain, parts.fitted)
+    if bent is None:
+        return plain, judged
+    again = Judged(*judge("prefill", parts, _prefill_curve(bent)))
+    return (bent, again) if _is_clearly_better(again.error, judged.error) else (plain, judged)
 
-    def curve(point: Measured) -> float:
-        one, tokens, pairs = _prefill_terms(point)
-        return fit.base_s * one + fit.token_s * tokens + fit.pair_s * pairs
 
-    return fit, Judged(*judge("prefill", parts, curve))
+def _bent(plain: PrefillFit, points: Sequence[Measured]) -> PrefillFit | None:
+    """What the line is off by at every size that was measured; None if those are few."""
+    off: dict[float, list[float]] = {}
+    curve = _prefill_curve(plain)
+    for point in points:
+        straight = curve(point) - plain.base_s
+        off.setdefault(point.varied[0], []).append((point.seconds - plain.base_s) / straight)
+    sizes = sorted(off)
+    factors = [middle_mean(off[size]) for size in sizes]
+    if len(sizes) < FEWEST_BENDS or min(factors) <= 0:
+        return None
+    return replace(plain, bend=Bend(tuple(sizes), tuple(factors)))
+
+
+def _is_good(judged: Judged) -> bool:
+    worst = judged.error.worst_relative_error
+    return worst is None or worst <= POOR
+
+
+def _is_clearly_better(one: FitError, other: FitError) -> bool:
+    worst, before = one.worst_relative_error, other.worst_relative_error
+    return worst is not None and before is not None and worst <= 0.75 * before
 
 
 def fit_link(name: str, points: Sequence[Measured], seed: int) -> tuple[LinkFit, Judged]:
@@ -111,6 +141,17 @@ def _link_curve(fit: LinkFit) -> Curve:
     def curve(point: Measured) -> float:
         (size,) = point.varied
         return fit.latency_s + size / float(np.interp(size, fit.run_bytes, fit.bytes_per_s))
+
+    return curve
+
+
+def _prefill_curve(fit: PrefillFit) -> Curve:
+    def curve(point: Measured) -> float:
+        _, tokens, pairs = _prefill_terms(point)
+        straight = fit.token_s * tokens + fit.pair_s * pairs
+        if fit.bend is not None:
+            straight *= float(np.interp(tokens, fit.bend.tokens, fit.bend.factors))
+        return fit.base_s + straight
 
     return curve
 

@@ -1,7 +1,7 @@
 """What passes and copies cost, from one profile; the planner and the simulator both ask here.
 
 decode pass, all KV resident:   t = base + request * n + token * sum(context)
-prefill of n tokens behind x:   t = base_p + token_p * n + pair_p * n * (x + n / 2)
+prefill of n tokens behind x:   t = base_p + bend(n) (token_p * n + pair_p * n * (x + n / 2))
 link, per direction:            t = sum over runs of (latency + run_bytes / bandwidth(run_bytes))
 host, per layer:                t = KV bytes / rate, and for attention q's and o's way
 
@@ -29,6 +29,15 @@ def _faster_link(link: LinkFit, scale: float) -> LinkFit:
 
 def _faster_host(host: HostFit, scale: float) -> HostFit:
     return HostFit(host.attention_bytes_per_s * scale, host.gather_bytes_per_s * scale)
+
+
+def _slower_prefill(fit: PrefillFit, factor: float) -> PrefillFit:
+    return replace(
+        fit,
+        base_s=fit.base_s * factor,
+        token_s=fit.token_s * factor,
+        pair_s=fit.pair_s * factor,
+    )
 
 
 def _slower_link(fit: LinkFit, factor: float) -> LinkFit:
@@ -72,7 +81,7 @@ class CostModel:
             decode=DecodeFit(
                 d.base_s * slower, d.request_s * slower, d.token_s * slower, d.outside_s * slower
             ),
-            prefill=PrefillFit(p.base_s * slower, p.token_s * slower, p.pair_s * slower),
+            prefill=_slower_prefill(p, slower),
             h2d=_faster_link(profile.h2d, link_scale),
             d2h=_faster_link(profile.d2h, link_scale),
             link_slowdown=profile.link_slowdown,
@@ -93,7 +102,7 @@ class CostModel:
                 d.token_s * compute,
                 d.outside_s * compute,
             ),
-            prefill=PrefillFit(p.base_s * compute, p.token_s * compute, p.pair_s * compute),
+            prefill=_slower_prefill(p, compute),
             h2d=_slower_link(self.h2d, link),
             d2h=_slower_link(self.d2h, link),
             host=None if self.host is None else _faster_host(self.host, 1 / compute),
@@ -107,11 +116,22 @@ class CostModel:
     def chunk_s(self, tokens: int, prior: int) -> float:
         """Compute time that `tokens` prompt tokens behind `prior` add to a pass."""
         p = self.prefill
-        return p.token_s * tokens + p.pair_s * tokens * (prior + tokens / 2)
+        seconds = p.token_s * tokens + p.pair_s * tokens * (prior + tokens / 2)
+        if p.bend is None:
+            return seconds
+        return seconds * float(np.interp(tokens, p.bend.tokens, p.bend.factors))
 
     def prefill_s(self, tokens: int) -> float:
         """Time of one isolated whole-prompt prefill."""
         return self.prefill.base_s + self.chunk_s(tokens, 0)
+
+    def prefills_s(self, tokens: IntArray) -> FloatArray:
+        """Times of isolated whole-prompt prefills, shape as `tokens`."""
+        p = self.prefill
+        seconds: FloatArray = p.token_s * tokens + p.pair_s * tokens.astype(np.float64) ** 2 / 2
+        if p.bend is not None:
+            seconds = seconds * np.interp(tokens, p.bend.tokens, p.bend.factors)
+        return p.base_s + seconds
 
     def mixed_pass_s(
         self, chunks: Sequence[PrefillChunk], requests: int, context_tokens: float

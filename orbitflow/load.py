@@ -50,8 +50,7 @@ def offered_load(
     if max_batch is not None:
         in_pass = min(in_pass, max_batch)
     pass_s = cost.decode_pass_s(in_pass, in_pass * float(final.mean()))
-    fit = cost.prefill
-    prefill_s = fit.base_s + fit.token_s * prompt_tokens + fit.pair_s * prompt_tokens**2 / 2
+    prefill_s = cost.prefills_s(prompt_tokens)
     stay_s = prefill_s + output_tokens * pass_s
     work_prefill_s = float(prefill_s.sum())
     work_decode_s = float(output_tokens.sum()) * pass_s / in_pass

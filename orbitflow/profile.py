@@ -1,7 +1,7 @@
 """What one machine does with one model: the single source of every time in planner and simulator.
 
     decode pass of n requests     base + request · n + token · Σ context        (KV resident)
-    prefill of n tokens after x   base + token · n + pair · n · (x + n/2)
+    prefill of n tokens after x   base + bend(n) · (token · n + pair · n · (x + n/2))
     a copy                        latency · runs + bytes / bandwidth(run size)
     KV capacity                   (0.9 · GPU memory − weights − 1 GiB) / KV bytes per token
 
@@ -43,12 +43,29 @@ class DecodeFit:
 
 
 @dataclass(frozen=True, slots=True)
+class Bend:
+    """What a line is off by, as factors at some sizes: linear between them, constant outside."""
+
+    tokens: tuple[Positive, ...]
+    factors: tuple[Positive, ...]
+
+    def __post_init__(self) -> None:
+        if not self.tokens or len(self.tokens) != len(self.factors):
+            raise ValueError("tokens and factors must have one or more points, equally many")
+        if any(after <= before for before, after in pairwise(self.tokens)):
+            raise ValueError(f"tokens {list(self.tokens)} must rise: sort the points")
+
+
+@dataclass(frozen=True, slots=True)
 class PrefillFit:
-    """Coefficients of a prefill; `pair_s` is the cost of one token that attends to another."""
+    """Coefficients of a prefill; `pair_s` is the cost of one token that attends to another. A
+    `bend`, by the tokens of a piece, corrects what they make of the piece; not the base.
+    """
 
     base_s: float
     token_s: Positive
     pair_s: float
+    bend: Bend | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,4 +212,8 @@ def _checked_version(document: object) -> object:
             f"schema_version is {version}, newer than {SCHEMA_VERSION}: upgrade orbitflow"
         )
     fields = {key: value for key, value in document.items() if key != "schema_version"}
-    return {**_NEW_IN_2, **fields} if version == 1 else fields
+    if version == 1:
+        fields = {**_NEW_IN_2, **fields}
+        if isinstance(fields.get("prefill"), dict):
+            fields["prefill"] = {"bend": None, **fields["prefill"]}
+    return fields

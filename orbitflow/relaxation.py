@@ -145,12 +145,13 @@ def relax(
             int(prompt[row]), int(passes[row]), float(tau[row]), cost, limits, deposit=deposit
         )
     first_due = arrival + ttft + LATE_TOLERANCE_S
+    least = 1.0 if prefill.bend is None else min(prefill.bend.factors)  # in whatever pieces
     work = Work(
         prompt,
         arrival,
         first_due,
         first_due + (tau + LATE_TOLERANCE_S) * passes,
-        prefill.token_s * prompt + prefill.pair_s * prompt.astype(np.float64) ** 2 / 2,
+        least * (prefill.token_s * prompt + prefill.pair_s * prompt.astype(np.float64) ** 2 / 2),
         passes.astype(np.float64),
         compute,
         limits.layers * page_s * (_page_steps(last, limits) - _page_steps(prompt, limits)),

@@ -23,7 +23,7 @@ SCHEMA_VERSION = 1
 _PYTHON = (3, 11)
 _SELF_TEST_REQUESTS = 50
 _SOLVER = "the faster of the planner's solvers; `pip install {}`"
-_TORCH = "the torch backend and `orbitflow calibrate`; `pip install 'orbitflow[torch]'`"
+_TORCH = "`orbitflow run`, `generate` and `calibrate`; `pip install 'orbitflow[torch]'`"
 _CACHE = "make it writable, or set ORBITFLOW_CACHE"
 _FETCH = "get it with `orbitflow trace fetch azure_conv`, or remove it from the cache"
 _REINSTALL = "`pip install --force-reinstall {}`"
@@ -32,6 +32,9 @@ _NEEDED = ("numpy", "scipy", "simpy", "pulp", "typer", "rich")
 _OPTIONAL = {
     "highspy": _SOLVER.format("highspy"),
     "torch": _TORCH,
+    "safetensors": _TORCH,
+    "tokenizers": "text of `orbitflow generate`; `pip install 'orbitflow[text]'`",
+    "matplotlib": "`orbitflow calibrate --plot`; `pip install 'orbitflow[plot]'`",
 }
 
 

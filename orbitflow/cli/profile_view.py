@@ -14,7 +14,7 @@ from rich.text import Text
 from orbitflow.codec import encode
 from orbitflow.cost import CostModel
 from orbitflow.errors import ProfileError
-from orbitflow.profile import LinkFit, Profile
+from orbitflow.profile import LinkFit, PrefillFit, Profile
 from orbitflow.profile_seal import is_edited
 from orbitflow.units import format_bytes, format_count, format_seconds
 
@@ -154,7 +154,7 @@ def coefficients(profile: Profile) -> Iterator[tuple[str, str]]:
     yield (
         "prefill",
         f"{format_seconds(prefill.base_s)} + {format_seconds(prefill.token_s)} a token"
-        f" + {format_seconds(prefill.pair_s * 1e6)} per million token pairs",
+        f" + {format_seconds(prefill.pair_s * 1e6)} per million token pairs{_bend(prefill)}",
     )
     yield "h2d", _link_line(profile.h2d)
     yield "d2h", _link_line(profile.d2h)
@@ -205,3 +205,11 @@ def _console(least_width: int = 0) -> Console:
     console = Console()
     console.width = max(least_width, console.width if console.is_terminal else _PIPE_WIDTH)
     return console
+
+
+def _bend(prefill: PrefillFit) -> str:
+    """Its factors, where it has any."""
+    if prefill.bend is None:
+        return ""
+    at = zip(prefill.bend.tokens, prefill.bend.factors, strict=True)
+    return ", times " + ", ".join(f"{factor:.2f} at {tokens:.0f}" for tokens, factor in at)
