@@ -23,6 +23,7 @@ from orbitflow.backend.wall_clock import Clock
 from orbitflow.errors import BackendError
 
 CHUNK_BYTES = 1024 * 1024
+LEAST_BYTES = 64 * 1024
 AHEAD_S = 0.003
 DEFAULT_BYTES_PER_S = 0.4e9  # what two CPU cores keep up with while one of them computes
 
@@ -91,7 +92,7 @@ class PacedLink:
         start_s = max(self._free_s, ready_s)
         due_s = start_s + self._fixed_s
         for copy in copies:
-            for source, target in _chunks(copy):
+            for source, target in _chunks(copy, rate):
                 target.copy_(source)
                 if rate is None:
                     continue
@@ -105,8 +106,9 @@ class PacedLink:
         return start_s, self._free_s
 
 
-def _chunks(copy: Copy) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    size = CHUNK_BYTES // copy.source.element_size()
+def _chunks(copy: Copy, rate: float | None) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    most = CHUNK_BYTES if rate is None else min(CHUNK_BYTES, max(rate * AHEAD_S, LEAST_BYTES))
+    size = int(most) // copy.source.element_size()
     source, target = copy.source.view(-1), copy.target.view(-1)
     for start in range(0, len(source), size):
         yield source[start : start + size], target[start : start + size]

@@ -18,7 +18,7 @@ from typing import Protocol
 
 from orbitflow.errors import BackendError
 
-WATCHDOG_S = 60.0
+WATCHDOG_S = 600.0  # the slowest link that is allowed empties its queue in less
 
 
 class Event(Protocol):

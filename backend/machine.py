@@ -8,6 +8,7 @@ every barrier.
 
 from __future__ import annotations
 
+import gc
 import os
 import platform
 from collections.abc import Iterator
@@ -28,6 +29,7 @@ from orbitflow.units import format_bytes
 
 CPU_PAGE_TOKENS, CUDA_PAGE_TOKENS = 32, 64
 CUDA_DECODE_ROWS = 64
+SLOWEST_BYTES_PER_S = 1e7
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,12 @@ class Machine:
             shape, device_pages, host_pages, clock, self.device, sink=sink, notice=notice
         )
 
+    def release(self) -> None:
+        """Give back the memory of planes that nobody uses any more; they may be in cycles."""
+        gc.collect()
+        if not self.is_cpu:
+            torch.cuda.empty_cache()
+
     def free_bytes(self) -> int | None:
         """Device memory that is free; None where the CPU plays the device."""
         return None if self.is_cpu else int(torch.cuda.mem_get_info(self.device)[0])
@@ -116,6 +124,11 @@ def find_machine(name: str, link_bytes_per_s: float | None = None) -> Machine:
 
     Raise a UserError if there is no such device, or if a real link is given a rate.
     """
+    if link_bytes_per_s is not None and link_bytes_per_s < SLOWEST_BYTES_PER_S:
+        raise UserError(
+            f"--link-bandwidth {link_bytes_per_s / 1e9:g} GB/s is below what the backend waits "
+            f"for: take at least {SLOWEST_BYTES_PER_S / 1e9:g} GB/s"
+        )
     if name == "cpu":
         torch.set_num_threads(1)
         return Machine(torch.device("cpu"), link_bytes_per_s or DEFAULT_BYTES_PER_S)

@@ -59,6 +59,7 @@ class Backend:
         on_token: OnToken | None = None,
     ) -> TorchExecutor:
         """An executor with a data plane of its own. Raise a UserError if memory does not do."""
+        assert limits.layers == self.decoder.layers, "the profile is of another model"
         data_plane = core.policy.data_plane
         shape = self.machine.shape(self.decoder, limits.page_tokens)
         plane = self.machine.plane(shape, limits.gpu_pages, host_pages, clock, notice=self.notice)
@@ -94,7 +95,7 @@ def serve_policy(
 
     If the run fails, what was delivered until then is in the folder before the error is raised.
     """
-    failure: Exception | None = None
+    failure: BaseException | None = None
     is_complete = False
     requests = {request.id: request for request in scenario.trace.requests()}
     with (
@@ -113,9 +114,11 @@ def serve_policy(
         try:
             with on_ctrl_c(driver.interrupt):
                 is_complete = driver.run().is_complete
-        except Exception as error:
+        except BaseException as error:  # a second Ctrl-C too
             failure = error
         tokens.finish()
+    del executor, driver
+    backend.machine.release()
     if failure is not None:
         raise failure
     return Served(session.report(), is_complete)

@@ -12,6 +12,7 @@ import torch
 
 from orbitflow.backend.layer_kv import LayerKv
 from orbitflow.backend.plane import Plane
+from orbitflow.backend.runs import runs
 from orbitflow.backend.stores import Stores
 
 
@@ -43,16 +44,34 @@ class Tails:
         at = 0
         if kv.tail_tokens:
             at = self._fill(kv, k, v)
-        whole = (len(k) - at) // self._page_tokens if kv.on_host and kv.arriving is None else 0
+        whole = (len(k) - at) // self._page_tokens
         if whole:
             until = at + whole * self._page_tokens
             paged = (whole, self._page_tokens, *k.shape[1:])
-            self._stores.slabs(kv, k[at:until].reshape(paged), v[at:until].reshape(paged))
+            put = self._stores.slabs if kv.streams else self._keep
+            put(kv, k[at:until].reshape(paged), v[at:until].reshape(paged))
             kv.full += whole
             kv.tokens += until - at
             at = until
-        while at < len(k):
-            at += self._fill(kv, k[at:], v[at:])
+        if at < len(k):
+            self._fill(kv, k[at:], v[at:])
+
+    def _keep(self, kv: LayerKv, k: torch.Tensor, v: torch.Tensor) -> None:
+        """Write full pages, shape (pages, page_tokens, kv_heads, head_dim), and store them at once."""
+        storage = self._plane.device.storage
+        pages = self._plane.device.book.take(len(k), kv.owner)
+
+        def write() -> None:
+            at = 0
+            for first, count in runs(pages):
+                storage[first : first + count, 0] = k[at : at + count]
+                storage[first : first + count, 1] = v[at : at + count]
+                at += count
+
+        self._plane.compute.run(write)
+        (kv.resident if kv.arriving is None else kv.arriving).extend(pages)
+        if kv.slots:
+            self._stores.pages(kv, pages)
 
     def close(self, kv: LayerKv) -> None:
         """Let a tail page that is full be a full page."""

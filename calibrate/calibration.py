@@ -23,7 +23,7 @@ from orbitflow.backend.models import LoadedModel
 from orbitflow.calibrate.bench import Bench
 from orbitflow.calibrate.capacity import Capacity, find_capacity
 from orbitflow.calibrate.compute_tasks import decode_tasks, outside_task, prefill_tasks
-from orbitflow.calibrate.fit_all import Fits, fit_all, is_enough, notices_of
+from orbitflow.calibrate.fit_all import Fits, fit_all, is_enough, lacking, notices_of
 from orbitflow.calibrate.host_rates import host_fit
 from orbitflow.calibrate.link_tasks import link_tasks, slowdown_tasks
 from orbitflow.calibrate.planner_time import planner_latency_s
@@ -31,6 +31,7 @@ from orbitflow.calibrate.runner import Told, run_tasks
 from orbitflow.calibrate.samples import Measured, Samples
 from orbitflow.calibrate.sweep import Sweep
 from orbitflow.cost import CostModel
+from orbitflow.errors import UserError
 from orbitflow.profile import PLANNER_LATENCY_S, HostFit, Profile, Provenance
 from orbitflow.profile_seal import sealed
 
@@ -44,6 +45,7 @@ class Calibration(NamedTuple):
 
     profile: Profile
     notices: tuple[str, ...]
+    was_interrupted: bool = False
 
 
 class _Extras(NamedTuple):
@@ -65,11 +67,12 @@ def calibrate(
     seed: int = 0,
     date: str = "not stated",
     keep: Keep | None = None,
+    salvage: bool = True,
 ) -> Calibration:
     """Measure a machine. `told` hears what is measured, how much is done and of how much.
 
-    Raise a KeyboardInterrupt if there is one before every curve has enough points, after `keep` got
-    those that there are; a UserError if memory does not do.
+    Raise a KeyboardInterrupt if there is one before every curve has enough points, or if nothing is
+    to be salvaged, after `keep` got the points that there are; a UserError if memory does not do.
     """
     if told is not None:
         told("the device's memory", 0, 1)
@@ -86,10 +89,19 @@ def calibrate(
             host = host_fit(bench)
         except KeyboardInterrupt:
             interrupted = True
-            if not is_enough(samples):
-                if keep is not None:
+            if not (salvage and is_enough(samples)):
+                if keep is not None and samples.points():
                     keep(samples.points())
                 raise
+        except BaseException:
+            if keep is not None and samples.points():
+                keep(samples.points())
+            raise
+        if not is_enough(samples):
+            raise UserError(
+                f"{capacity.tokens:,} tokens of KV leave too few points to measure "
+                f"{', '.join(lacking(samples))}: raise --kv-capacity-tokens, or take another model"
+            )
         fits, planner_s = fit_all(samples, seed), PLANNER_LATENCY_S
         if not interrupted:
             try:
@@ -97,6 +109,8 @@ def calibrate(
                     _cost(fits, bench), bench.limits, sweep.plans, bench.clock, seed
                 )
             except KeyboardInterrupt:
+                if not salvage:
+                    raise
                 interrupted = True
     finally:
         bench.close()
@@ -104,7 +118,7 @@ def calibrate(
     extras = _Extras(host, planner_s, interrupted)
     origin = _provenance(machine, sweep, model_name, date)
     profile = _profile(model, decoder, machine, capacity, fits, extras, origin)
-    return Calibration(sealed(profile), tuple(notices))
+    return Calibration(sealed(profile), tuple(notices), interrupted)
 
 
 def _measured(
@@ -188,6 +202,7 @@ def _profile(
         errors=tuple(judged.error for judged in fits.judged),
         simplified=tuple(_simplified(decoder, machine, capacity, fits, extras.interrupted)),
         measured_kv_tokens=capacity.tokens,
+        pass_noise=fits.pass_noise,
         points=tuple(chain.from_iterable(judged.points for judged in fits.judged)),
     )
 

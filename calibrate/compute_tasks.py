@@ -22,6 +22,7 @@ from orbitflow.calibrate.sweep import Sweep
 from orbitflow.request import Request
 
 DECODE, PREFILL, OUTSIDE, SERVING = "decode", "prefill", "outside", "serving"
+SINGLE = "single passes"  # of decode, one by one: how far they lie apart
 _LEAST_CONTEXT = 4
 _OUTSIDE_TIMES = 8
 _SHORTEST_PROMPT, _LEAST_OUTPUTS, _STRIDE = 32, 6, 5
@@ -89,12 +90,13 @@ def prefill_tasks(bench: Bench, sweep: Sweep) -> Iterator[Task]:
 def serving_requests(bench: Bench, longest_prompt: int, count: int) -> list[Request]:
     """Prompts from short to long and outputs that end one by one, in an order that mixes them."""
     prompts = np.geomspace(_SHORTEST_PROMPT, max(longest_prompt, _SHORTEST_PROMPT + 1), count)
-    requests = []
+    requests: list[Request] = []
     for number in range(count):
         place = number * _STRIDE % count
         outputs = _LEAST_OUTPUTS + 5 * (number * 7 % count)
         tokens = min(int(prompts[place]), bench.longest_tokens - outputs)
-        requests.append(Request(number, 0.0, tokens, outputs))
+        if tokens > 0:
+            requests.append(Request(len(requests), 0.0, tokens, outputs))
     return requests
 
 
@@ -119,8 +121,9 @@ def middle(requests: int, context: int, passes: int) -> tuple[float, float]:
 
 def _decode(bench: Bench, sweep: Sweep, requests: int, context: int) -> Sequence[Sample]:
     found = bench.decode([context] * requests, sweep.passes, most_s=sweep.decode_s)
-    varied = middle(requests, context, sweep.passes)
-    return [Sample(DECODE, varied, typical_s(found.pass_s.tolist()))]
+    varied = middle(requests, context, len(found.pass_s))
+    single = [Sample(SINGLE, varied, pass_s) for pass_s in found.pass_s[1:].tolist()]
+    return [Sample(DECODE, varied, typical_s(found.pass_s.tolist())), *single]
 
 
 def _prefill(bench: Bench, tokens: int, chunk: int) -> Sequence[Sample]:

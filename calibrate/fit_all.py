@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from orbitflow.calibrate.compute_tasks import DECODE, OUTSIDE, PREFILL
+import numpy as np
+
+from orbitflow.calibrate.compute_tasks import DECODE, OUTSIDE, PREFILL, SINGLE
 from orbitflow.calibrate.fits import (
     FEWEST,
     Judged,
@@ -24,6 +26,7 @@ from orbitflow.calibrate.samples import Samples
 from orbitflow.profile import DecodeFit, LinkFit, Point, PrefillFit
 
 _SHARED_LINK = 0.9  # of its own rate that a direction keeps beside the other one; less is said
+MOST_NOISE = 0.9
 _NAMED = 3  # points far off that are named
 
 
@@ -35,13 +38,19 @@ class Fits(NamedTuple):
     h2d: LinkFit
     d2h: LinkFit
     link_slowdown: float
+    pass_noise: float
     both_ways: float | None  # share of its own rate that the slower direction keeps
     judged: tuple[Judged, ...]
 
 
 def is_enough(samples: Samples) -> bool:
     """Whether every curve can be fitted."""
-    return all(len(samples.points(curve)) >= least for curve, least in FEWEST)
+    return not lacking(samples)
+
+
+def lacking(samples: Samples) -> list[str]:
+    """Curves that have too few points."""
+    return [curve for curve, least in FEWEST if len(samples.points(curve)) < least]
 
 
 def fit_all(samples: Samples, seed: int) -> Fits:
@@ -55,7 +64,15 @@ def fit_all(samples: Samples, seed: int) -> Fits:
     d2h, of_d2h = fit_link(D2H, samples.points(D2H), seed)
     slowdown, of_slowdown = fit_slowdown(samples.points(IDLE_LINK), samples.points(BUSY_LINK))
     judged = [of_decode, of_prefill, of_h2d, of_d2h, *([of_slowdown] if of_slowdown else [])]
-    return Fits(decode, prefill, h2d, d2h, slowdown, _both_ways(samples), tuple(judged))
+    return Fits(
+        decode, prefill, h2d, d2h, slowdown, _noise(samples), _both_ways(samples), tuple(judged)
+    )
+
+
+def _noise(samples: Samples) -> float:
+    """Half the width of an even spread with the passes' own typical distance from the middle."""
+    spreads = [point.relative_spread for point in samples.points(SINGLE) if point.repeats > 2]
+    return min(MOST_NOISE, 2 * float(np.median(spreads))) if spreads else 0.0
 
 
 def notices_of(fits: Fits, block_rows: int | None) -> Iterator[str]:

@@ -15,7 +15,6 @@ from orbitflow.bound import Bound, upper_bound
 from orbitflow.config import DepositRule
 from orbitflow.cost import CostModel
 from orbitflow.metrics import share
-from orbitflow.perturbation import read_perturbation
 from orbitflow.scenario import Scenario
 from orbitflow.summary import PolicyReport
 
@@ -40,9 +39,7 @@ def bound_of(scenario: Scenario) -> Bound:
 
 def _quickest(scenario: Scenario) -> CostModel:
     """The true machine, every pass as short as noise can make it."""
-    if scenario.config.perturb is None:
-        return scenario.true
-    return scenario.true.slower(compute=1 - read_perturbation(scenario.config.perturb).noise)
+    return scenario.true.slower(compute=1 - scenario.noise)
 
 
 def bound_figures(bound: Bound) -> dict[str, float]:

@@ -22,7 +22,12 @@ from orbitflow.model import ModelSpec
 from orbitflow.units import GIB, format_bytes
 
 SCHEMA_VERSION = 2
-_NEW_IN_2: dict[str, object] = {"measured_kv_tokens": None, "points": [], "digest": None}
+_NEW_IN_2: dict[str, object] = {
+    "measured_kv_tokens": None,
+    "points": [],
+    "digest": None,
+    "pass_noise": 0.0,
+}
 USABLE_SHARE = 0.9
 WORKSPACE_BYTES = GIB
 PLANNER_LATENCY_S = 0.005
@@ -136,6 +141,7 @@ class Provenance:
 class Profile:
     """A machine with a model on it. Memory and weights are those of all its GPUs together.
 
+    `pass_noise`: compute of single passes lies evenly within 1 ± this of what the lines say.
     `digest` is of what was measured (`profile_seal`); None where nothing was.
     """
 
@@ -159,6 +165,7 @@ class Profile:
     measured_kv_tokens: Count | None = None
     points: tuple[Point, ...] = ()
     digest: str | None = None
+    pass_noise: float = 0.0
 
     def kv_capacity_tokens(self, gpu_memory_bytes: int | None = None) -> int:
         """Count the tokens whose KV fits beside the weights, in whole pages: as measured, else from

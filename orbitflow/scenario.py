@@ -123,7 +123,7 @@ def build_scenario(
         profile,
         cost,
         cost.slower(compute=perturbation.compute, link=1 / perturbation.link),
-        perturbation.noise,
+        perturbation.noise or profile.pass_noise,
         limits,
         max_batch,
         slo or _slo(config, cost, capacity, max_batch, trace),

@@ -49,6 +49,17 @@ def parse_bytes(text: str) -> int:
     return count
 
 
+def parse_rate(text: str) -> int:
+    """Read a rate in bytes per second; 7.6GB and 7.6GB/s are the same.
+
+    >>> parse_rate("0.4GB/s")
+    400000000
+
+    Raise a UserError if it is not a positive number with a unit of memory.
+    """
+    return parse_bytes(text.strip().removesuffix("/s"))
+
+
 def parse_seconds(text: str) -> float:
     """Read a duration.
 

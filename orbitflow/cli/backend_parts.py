@@ -54,11 +54,20 @@ def believed_profile(name: str | None, parts: Parts, replay: Replay, say: Say) -
                 Sweep.START,
                 model_name=replay.model,
                 date=datetime.now(UTC).date().isoformat(),
+                salvage=False,
             )
+        parts.machine.release()
         for notice in measured.notices:
             say(f"note: {notice}")
         return measured.profile
-    profile = resolve_profile(name)
+    profile, spec = resolve_profile(name), parts.model.architecture.spec
+    ours, theirs = spec, profile.model
+    if (theirs.layers, theirs.kv_bytes_per_token) != (ours.layers, ours.kv_bytes_per_token):
+        raise ProfileError(
+            f"--profile {name} is of {theirs.name} with {theirs.layers} layers and "
+            f"{theirs.kv_bytes_per_token:,} B of KV per token, {ours.name} has {ours.layers} and "
+            f"{ours.kv_bytes_per_token:,} B: calibrate this model, or leave the option out"
+        )
     for said in _strange(profile, parts):
         if not replay.force:
             raise ProfileError(
@@ -70,7 +79,7 @@ def believed_profile(name: str | None, parts: Parts, replay: Replay, say: Say) -
 
 
 def _strange(profile: Profile, parts: Parts) -> list[str]:
-    """What in the profile is not of this model and device."""
+    """What in the profile is not of this model and device, though their KV is alike."""
     said, spec = [], parts.model.architecture.spec
     if not profile.model.same_shape(spec):
         said.append(f"is of the model {profile.model.name}, not of {spec.name}")
@@ -79,9 +88,8 @@ def _strange(profile: Profile, parts: Parts) -> list[str]:
     return said
 
 
-def refuse_too_long(trace: Trace, decoder: Decoder) -> None:
+def refuse_too_long(trace: Trace, limit: int) -> None:
     """Raise a UserError if a request grows beyond the positions that the model knows."""
-    limit = decoder.max_context_tokens
     longest = int(trace.final_tokens().max())
     if longest > limit:
         count = int((trace.final_tokens() > limit).sum())

@@ -20,25 +20,37 @@ from orbitflow.backend.models import LoadedModel
 from orbitflow.backend.prompts import RandomPrompts
 from orbitflow.backend.servable import refuse_unserved
 from orbitflow.backend.serve import Backend, serve_policy
-from orbitflow.backend.warm_up import warm_up
+from orbitflow.calibrate.bench import Bench
 from orbitflow.cli.backend_parts import believed_profile, load_parts, refuse_too_long
 from orbitflow.cli.progress import Progress
+from orbitflow.cli.validate_run import print_validation, refuse_broken, validate_folder
 from orbitflow.config import RunConfig, to_toml
-from orbitflow.policy.registry import expand
+from orbitflow.errors import UserError
+from orbitflow.policy.registry import expand, make_policy
 from orbitflow.profile import to_json
 from orbitflow.replay import Replay
+from orbitflow.request import Request
 from orbitflow.run_folder import RunFolder
 from orbitflow.scenario import Scenario, build_scenario
-from orbitflow.session import outfit
 from orbitflow.summary import PolicyReport
 from orbitflow.summary_file import environment, resolved, summary
-from orbitflow.traces import resolve
+from orbitflow.traces import resolve, scaled
+
+_WARM_UP_TOKENS = 1024
 
 
 def run_on_backend(
-    config: RunConfig, replay: Replay, out: Path | None, *, as_json: bool, quiet: bool
-) -> Path:
-    """Serve and leave a run folder behind. Ctrl-C leaves what was served until then."""
+    config: RunConfig,
+    replay: Replay,
+    out: Path | None,
+    *,
+    as_json: bool,
+    quiet: bool,
+    validates: bool = False,
+) -> None:
+    """Serve and leave a run folder behind, and its validation if it is wanted. Ctrl-C leaves what
+    was served until then.
+    """
     talks = not (quiet or as_json)
     say = _say if talks else _silent
     started, began_s = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
@@ -70,13 +82,20 @@ def run_on_backend(
     timing = {"wall_s": time.perf_counter() - began_s, "policy_wall_s": wall_s}
     folder.write_json("env.json", env | timing)
     folder.complete()
-    if as_json:
-        print(json.dumps(content, indent=2, allow_nan=False))
-    else:
+    if not as_json:
         from orbitflow.tables import print_results
 
         print_results(scenario, reports, folder.path)
-    return folder.path
+    broken: list[str] = []
+    if validates:
+        found = validate_folder(folder.path, say)
+        content |= {"validation": found.content}
+        broken = found.broken
+        if not as_json:
+            print_validation(found)
+    if as_json:
+        print(json.dumps(content, indent=2, allow_nan=False))
+    refuse_broken(broken)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,19 +110,33 @@ class _Run:
 
 def _prepare(config: RunConfig, replay: Replay, say: Callable[[str], object]) -> _Run:
     """Resolve what is cheap before what is dear, so that mistakes are told at once."""
-    expand(config.policies)
+    names = _servable(config, replay, say)
     raw = resolve(config.trace, limit=config.num_requests)
     parts = load_parts(replay, config.seed, say)
+    lengths = scaled(raw, context_scale=config.context_scale, output_scale=config.output_scale)
+    refuse_too_long(lengths, parts.decoder.max_context_tokens)
     profile = believed_profile(config.profile, parts, replay, say)
     rate_scale = (config.rate_scale or 1.0) / replay.time_scale
-    scenario = build_scenario(replace(config, rate_scale=rate_scale), raw=raw, profile=profile)
-    refuse_too_long(scenario.trace, parts.decoder)
-    for name in scenario.policies:
-        refuse_unserved(outfit(scenario, name), on_cpu=parts.machine.is_cpu)
+    config = replace(config, policies=names, rate_scale=rate_scale)
+    scenario = build_scenario(config, raw=raw, profile=profile)
     prompts = RandomPrompts(config.seed, parts.model.architecture.spec.vocab_size)
     backend = Backend(parts.machine, parts.decoder, prompts, say)
     backend.refuse_too_large(scenario)
     return _Run(scenario, parts.machine, parts.model, backend)
+
+
+def _servable(config: RunConfig, replay: Replay, say: Callable[[str], object]) -> tuple[str, ...]:
+    """The policies, checked before anything dear is done. `all` are those that can be served."""
+    names = []
+    for name in expand(config.policies):
+        try:
+            refuse_unserved(make_policy(name), on_cpu=replay.device == "cpu")
+            names.append(name)
+        except UserError as refusal:
+            if "all" not in config.policies:
+                raise
+            say(f"note: {name} is left out: {refusal}")
+    return tuple(names)
 
 
 def _serve(
@@ -114,7 +147,7 @@ def _serve(
     wall_s: dict[str, float] = {}
     with Progress(len(scenario.trace), shown=shown) as progress:
         for name in scenario.policies:
-            warm_up(run.backend.decoder)
+            _warm_up(run)
             began_s = time.perf_counter()
             progress.begin(name)
             served = serve_policy(scenario, name, run.backend, folder, progress.advance)
@@ -123,6 +156,17 @@ def _serve(
             reports[name] = served.report
             wall_s[name] = time.perf_counter() - began_s
     return reports, wall_s
+
+
+def _warm_up(run: _Run) -> None:
+    """Serve a little that nobody measures: the first passes of a process load kernels."""
+    with run.machine.computing():
+        bench = Bench(run.backend.decoder, run.machine, _WARM_UP_TOKENS, host_pages=1)
+        try:
+            bench.serve([Request(number, 0.0, 100, 6) for number in range(3)])
+        finally:
+            bench.close()
+    run.machine.release()
 
 
 def _described(run: _Run, replay: Replay) -> dict[str, object]:

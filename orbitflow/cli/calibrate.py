@@ -85,18 +85,17 @@ def calibrate_command(
     Example: orbitflow calibrate --gpu 0 --model llama-3-8b --out h100.json --plot h100.svg
     """
     from orbitflow.backend.extra import require
-    from orbitflow.units import parse_bytes, parse_option
+    from orbitflow.units import parse_option, parse_rate
 
     require("torch", "safetensors")
     from orbitflow.cli.calibrate_run import Order, run_calibration
 
-    rate = None if link_bandwidth is None else link_bandwidth.removesuffix("/s")
     run_calibration(
         Order(
             device=_device(device, gpu),
             model=model,
             dtype=dtype,
-            link_bytes_per_s=parse_option("--link-bandwidth", rate, parse_bytes),
+            link_bytes_per_s=parse_option("--link-bandwidth", link_bandwidth, parse_rate),
             kv_capacity_tokens=kv_capacity_tokens,
             quick=quick,
             seed=seed,

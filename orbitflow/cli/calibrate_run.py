@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from dataclasses import dataclass
@@ -65,6 +66,8 @@ def run_calibration(order: Order) -> None:
     if order.plot is not None:
         plot_profile(made.profile, order.plot)
     print_calibration(made, order.out)
+    if made.was_interrupted:
+        raise KeyboardInterrupt
 
 
 class _CpuShare:
@@ -97,8 +100,14 @@ def _check(order: Order) -> None:
             continue
         if path.exists() and not order.force:
             raise UserError(f"{option} {path} exists: name another file, or overwrite it (--force)")
+        if path.is_dir():
+            raise UserError(f"{option} {path} is a folder: name a file")
         if not path.parent.is_dir():
             raise UserError(f"{option} {path}: there is no folder {path.parent}: make it first")
+        if not os.access(path.parent, os.W_OK):
+            raise UserError(f"{option} {path}: {path.parent} cannot be written: name another")
+    if order.seed < 0:
+        raise UserError(f"--seed {order.seed} must be at least 0")
     tokens = order.kv_capacity_tokens
     if tokens is not None and tokens < 1:
         raise UserError(f"--kv-capacity-tokens {tokens} must be at least 1")

@@ -72,7 +72,8 @@ def print_calibration(made: Calibration, path: Path) -> None:
     console.print(table)
     console.print(
         f"KV capacity {format_count(profile.kv_capacity_tokens())} tokens; a plan takes "
-        f"{format_seconds(profile.planner_latency_s)}",
+        f"{format_seconds(profile.planner_latency_s)}; single passes lie within "
+        f"±{profile.pass_noise:.0%} of what they should take",
         highlight=False,
     )
     for notice in made.notices:

@@ -19,6 +19,7 @@ from orbitflow.backend.tokenizer import TextStream, Tokenizer, has_tokenizer
 from orbitflow.cli.backend_parts import Parts, believed_profile, load_parts, refuse_too_long
 from orbitflow.config import RunConfig
 from orbitflow.errors import UserError
+from orbitflow.policy.registry import make_policy
 from orbitflow.replay import Replay
 from orbitflow.request import Request
 from orbitflow.scenario import Scenario, build_scenario
@@ -49,19 +50,24 @@ def generate(question: Question, replay: Replay, seed: int, *, quiet: bool) -> N
     say: Callable[[str], object] = (
         (lambda line: None) if quiet else (lambda line: print(line, file=sys.stderr))
     )
-    parts = load_parts(replay, seed, say)
-    tokenizer = _tokenizer(parts, question)
-    prompt = _prompt(question, tokenizer, parts)
+    if question.policy == "all":
+        raise UserError("--policy all: one prompt has one policy: name it")
+    refuse_unserved(make_policy(question.policy), on_cpu=replay.device == "cpu")
     config = RunConfig(
         trace="prompt",
         policies=(question.policy,),
         kv_capacity_tokens=question.kv_capacity_tokens,
         seed=seed,
     )
+    parts = load_parts(replay, seed, say)
+    tokenizer = _tokenizer(parts, question)
+    prompt = _prompt(question, tokenizer, parts)
     trace = _trace(len(prompt), question.max_new_tokens)
-    refuse_too_long(trace, parts.decoder)
+    refuse_too_long(trace, parts.decoder.max_context_tokens)
     profile = believed_profile(question.profile, parts, replay, say)
     scenario = build_scenario(config, raw=trace, profile=profile)
+    for notice in scenario.notices:
+        say(f"note: {notice}")
     with parts.machine.computing():
         _answer(scenario, parts, prompt, tokenizer, say)
 
@@ -156,7 +162,6 @@ def _answer(
     say: Callable[[str], object],
 ) -> None:
     policy, limits = outfit(scenario, scenario.policies[0]), scenario.limits
-    refuse_unserved(policy, on_cpu=parts.machine.is_cpu)
     core = ServingCore(policy, limits, tau_s=scenario.slo.tau_s, max_batch=1)
     (request,) = scenario.trace.requests()
     refusals: list[str] = []

@@ -8,7 +8,9 @@ from typing import NamedTuple
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from orbitflow.cost import CostModel
 from orbitflow.errors import ProfileError
 from orbitflow.profile import LinkFit, Profile
 from orbitflow.units import format_bytes, format_count, format_seconds
@@ -27,6 +29,7 @@ class Coefficient(NamedTuple):
 def coefficients_of(profile: Profile) -> Iterator[Coefficient]:
     """All numbers that times and memory come from, in a fixed order."""
     decode, prefill, host = profile.decode, profile.prefill, profile.host
+    cost = CostModel.from_profile(profile)
     yield _seconds("decode: pass", decode.base_s)
     yield _seconds("decode: a request", decode.request_s)
     yield _seconds("decode: 1,000 tokens of context", 1000 * decode.token_s)
@@ -34,6 +37,8 @@ def coefficients_of(profile: Profile) -> Iterator[Coefficient]:
     yield _seconds("prefill: prompt", prefill.base_s)
     yield _seconds("prefill: 1,000 tokens", 1000 * prefill.token_s)
     yield _seconds("prefill: a million token pairs", 1e6 * prefill.pair_s)
+    for tokens in (128, 1024, 8192):
+        yield _seconds(f"prefill: a prompt of {tokens:,} tokens", cost.prefill_s(tokens))
     for name, link in (("h2d", profile.h2d), ("d2h", profile.d2h)):
         yield from _link(name, link)
     yield Coefficient(
@@ -52,7 +57,7 @@ def print_diff(first: Profile, second: Profile) -> None:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("", style="cyan", no_wrap=True)
     for title in (first.name, second.name, "ratio"):
-        table.add_column(title, justify="right")
+        table.add_column(Text(title), justify="right")
     for a, b in zip(coefficients_of(first), coefficients_of(second), strict=True):
         table.add_row(a.name, a.shown, b.shown, _ratio(a.value, b.value))
     console = Console()
@@ -60,7 +65,7 @@ def print_diff(first: Profile, second: Profile) -> None:
     console.print(table)
     if not first.model.same_shape(second.model):
         console.print(
-            f"different models: {first.model.name} and {second.model.name}", style="yellow"
+            Text(f"different models: {first.model.name} and {second.model.name}", style="yellow")
         )
 
 

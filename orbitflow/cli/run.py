@@ -122,21 +122,12 @@ def run_command(
     Example: orbitflow run --device cpu --policy orbitflow --policy no-offload
     """
     from orbitflow.backend.extra import require
-    from orbitflow.units import parse_bytes, parse_option
+    from orbitflow.units import parse_option, parse_rate
 
     require("torch", "safetensors")
     from orbitflow.cli.backend_run import run_on_backend
 
     config = read_config({**shared, "trace": trace, "model": model, "profile": profile})
-    rate = parse_option("--link-bandwidth", _without_per_second(link_bandwidth), parse_bytes)
+    rate = parse_option("--link-bandwidth", link_bandwidth, parse_rate)
     replay = Replay(device, model, dtype, rate, time_scale, force)
-    path = run_on_backend(config, replay, out, as_json=as_json, quiet=quiet)
-    if validate:
-        from orbitflow.cli.validate_run import validate_folder
-
-        validate_folder(path, as_json=as_json, quiet=quiet)
-
-
-def _without_per_second(text: str | None) -> str | None:
-    """7.6GB and 7.6GB/s are the same rate."""
-    return None if text is None else text.strip().removesuffix("/s")
+    run_on_backend(config, replay, out, as_json=as_json, quiet=quiet, validates=validate)

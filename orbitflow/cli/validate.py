@@ -22,6 +22,6 @@ def validate_command(
 
     Example: orbitflow validate runs/demo-1
     """
-    from orbitflow.cli.validate_run import validate_folder
+    from orbitflow.cli.validate_run import run_validation
 
-    validate_folder(run, as_json=as_json)
+    run_validation(run, as_json=as_json)

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from rich.table import Table
 from rich.text import Text
@@ -26,23 +27,41 @@ _PASS_ROWS: tuple[tuple[str, Callable[[PassErrors], float | None]], ...] = (
 )
 
 
-def validate_folder(path: Path, *, as_json: bool, quiet: bool = False) -> None:
-    """Validate a run. Raise an OrbitFlowError in the end if a replay decided anything else."""
+class Found(NamedTuple):
+    """A validation: by policy, as it is in validation.json, and whose replay went another way."""
+
+    path: Path
+    policies: list[PolicyValidation]
+    content: dict[str, object]
+    broken: list[str]
+
+
+def run_validation(path: Path, *, as_json: bool) -> None:
+    """What the command does. Raise an OrbitFlowError if a replay decided anything else."""
+    found = validate_folder(path, _silent if as_json else _say)
+    if as_json:
+        print(json.dumps(found.content, indent=2, allow_nan=False))
+    else:
+        print_validation(found)
+    refuse_broken(found.broken)
+
+
+def validate_folder(path: Path, say: Callable[[str], object]) -> Found:
+    """Validate a run, and leave validation.json in its folder."""
     run = read_run(path)
-    talks = not (as_json or quiet)
-    found = validate(run, lambda name: _say(f"validating {name}") if talks else None)
-    content = {
+    found = validate(run, lambda name: say(f"validating {name}"))
+    content: dict[str, object] = {
         "schema_version": SCHEMA_VERSION,
         "policies": {policy.policy: policy.to_json() for policy in found},
     }
     text = json.dumps(content, indent=2, allow_nan=False)
     write_text(path / "validation.json", text + "\n")
-    if as_json:
-        print(text)
-    else:
-        print_validation(found)
-        console().print(Text(f"validation in {path / 'validation.json'}"))
     broken = [policy.policy for policy in found if policy.replay.divergence is not None]
+    return Found(path, found, content, broken)
+
+
+def refuse_broken(broken: Sequence[str]) -> None:
+    """Raise an OrbitFlowError if a replay went another way."""
     if broken:
         raise OrbitFlowError(
             f"{', '.join(broken)}: the replay of the journal decided something else than the run; "
@@ -50,9 +69,9 @@ def validate_folder(path: Path, *, as_json: bool, quiet: bool = False) -> None:
         )
 
 
-def print_validation(found: Sequence[PolicyValidation]) -> None:
+def print_validation(made: Found) -> None:
     """A table of errors, a column per policy, then what can only be said in words."""
-    out = console()
+    out, found = console(), made.policies
     table = Table(
         title=Text("simulated against measured: relative errors; of shares, points"),
         title_justify="left",
@@ -77,6 +96,11 @@ def print_validation(found: Sequence[PolicyValidation]) -> None:
         else:
             said = policy.difference.explanation
             out.print(Text(f"{policy.policy}: {policy.difference.agreed} decisions agree; {said}"))
+    out.print(Text(f"validation in {made.path / 'validation.json'}"))
+
+
+def _silent(line: str) -> None:
+    pass
 
 
 def _cell(figure: Compared) -> str:

@@ -21,6 +21,7 @@ from orbitflow.journal_file import read_journal
 from orbitflow.profile import load
 from orbitflow.scenario import Scenario, build_scenario
 from orbitflow.slo import Slo
+from orbitflow.summary import SCHEMA_VERSION
 from orbitflow.traces.trace import Trace
 
 JOURNAL, DECISIONS, PASSES = "journal.jsonl", "decisions.jsonl", "passes.npz"
@@ -48,7 +49,7 @@ def read_run(path: Path) -> RecordedRun:
     recorded = read_config_file(path / "config.toml")
     if not recorded.is_backend:
         raise UserError(f"{path} was simulated, not run: there is nothing to validate")
-    summary = _summary(path)
+    summary = _summary(path, recorded.policies)
     config = replace(
         recorded.config,
         policies=recorded.policies,
@@ -69,12 +70,17 @@ def read_run(path: Path) -> RecordedRun:
     return RecordedRun(path, scenario, summary["policies"])
 
 
-def _summary(path: Path) -> dict[str, Any]:
+def _summary(path: Path, policies: tuple[str, ...]) -> dict[str, Any]:
     try:
         summary: dict[str, Any] = json.loads((path / "summary.json").read_text(encoding="utf-8"))
-        summary["policies"].keys()
+        missing = [name for name in policies if name not in summary["policies"]]
+        version = summary["schema_version"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as failure:
-        raise UserError(f"{path} has no summary.json that can be read: {failure}") from None
+        raise UserError(f"{path} has no summary.json that can be read: {failure!r}") from None
+    if version != SCHEMA_VERSION:
+        raise UserError(f"{path} has schema_version {version}: this version reads {SCHEMA_VERSION}")
+    if missing:
+        raise UserError(f"{path}: summary.json lacks the policy {missing[0]}: run again")
     return summary
 
 

@@ -115,6 +115,7 @@ def test_token_ids_without_a_tokenizer(orbitflow: Invoke, folder: Path) -> None:
         (("--prompt", "a", "--max-new-tokens", "0"), "--max-new-tokens 0"),
         (("--prompt", "a", "--max-new-tokens", "1000"), "grow beyond the 512 tokens"),
         (("--prompt", "a", "--policy", "best"), "best"),
+        (("--prompt", "a", "--policy", "all"), "one prompt has one policy"),
         (("--prompt", "a", "--policy", "infinigen"), "infinigen"),
         (("--prompt", "a" * 100, "--policy", "no-offload", "--kv-capacity-tokens", "32"), "served"),
         (("--prompt", "a", "--device", "npu"), "--device npu"),

@@ -117,6 +117,39 @@ def test_json_is_the_summary(run: Invoke) -> None:
     assert json.loads(result.out) == json.loads(Path("out/summary.json").read_text())
 
 
+def test_a_run_validates_itself(run: Invoke, orbitflow: Invoke) -> None:
+    """Times are what they are; decisions and bytes are the same, whoever counts them."""
+    result = run("--policy", "static-1", "--policy", "orbitflow", "--json", "--validate")
+    assert result.code == 0, result.err
+    document = json.loads(result.out)
+    validation = document.pop("validation")
+    assert document == json.loads(Path("out/summary.json").read_text())
+    assert validation == json.loads(Path("out/validation.json").read_text())
+    for name in ("static-1", "orbitflow"):
+        found = validation["policies"][name]
+        assert found["replay"]["is_same"]
+        for way in ("h2d_bytes", "d2h_bytes"):
+            assert found["replay"][way]["counted"] == found["replay"][way]["said"]
+        passes = np.load(f"out/{name}/passes.npz")
+        assert len(passes["measured_s"]) == found["passes"]["by_profile"]["passes"] > 0
+        assert (passes["measured_s"] > 0).all()
+        assert Path(f"out/simulated/{name}/requests.jsonl").exists()
+    again = orbitflow("validate", "out")
+    assert again.code == 0, again.err
+    for said in ("simulated against measured", "same, ", "makespan_s", "validation in"):
+        assert said in again.out
+
+
+def test_all_policies_are_those_that_can_be_served(run: Invoke) -> None:
+    write_trace(Path("t.jsonl"), [(0.0, 40, 3)])
+    result = run("--policy", "all")
+    assert result.code == 0, result.err
+    assert "note: infinigen is left out" in result.err
+    names = json.loads(Path("out/summary.json").read_text())["policies"]
+    assert {"neo", "zero-inference", "preempt-recompute", "orbitflow"} <= set(names)
+    assert "infinigen" not in names
+
+
 def test_time_scale_is_real_seconds_per_second_of_the_trace(run: Invoke) -> None:
     assert run("--policy", "no-offload", "--time-scale", "2").code == 0
     arrivals = sorted(row["arrival_s"] for row in rows("out/no-offload/requests.jsonl"))
@@ -150,7 +183,8 @@ def test_without_a_profile_it_measures(run: Invoke, orbitflow: Invoke) -> None:
         (("--link-bandwidth", "fast"), "--link-bandwidth"),
         (("--link-bandwidth", "0GB/s"), "--link-bandwidth"),
         (("--context-scale", "100"), "grow beyond the 4,096 tokens of the model"),
-        (("--profile", "a5000-llama3-8b-paper"), "--force"),
+        (("--profile", "a5000-llama3-8b-paper", "--force"), "with 32 layers and"),
+        (("--link-bandwidth", "1MB/s"), "take at least 0.01 GB/s"),
         (("--profile", "none.json"), "no profile"),
         (("--kv-capacity-tokens", "3"), "below one page"),
     ],

@@ -180,6 +180,13 @@ def test_folders_that_cannot_be_validated(tmp_path: Path) -> None:
     (path / "config.toml").write_text("a = 1")
     assert "no run's configuration" in refusal(path)
     (path / "config.toml").write_text(config)
+    summary = (path / "summary.json").read_text()
+    newer = summary.replace('"schema_version": 1', '"schema_version": 7')
+    (path / "summary.json").write_text(newer)
+    assert "has schema_version 7" in refusal(path)
+    (path / "summary.json").write_text(summary.replace('"dynamic"', '"other"'))
+    assert "lacks the policy dynamic" in refusal(path)
+    (path / "summary.json").write_text(summary)
     journal = path / "no-offload" / "journal.jsonl"
     whole = journal.read_text()
     journal.write_text("{}\n" + whole)
