@@ -57,7 +57,7 @@ class Tails:
             self._fill(kv, k[at:], v[at:])
 
     def _keep(self, kv: LayerKv, k: torch.Tensor, v: torch.Tensor) -> None:
-        """Write full pages, shape (pages, page_tokens, kv_heads, head_dim), and store them at once."""
+        """Write full pages, (pages, page_tokens, kv_heads, head_dim), and store them at once."""
         storage = self._plane.device.storage
         pages = self._plane.device.book.take(len(k), kv.owner)
 
