@@ -1,7 +1,8 @@
 """One page of measured points against their fits, for a profile that was measured.
 
-Each panel is a curve: measured time across, fitted time up, both logarithmic; on the diagonal the
-fit is right. Points held out are hollow. Drawn by matplotlib, which is an extra.
+Each panel is a curve: measured time across, fitted time up, both logarithmic unless they span
+little; on the diagonal the fit is right. Points held out are hollow. Drawn by
+matplotlib, which is an extra.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from orbitflow.errors import UserError
 from orbitflow.profile import Point, Profile
 
 _SUFFIXES = (".svg", ".pdf", ".png")
+_WIDE = 5.0  # longest time / shortest
 _COLUMNS = 3
 _PANEL_INCHES = 3.4
 _TWIN = 1.1  # the band of 10 % around the diagonal
@@ -53,7 +55,9 @@ def plot_profile(profile: Profile, path: Path) -> None:
                 edgecolors="tab:blue",
                 label="held out" if held_out else "fitted",
             )
-        axes.set(xscale="log", yscale="log", title=name)
+        times = [time for point in points for time in (point.measured_s, point.fitted_s)]
+        wide = max(times) > _WIDE * min(times)  # else a logarithmic axis has only crowded ticks
+        axes.set(title=name, **({"xscale": "log", "yscale": "log"} if wide else {}))
         axes.set_xlabel("measured, s")
         axes.set_ylabel("fitted, s")
 
