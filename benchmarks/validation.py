@@ -98,6 +98,12 @@ def noise(runs: Sequence[Run], figure: str) -> list[float]:
     return apart
 
 
+def shown_noise(apart: Iterable[float]) -> str:
+    """The median; unknown where nothing was run twice."""
+    known = list(apart)
+    return percent(median(known)) if known else "n/a"
+
+
 def percent(value: float) -> str:
     """Two digits behind the point where they matter."""
     return f"{100 * value:.1f} %"
@@ -138,8 +144,8 @@ def tables(cells: dict[Cell, list[Run]]) -> str:
     ]
     for figure, bar in (*BARS.items(), *((share, SHARE_BAR) for share in SHARES)):
         found = median(run.errors[figure] for run in runs)
-        floor = median(itertools.chain(*(noise(each, figure) for each in cells.values())))
-        lines.append(f"| {figure} | {percent(found)} | {percent(bar)} | {percent(floor)} |")
+        floor = shown_noise(itertools.chain(*(noise(each, figure) for each in cells.values())))
+        lines.append(f"| {figure} | {percent(found)} | {percent(bar)} | {floor} |")
     lines += ["", "| link | KV tokens | policy | runs | TPOT mean | makespan | TBT p95 | "
               "SLO attainment | timely share | pass times | noise of TPOT |",
               "|---|---|---|---|---|---|---|---|---|---|---|"]  # fmt: skip
@@ -150,7 +156,7 @@ def tables(cells: dict[Cell, list[Run]]) -> str:
             for figure in (*BARS, "slo_attainment", "timely_share")
         ]
         passes = signed(statistics.median(run.pass_error for run in each))
-        apart = percent(median(noise(each, "tpot_s.mean")))
+        apart = shown_noise(noise(each, "tpot_s.mean"))
         row = (cell.link, f"{cell.capacity:,}", cell.policy, str(len(each)), *shown, passes, apart)
         lines.append(f"| {' | '.join(row)} |")
     lines.append("")
