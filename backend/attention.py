@@ -34,9 +34,8 @@ class CpuPages:
     def __init__(self, storage: Tensor) -> None:
         self.page_shape = storage.shape[2:]
         self.dtype = storage.dtype
-        self.halves = _rows(
-            storage.view(-1, *self.page_shape)
-        )  # page p: K in row 2 p, V in 2 p + 1
+        # Of page p the keys are row 2 p, the values row 2 p + 1.
+        self.halves = _rows(storage.view(-1, *self.page_shape))
 
 
 @dataclass(frozen=True, slots=True)

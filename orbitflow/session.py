@@ -55,6 +55,22 @@ def outfit(scenario: Scenario, name: str) -> Policy:
     return policy
 
 
+def make_core(
+    scenario: Scenario,
+    policy: Policy,
+    on_decision: Callable[[DecisionRecord], object] | None = None,
+) -> ServingCore:
+    """A serving core for a policy as the run asks for it; a replay must have the very same one."""
+    return ServingCore(
+        policy,
+        scenario.limits,
+        tau_s=scenario.slo.tau_s,
+        max_batch=scenario.max_batch,
+        prefill_chunk=scenario.config.prefill_chunk,
+        on_decision=on_decision,
+    )
+
+
 @contextmanager
 def open_session(
     scenario: Scenario, name: str, folder: Outputs, progress: Callable[[int], None]
@@ -76,14 +92,7 @@ def open_session(
             decisions_out.write(decision_line(record))
             recorder.decided(record)
 
-        core = ServingCore(
-            policy,
-            scenario.limits,
-            tau_s=scenario.slo.tau_s,
-            max_batch=scenario.max_batch,
-            prefill_chunk=config.prefill_chunk,
-            on_decision=decided,
-        )
+        core = make_core(scenario, policy, decided)
         recorder = Recorder(
             core,
             scenario.believed,

@@ -163,7 +163,8 @@ def _warm_up(run: _Run) -> None:
     with run.machine.computing():
         bench = Bench(run.backend.decoder, run.machine, _WARM_UP_TOKENS, host_pages=1)
         try:
-            bench.serve([Request(number, 0.0, 100, 6) for number in range(3)])
+            prompt = max(1, min(100, bench.longest_tokens - 6))  # models may be shorter than that
+            bench.serve([Request(number, 0.0, prompt, 6) for number in range(3)])
         finally:
             bench.close()
     run.machine.release()

@@ -20,9 +20,8 @@ from orbitflow.clock import FloatArray
 from orbitflow.cost import CostModel
 from orbitflow.journal import Divergence, replay
 from orbitflow.journal_file import digest
-from orbitflow.scenario import Scenario
 from orbitflow.serving import ServingCore
-from orbitflow.session import outfit
+from orbitflow.session import make_core, outfit
 from orbitflow.sim.executor import SimExecutor
 from orbitflow.step import Events, Step, StepOutcome
 from orbitflow.validate.recorded import RecordedRun
@@ -106,7 +105,7 @@ class _Shadow:
 
 def replay_run(run: RecordedRun, name: str) -> Replayed:
     """Live through a policy's run again, pass by pass."""
-    core = fresh_core(run.scenario, name)
+    core = make_core(run.scenario, outfit(run.scenario, name))
     shadow = _Shadow(core, run.scenario.believed)
     divergence = replay(run.entries(name), core, on_step=shadow, answer=digest)
     return Replayed(
@@ -115,15 +114,4 @@ def replay_run(run: RecordedRun, name: str) -> Replayed:
         divergence,
         (shadow.up[0], shadow.up[1]),
         (shadow.down[0], shadow.down[1]),
-    )
-
-
-def fresh_core(scenario: Scenario, name: str) -> ServingCore:
-    """A core as the run had it, before its first request."""
-    return ServingCore(
-        outfit(scenario, name),
-        scenario.limits,
-        tau_s=scenario.slo.tau_s,
-        max_batch=scenario.max_batch,
-        prefill_chunk=scenario.config.prefill_chunk,
     )

@@ -156,6 +156,19 @@ def test_time_scale_is_real_seconds_per_second_of_the_trace(run: Invoke) -> None
     assert arrivals == pytest.approx([2e-3 * at for at, _, _ in REQUESTS])
 
 
+def test_a_model_with_a_short_context_is_served(run: Invoke, here: Path) -> None:
+    """Shorter than what a run warms up with."""
+    fields = {"num_hidden_layers": 2, "hidden_size": 64, "num_attention_heads": 4}
+    fields |= {"intermediate_size": 96, "vocab_size": 50, "max_position_embeddings": 48}
+    (here / "short.json").write_text(json.dumps({"model_type": "llama", **fields}))
+    write_cpu_profile(here / "short-profile.json", "short.json")
+    write_trace(here / "t.jsonl", [(0.0, 20, 5)])
+    result = run(
+        *("--model", "short.json", "--profile", "short-profile.json", "--policy", "no-offload")
+    )
+    assert result.code == 0, result.err
+
+
 @pytest.mark.slow
 def test_without_a_profile_it_measures(run: Invoke, orbitflow: Invoke) -> None:
     result = orbitflow("run", "--trace", "t.jsonl", "--model", "tiny", "--policy", "no-offload")
