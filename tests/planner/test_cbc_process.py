@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
+import subprocess
 import tempfile
+import threading
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pulp
 import pytest
@@ -63,6 +67,32 @@ def test_an_interrupt_leaves_neither_process_nor_files(
     with pytest.raises(ProcessLookupError):
         os.kill(int(note.read_text()), 0)
     assert list(folder.iterdir()) == []
+
+
+def test_an_interrupt_that_another_thread_takes_while_it_starts(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system may give Ctrl-C to any thread; Python raises it in this one, wherever it is."""
+    plant(monkeypatch, folder, "exec sleep 60")
+    started: list[subprocess.Popen[bytes]] = []
+
+    class Interrupted(subprocess.Popen[bytes]):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options)
+            started.append(self)
+            other = threading.Thread(
+                target=lambda: signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+            )
+            other.start()
+            other.join()
+
+    monkeypatch.setattr(subprocess, "Popen", Interrupted)
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        ask()
+    assert started[0].returncode is not None
+    assert list(folder.iterdir()) == []
+    assert signal.getsignal(signal.SIGINT) is handler
 
 
 @pytest.mark.parametrize(

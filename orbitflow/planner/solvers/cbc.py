@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -81,15 +82,23 @@ def _wait_for(command: list[str], folder: Path, limit_s: float | None) -> int | 
 
 @contextmanager
 def _no_interrupts() -> Iterator[None]:
-    """Put Ctrl-C off, where the system can."""
-    if not hasattr(signal, "pthread_sigmask"):
+    """Put Ctrl-C off to the end of the block.
+
+    Python runs signal handlers in the main thread, whichever thread the system gave the signal to,
+    so blocking it in this thread would not do; in another one there is nothing to put off.
+    """
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGINT) is None:  # None: it is not Python's to change
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    came: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.signal(signal.SIGINT, before)
+        if came:
+            signal.raise_signal(signal.SIGINT)
 
 
 def _arguments(effort: Effort, start: Floats | None) -> list[str]:
