@@ -1,0 +1,118 @@
+"""Boxes of times: what the search halves until the question is easy in every one of them.
+
+A turn's times are a point (T, D), D = T1 - T >= 0, and its largest group on the host a rank in the
+ascending order of pages. A box is a range of each, and says who is settled to run or to rest.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from orbitflow.clock import FloatArray
+from orbitflow.planner.turn.question import BoolArray, Terms
+from orbitflow.planner.turn.worth import Worths
+from orbitflow.step import IntArray
+
+PASSES = 8  # ranges of T to begin with, of equal ratio
+MORE = (0.2, 1.0)  # ends of ranges of D to begin with, as shares of the longest
+RANKS = 3  # ranges of the largest group to begin with, besides nobody
+MARGIN = 1e-9  # for rounding, as a share
+MEMBER = 3  # the side along which a member is settled
+
+
+class Boxes(NamedTuple):
+    """Many boxes: ranges of shape (boxes,), and who is settled, (boxes, n).
+
+    Groups are ranks; first == last == -1: nobody is hosted.
+    """
+
+    low_pass_s: FloatArray
+    high_pass_s: FloatArray
+    low_more_s: FloatArray
+    high_more_s: FloatArray
+    first_group: IntArray
+    last_group: IntArray
+    must_run: BoolArray
+    must_rest: BoolArray
+
+    def take(self, rows: IntArray) -> Boxes:
+        """Some of them."""
+        fields: tuple[Any, ...] = self
+        return Boxes(*(field[rows] for field in fields))
+
+    def halves(self, side: IntArray, member: IntArray) -> Boxes:
+        """Both halves of every box, first all lower ones, then all upper ones: of T, D or the rank
+        (side 0, 1 or 2), or with one member running and at rest (MEMBER).
+        """
+        middle_pass = (self.low_pass_s + self.high_pass_s) / 2
+        middle_more = (self.low_more_s + self.high_more_s) / 2
+        middle_group = (self.first_group + self.last_group) // 2
+        settled = np.zeros_like(self.must_run)
+        settled[np.arange(len(side)), member] = side == MEMBER
+        lower = self._replace(
+            high_pass_s=np.where(side == 0, middle_pass, self.high_pass_s),
+            high_more_s=np.where(side == 1, middle_more, self.high_more_s),
+            last_group=np.where(side == 2, middle_group, self.last_group),
+            must_run=self.must_run | settled,
+        )
+        upper = self._replace(
+            low_pass_s=np.where(side == 0, middle_pass, self.low_pass_s),
+            low_more_s=np.where(side == 1, middle_more, self.low_more_s),
+            first_group=np.where(side == 2, middle_group + 1, self.first_group),
+            must_rest=self.must_rest | settled,
+        )
+        return Boxes(*(np.concatenate(pair) for pair in zip(lower, upper, strict=True)))
+
+
+def point(terms: Terms, known: Worths, host_layers: IntArray) -> Boxes:
+    """One box that is nothing but the times of one turn, of shape (1, n)."""
+    more_s = known.first_pass_s - known.pass_s
+    largest = np.max(terms.pages * (host_layers > 0), axis=1)
+    last = np.searchsorted(np.sort(terms.pages), largest, side="right") - 1
+    last = np.where((host_layers > 0).any(axis=1), last, -1)
+    must_run = terms.must_run[None, :]
+    return Boxes(
+        *(known.pass_s, known.pass_s, more_s, more_s),
+        *(np.minimum(last, 0), last, must_run, np.zeros_like(must_run)),
+    )
+
+
+def roots(terms: Terms, loss: float) -> Boxes:
+    """Boxes that hold every turn worth having that loses less.
+
+    T is at least the compute of whoever must run, and J < loss bounds the span, as nobody is less
+    than not late. What nobody has absent is on the GPU or streamed: then T1 = T.
+    """
+    forced = float(terms.compute_s[terms.must_run].sum())
+    low = terms.base_s + max(forced, float(terms.compute_s.min()))
+    link_s = float(terms.layers * terms.link_s.sum())
+    compute_s = terms.base_s + float(terms.compute_s.sum()) + terms.slowdown * link_s
+    high = max(compute_s, link_s)
+    more = max(0.0, link_s - low) if terms.absent.any() else 0.0
+    if terms.price > 0:
+        span = (loss + terms.passes * float(terms.value.sum())) / terms.price
+        high = min(high, span / terms.passes)
+        more = min(more, max(0.0, span - terms.passes * low))
+    passes = np.geomspace(low * (1 - MARGIN), max(low, high) * (1 + MARGIN), PASSES + 1)
+    deep = np.concatenate([[0.0], more * np.array(MORE)]) if more else np.zeros(2)
+    first, last = _groups(terms)
+    shape = (PASSES, len(deep) - 1, len(first))
+    i, j, k = (index.ravel() for index in np.indices(shape))
+    must_run = np.tile(terms.must_run, (len(i), 1))
+    return Boxes(
+        *(passes[i], passes[i + 1], deep[j], deep[j + 1]),
+        *(first[k], last[k], must_run, np.zeros_like(must_run)),
+    )
+
+
+def _groups(terms: Terms) -> tuple[IntArray, IntArray]:
+    """Ranges of the largest group's rank: nobody hosted where all fits, anybody without a ring."""
+    count = len(terms.pages)
+    if terms.layers * float((terms.pages + 1).sum()) <= terms.gpu_pages:
+        return np.array([-1]), np.array([-1])
+    if not terms.ring:
+        return np.array([0]), np.array([count - 1])
+    ranks = np.unique(np.linspace(0, count, RANKS + 1).astype(np.int64))
+    return np.concatenate([[-1], ranks[:-1]]), np.concatenate([[-1], ranks[1:] - 1])

@@ -1,0 +1,162 @@
+"""The turn problem: for one window of W passes, who runs and how much of each stays on the host.
+
+Streaming everybody, parking some and rotating them are corners of this one problem. A turn gives
+each member r a number of host layers h_r = 0..L, or REST. Sums are over those that run, L layers,
+F = full pages of one layer at the window's end (a tail page more while it is on the GPU), x_r the
+link seconds of one layer and a_r the compute seconds in the window's middle, s the slow-down of
+compute by a busy link, q the groups of the ring (0 where it comes on top of the pages):
+
+    X  = sum h_r x_r                              link of a pass
+    T  = max(base + sum a_r + s X, X)             a pass
+    T1 = max(T, sum max(h_r, absent_r) x_r)       the first: what is not on the GPU crosses once
+    span = T1 + (W - 1) T
+    late_r = max(0, (T1 - due_r) / tau_r, (span - due_r) / tau_r - (W - 1))     if r runs
+             max(0, (span + L x_r - due_r) / tau_r)                             if r rests
+    J  = sum_all weight_r late_r + lambda (rho span - W sum_run v_r)            to be minimised
+
+    sum (L (F_r + 1) - h_r F_r) + q (sum h_r F_r / L + (1 - 1/L) max_{h_r > 0} F_r) <= GPU pages
+
+Memory: with each member's host layers put where least is staged so far, no two layers' loads ever
+differ by more than the largest F, so that the largest load is at most mean + (1 - 1/L) max F: the
+ring term is safe wherever the layers end up, and depends on h alone.
+
+What a token is worth: its share of a full machine, in seconds its own compute and its part of the
+base by the memory that it takes, in tokens that over the mean v of all members,
+
+    v_r = (a_r + base P_r / G) / v,    P_r = L (F_r + 1) its pages, G those of the GPU
+
+so that serving the short ones first gains nothing: they are cheaper, and counted as such. lambda is
+the value of an average token in late ones.
+
+The price of time: no choice of members makes more than rho worth of tokens in a second. With s the
+least link seconds of a page, sum_run P_r <= min(sum P_r, G + T / s), and T >= base + sum_run a_r:
+
+    rho v = min(1 + base / (s G), sum P_r / G)                       if not all fit
+            (sum a_r + base sum P_r / G) / (base + sum a_r)          if they do
+
+A window takes the machine for `span`; what could have been made in it and is not is charged. So J
+is never negative, and windows of any length compare: to stream everybody pays by its slow passes,
+to rotate by who is late. Without it, parking all but the most urgent would look free.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from orbitflow.clock import FloatArray
+from orbitflow.cost import CostModel
+from orbitflow.memory import KvLimits
+
+REST = -1  # host layers of a member that does not run in the window
+
+BoolArray = npt.NDArray[np.bool_]
+
+
+class Member(NamedTuple):
+    """One request that could run in the window.
+
+    `due_s`: seconds from now until its reader wants the next token; below 0 if overdue, infinite
+    for a newcomer. `weight`: what one late token of it counts. `absent`: layers whose KV is not on
+    the GPU now, 0 to L.
+    """
+
+    id: int
+    context_tokens: int  # in the window's first pass
+    tau_s: float
+    due_s: float
+    weight: float
+    absent: int
+    may_rest: bool
+
+
+class Turn(NamedTuple):
+    """Host layers of each member, in the question's order; REST for who does not run."""
+
+    host_layers: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Question:
+    """What the turn solver is asked: immutable, so that it can be solved beside the passes."""
+
+    cost: CostModel
+    limits: KvLimits
+    ring_groups: int
+    passes: int  # of the window, at least 1
+    members: tuple[Member, ...]
+    token_value: float = 0.05  # lambda: late tokens that a token not made counts for
+
+    @cached_property
+    def terms(self) -> Terms:
+        """The coefficients of every formula above."""
+        return _terms(self)
+
+
+class Terms(NamedTuple):
+    """Coefficients; arrays are of shape (n,), pages are whole numbers held as floats."""
+
+    compute_s: FloatArray  # that a running member adds to a pass
+    link_s: FloatArray  # of one host layer
+    pages: FloatArray  # full pages of one layer at the window's end
+    absent: FloatArray
+    tau_s: FloatArray
+    due_s: FloatArray
+    weight: FloatArray
+    must_run: BoolArray
+    base_s: float
+    slowdown: float
+    layers: int
+    ring: int  # groups charged to the GPU pages
+    gpu_pages: int
+    passes: int
+    value: FloatArray  # lambda v_r: of one token, in late tokens
+    price: float  # lambda rho: of one second, in late tokens
+
+
+def _terms(question: Question) -> Terms:
+    cost, limits, members = question.cost, question.limits, question.members
+    contexts = np.array([m.context_tokens for m in members], dtype=np.int64)
+    middle = contexts + question.passes // 2
+    copied = (middle - 1) // limits.page_tokens * float(cost.page_bytes)
+    speed = np.interp(copied, cost.h2d.run_bytes, cost.h2d.bytes_per_s)
+    pages = (contexts + question.passes - 2) // limits.page_tokens
+    terms = Terms(
+        cost.decode.request_s + cost.decode.token_s * middle.astype(np.float64),
+        copied / speed + cost.h2d.latency_s * (copied > 0),
+        pages.astype(np.float64),
+        np.array([m.absent for m in members], dtype=np.float64),
+        np.array([m.tau_s for m in members], dtype=np.float64),
+        np.array([m.due_s for m in members], dtype=np.float64),
+        np.array([m.weight for m in members], dtype=np.float64),
+        np.array([not m.may_rest for m in members], dtype=np.bool_),
+        cost.decode.base_s,
+        cost.link_slowdown,
+        limits.layers,
+        0 if limits.ring_is_extra else question.ring_groups,
+        limits.gpu_pages,
+        question.passes,
+        np.zeros(0),
+        0.0,
+    )
+    return _valued(terms, question.token_value) if members else terms
+
+
+def _valued(terms: Terms, token_value: float) -> Terms:
+    """With what tokens and seconds are worth."""
+    pages, base_s, gpu_pages = terms.layers * (terms.pages + 1), terms.base_s, terms.gpu_pages
+    value_s = terms.compute_s + base_s * pages / gpu_pages
+    mean_s = float(value_s.mean())
+    full, compute_s = float(pages.sum()) / gpu_pages, float(terms.compute_s.sum())
+    if full <= 1:
+        most = (compute_s + base_s * full) / (base_s + compute_s)
+    else:
+        page_s = float(
+            np.where(terms.pages, terms.link_s / np.maximum(terms.pages, 1), np.inf).min()
+        )
+        most = min(1 + base_s / (page_s * gpu_pages), full) if page_s > 0 else full
+    return terms._replace(value=token_value * value_s / mean_s, price=token_value * most / mean_s)

@@ -1,0 +1,71 @@
+"""Bounds at any prices, of any box, against every turn in it."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import pytest
+from reference.turns import tiny_question
+
+from orbitflow.planner.turn.boxes import Boxes, point, roots
+from orbitflow.planner.turn.question import REST, Question
+from orbitflow.planner.turn.relaxed import Relaxation
+from orbitflow.planner.turn.worth import worth_all
+from orbitflow.step import IntArray
+
+
+def fitting(question: Question) -> IntArray:
+    """Every turn that fits."""
+    numbers = range(REST, question.limits.layers + 1)
+    every = np.array(list(product(numbers, repeat=len(question.members))), dtype=np.int64)
+    return every[worth_all(question.terms, every).fits]
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_no_turn_in_a_box_loses_less_than_its_bound(seed: int) -> None:
+    question = tiny_question(seed, most_members=3)
+    terms, turns = question.terms, fitting(question)
+    if not len(turns):
+        return
+    worths = worth_all(terms, turns)
+    boxes = roots(terms, float(worths.loss.max()) + 1)
+    random = np.random.default_rng(seed)
+    scale = terms.price * terms.passes
+    shape = (len(boxes.low_pass_s), 4)
+    for prices in (np.zeros(shape), scale * random.exponential(1, shape) * [1, 1, 1, 1e-3]):
+        relaxation = Relaxation(terms)
+        bounds = relaxation.bounds(relaxation.faces(boxes), prices)
+        for row, turn in enumerate(turns):
+            at = point(terms, worth_all(terms, turn[None, :]), turn[None, :])
+            inside = within(boxes, at, is_charged=terms.ring > 0)
+            if (boxes.last_group < 0).all() and turn.max() > 0:
+                continue  # where everything fits, nobody gains from the host
+            is_best_at_home = worths.loss[row] > worths.loss.min() + 1e-9
+            assert inside.any() or is_best_at_home, (seed, turn)
+            assert (bounds.floor[inside] <= worths.loss[row] + 1e-9).all(), (seed, turn)
+
+
+def within(boxes: Boxes, at: Boxes, *, is_charged: bool) -> np.ndarray:
+    """Which boxes hold a turn whose times are a point; without a ring, groups do not matter."""
+    pass_s, more_s, group = at.low_pass_s[0], at.low_more_s[0], at.last_group[0]
+    if not is_charged and (boxes.last_group >= 0).all():
+        group = max(group, 0)
+    inside = (boxes.low_pass_s <= pass_s) & (pass_s <= boxes.high_pass_s)
+    inside &= (boxes.low_more_s <= more_s) & (more_s <= boxes.high_more_s + 1e-12)
+    hosted: np.ndarray = inside & (boxes.first_group <= group) & (group <= boxes.last_group)
+    return hosted
+
+
+def test_halves_are_a_box() -> None:
+    question = tiny_question(3)
+    boxes = roots(question.terms, 50.0)
+    count = len(boxes.low_pass_s)
+    nobody = np.zeros(count, dtype=np.int64)
+    for side in range(4):
+        halves = boxes.halves(np.full(count, side), nobody)
+        assert (halves.low_pass_s[:count] == boxes.low_pass_s).all()
+        assert (halves.high_pass_s[count:] == boxes.high_pass_s).all()
+        assert (halves.high_pass_s[:count] == halves.low_pass_s[count:]).all() == (side == 0)
+        assert halves.must_rest[count:, 0].all() == (side == 3)
+        assert not (halves.must_run & halves.must_rest)[:count].any()
