@@ -2,7 +2,8 @@
 
 demote   the device pages are free once their stores are done; nothing is copied
 promote  pages of its own are loaded with the next pass's group, instead of ring pages
-park     the tails (without write-through, everything) are stored, then all is free
+park     the tails (without write-through, everything) are stored, then all is free but the full
+         pages of layers that stay
 resume   the tails (without write-through, everything) come back; compute waits for them
 load     see `loads`
 
@@ -21,6 +22,7 @@ from orbitflow.backend.plane import Plane
 from orbitflow.backend.runs import page_copies
 from orbitflow.backend.stores import Stores
 from orbitflow.backend.waits import Wait
+from orbitflow.placement import HostLayers
 from orbitflow.step import Move, MoveKind
 
 
@@ -48,7 +50,7 @@ class Relocator:
                     self.demote(request.layers[layer])
                 self._done.append(move.id)
             elif move.kind is MoveKind.PARK:
-                self._park(request)
+                self._park(request, move.layers)
                 self._done.append(move.id)
 
     def fetch(self, moves: Iterable[Move]) -> None:
@@ -118,15 +120,15 @@ class Relocator:
         for kv in request.layers:
             kv.slots = self._plane.host.book.take(request.pages, kv.host_owner)
 
-    def _park(self, request: RequestKv) -> None:
+    def _park(self, request: RequestKv, leaving: HostLayers) -> None:
         if not self._write_through:
             self.reserve(request)
-        for kv in request.layers:
+        for layer, kv in enumerate(request.layers):
             if not kv.on_host and kv.stored < kv.full:
                 self._stores.pages(kv, kv.resident[kv.stored :])
             if kv.tail is not None:
                 self._give_back_tail(kv, [self._stores.tail(kv)])
-            if not kv.on_host:
+            if not kv.on_host and layer in leaving:
                 self.demote(kv)
         request.is_parked = True
 

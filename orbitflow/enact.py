@@ -57,7 +57,8 @@ class Enactor:
         """
         for request_id in decision.park:
             sequence = self._roster.park(request_id, passes, now_s)
-            self.relocations.park(sequence, passes)
+            stays = decision.placement.exceptions.get(request_id)
+            self.relocations.park(sequence, passes, stays)
         for request_id in decision.drop:
             sequence = self._roster.park(request_id, passes, now_s)
             sequence.drop()

@@ -2,7 +2,8 @@
 
 promote  host -> GPU of a running request: its staged copy is kept, so no bytes beyond streaming
 demote   GPU -> host: free once the pages' stores are done (write-through)
-park     flush the tail pages (and, without write-through, everything), then free all
+park     flush the tail pages (and, without write-through, everything), then free all but the full
+         pages of layers that are to stay
 resume   bring the tail pages back; what the target wants resident is promoted
 load     host -> GPU of a parked request, in the background
 
@@ -30,12 +31,16 @@ class Relocations:
         self._new: list[Move] = []
         self._under_way: dict[int, Move] = {}
 
-    def park(self, sequence: Sequence, passes: int) -> None:
-        """Free everything that a sequence holds on the GPU."""
+    def park(self, sequence: Sequence, passes: int, wanted: HostLayers | None = None) -> None:
+        """Free what a sequence holds on the GPU: everything, or, written through, the layers that
+        are `wanted` on the host.
+        """
         self.forget(sequence.id)
         held_on_host = len(sequence.host)
-        sequence.host = self._all_layers
-        sequence.target = self._without_arriving(sequence.id, self._all_layers)
+        if wanted is None or not self._write_through:
+            wanted = self._all_layers
+        sequence.host = tuple(sorted({*sequence.host, *wanted}))
+        sequence.target = self._without_arriving(sequence.id, sequence.host)
         if not sequence.prefilled_tokens:
             return
         tokens = sequence.context_tokens(passes)
@@ -43,7 +48,7 @@ class Relocations:
         if not self._write_through:
             resident = self._limits.layers - held_on_host
             pages += resident * self._limits.full_pages(tokens)
-        self._ask(MoveKind.PARK, sequence.id, self._all_layers, pages, blocking=True)
+        self._ask(MoveKind.PARK, sequence.id, sequence.host, pages, blocking=True)
 
     def resume(self, sequence: Sequence, passes: int) -> None:
         """Bring a parked sequence's tail pages back; without write-through, everything."""

@@ -46,6 +46,20 @@ def test_parking_without_write_through_moves_everything_resident() -> None:
     assert move.pages == 2 * 3 + 4
 
 
+def test_parking_leaves_what_is_to_stay() -> None:
+    """Layers 1 and 3 are on the host; of the others 0 is to stay. Its tail is flushed as well."""
+    relocations, one = moves(), running((1, 3))
+    relocations.park(one, 0, (1, 2, 3))
+    assert relocations.take(decoding=False) == (Move(0, MoveKind.PARK, 5, (1, 2, 3), 4, True),)
+    assert one.host == one.target == (1, 2, 3)
+
+
+def test_without_write_through_nothing_stays() -> None:
+    relocations, one = moves(write_through=False), running()
+    relocations.park(one, 0, (1,))
+    assert one.host == one.target == ALL
+
+
 def test_resuming_brings_the_tails_back() -> None:
     relocations = moves()
     relocations.resume(parked(), 0)
