@@ -52,7 +52,7 @@ class DecisionRecord(NamedTuple):
 
 class ServingCore:
     """State machine of one server. `tau_s` is the default SLO on the time between tokens, in
-    seconds.
+    seconds; `ttft_of` says each request's on the time to its first token, None that there is none.
     """
 
     def __init__(
@@ -63,6 +63,7 @@ class ServingCore:
         tau_s: float,
         max_batch: int | None = None,
         prefill_chunk: int = 0,
+        ttft_of: Callable[[Request], float] | None = None,
         on_decision: Callable[[DecisionRecord], object] | None = None,
     ) -> None:
         self._stores = policy.data_plane.write_through
@@ -73,7 +74,7 @@ class ServingCore:
         self._roster = Roster(max_batch, prefill_chunk)
         self._clock = PassClock(self._oldest_needed_pass)
         self._enactor = Enactor(self._roster, self.account, policy, tau_s)
-        self._view = View(self._roster, self.account, self.token_times_s, tau_s)
+        self._view = View(self._roster, self.account, self.token_times_s, tau_s, ttft_of)
         self._stale = True  # something changed that the policy has not seen
         self._planning = False  # a plan was asked for and has not been adopted
         self._step: Step | None = None
@@ -95,7 +96,7 @@ class ServingCore:
                 f"needs {self._tokens(host)} tokens of KV on the host, "
                 f"there is room for {self._tokens(limits.host_pages)}"
             )
-        self._stale = self._stale or self._roster.is_open
+        self._stale = self._stale or self._is_open
         self._roster.submit(request)
         return None
 
@@ -125,7 +126,7 @@ class ServingCore:
             moves,
             1 if chunks else self._passes(passes) if ids else 0,
             batch.version,
-            roster.is_open,
+            self._is_open,
             plan_request,
         )
         return self._step
@@ -203,6 +204,12 @@ class ServingCore:
         return np.concatenate([between(*h) if isinstance(h, tuple) else (h,) for h in history])
 
     # -- inside ------------------------------------------------------------------------------------
+
+    @property
+    def _is_open(self) -> bool:
+        """Whether an arrival now could be let in at once."""
+        roster = self._roster
+        return roster.is_open or (self.policy.admits_out_of_turn and roster.room > 0)
 
     def _tokens(self, pages: int) -> int:
         return pages * self.limits.page_tokens // self.limits.layers

@@ -67,6 +67,7 @@ def make_core(
         tau_s=scenario.slo.tau_s,
         max_batch=scenario.max_batch,
         prefill_chunk=scenario.config.prefill_chunk,
+        ttft_of=lambda request: scenario.slo.ttft_of(request, scenario.believed),
         on_decision=on_decision,
     )
 

@@ -13,9 +13,10 @@ To add a policy: one file with one subclass, and one line in `registry.py`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Reversible
 from dataclasses import dataclass
 from enum import StrEnum
+from math import inf
 from typing import NamedTuple
 
 from orbitflow.clock import FloatArray
@@ -66,12 +67,14 @@ class View:
         account: KvAccount,
         token_times_s: Callable[[Sequence], FloatArray],
         tau_s: float,
+        ttft_of: Callable[[Request], float] | None = None,
     ) -> None:
         self._roster = roster
         self.account = account
         self.limits = account.limits
         self.token_times_s = token_times_s
         self._tau_s = tau_s
+        self._ttft_of = ttft_of
         self.now_s = 0.0
         self.passes = 0
         self.is_planning = False  # a plan was asked for and has not come yet
@@ -93,13 +96,17 @@ class View:
         return tuple(sorted(parked.values(), key=lambda s: s.order)) if parked else ()
 
     @property
-    def waiting(self) -> Iterable[Request]:
+    def waiting(self) -> Reversible[Request]:
         """Requests not yet admitted, in order of arrival."""
         return self._roster.waiting.values()
 
     def tau_of(self, request: Request) -> float:
         """Limit on the time between two tokens of a request, in seconds."""
         return self._tau_s if request.slo_tbt_s is None else request.slo_tbt_s
+
+    def ttft_of(self, request: Request) -> float:
+        """Limit on the time from a request's arrival to its first token, in seconds."""
+        return inf if self._ttft_of is None else self._ttft_of(request)
 
     @property
     def batch_room(self) -> int:
@@ -134,6 +141,7 @@ class Policy(ABC):
     has_deposit: bool = False  # whether the published system delivers at the SLO's pace
     is_lossy: bool = False
     recomputes: bool = False  # whether it may prefill the same tokens twice
+    admits_out_of_turn: bool = False  # not first come first served, or while somebody is parked
     places_at_admission: bool = False  # whether it decides where KV lies only then, once
     planning: PlanningFigures | None = None  # of a policy that plans, from `bind` on
 
