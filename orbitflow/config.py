@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from orbitflow.errors import UserError
 from orbitflow.perturbation import read_perturbation
-from orbitflow.tuning import SolverName, Tuning, Victim
+from orbitflow.tuning import LengthsKnown, SolverName, Tuning, Victim
 
 
 class DepositRule(StrEnum):
@@ -86,7 +86,12 @@ class RunConfig:
     no_deposit: bool = False
     no_pause: bool = False
     no_gate: bool = False
+    no_spread: bool = False
+    no_preload: bool = False
     victim: Victim = Victim.DENSITY
+    lengths: LengthsKnown = LengthsKnown.QUANTILE
+    token_value: float = Tuning.token_value
+    lost_weight: float = Tuning.lost_weight
     solver: SolverName = SolverName.AUTO
     perturb: str | None = None
     seed: int = 0
@@ -101,7 +106,7 @@ class RunConfig:
                 f"--arrival-jitter {self.arrival_jitter} must be at least 0 and less than 1"
             )
         for name in ("slo_scale", "slo_tbt_s", "slo_ttft_s", "rate_scale", "context_scale",
-                     "output_scale", "link_scale", "compute_scale"):  # fmt: skip
+                     "output_scale", "link_scale", "compute_scale", "token_value"):  # fmt: skip
             self._check_positive(name)
         for name in ("gpu_memory_bytes", "kv_capacity_tokens", "host_memory_bytes", "num_requests"):
             self._check_positive(name)
@@ -110,6 +115,7 @@ class RunConfig:
         if self.perturb is not None:
             read_perturbation(self.perturb)
         self._check_at_least_zero("slo_ttft_scale")
+        self._check_at_least_zero("lost_weight")
         self._check_at_least_zero("max_batch", " (0 = no limit)")
         self._check_at_least_zero("prefill_chunk", " (0 = whole prompts)")
         self._check_at_least_zero("seed")
@@ -122,7 +128,12 @@ class RunConfig:
             deposit=not self.no_deposit,
             pause=not self.no_pause,
             gate=not self.no_gate,
+            spread=not self.no_spread,
+            preload=not self.no_preload,
             victim=self.victim,
+            lengths=self.lengths,
+            token_value=self.token_value,
+            lost_weight=self.lost_weight,
             solver=self.solver,
         )
 

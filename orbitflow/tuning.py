@@ -21,15 +21,32 @@ class SolverName(StrEnum):
     AUTO = "auto"  # HiGHS in process where it is installed, else the CBC that comes with PuLP
     HIGHS = "highs"
     CBC = "cbc"
+    ILP = "ilp"  # as `auto`; and `orbit` asks it for every plan instead of its own solver
 
 
-@dataclass(frozen=True, slots=True)
+class LengthsKnown(StrEnum):
+    """What `orbit` knows of output lengths."""
+
+    QUANTILE = "quantile"  # of finished requests
+    ORACLE = "oracle"  # the true ones, to study what guessing costs
+
+
+@dataclass(frozen=True)
 class Tuning:
-    """What a run switches off or chooses; policies without a planner ignore it."""
+    """What a run switches off or chooses; policies without a planner ignore it.
+
+    `token_value`: late tokens that a token not made counts for. `lost_weight`: what a late token
+    counts for a request that has missed its TTFT limit.
+    """
 
     refine: bool = True
     deposit: bool = True
     pause: bool = True
     gate: bool = True
+    spread: bool = True
+    preload: bool = True
     victim: Victim = Victim.DENSITY
     solver: SolverName = SolverName.AUTO
+    lengths: LengthsKnown = LengthsKnown.QUANTILE
+    token_value: float = 0.05
+    lost_weight: float = 0.5

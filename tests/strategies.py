@@ -19,6 +19,7 @@ LAYERS, PAGE = 6, 4
 STREAMING = (
     *("deepspeed", "flexgen", "static-1", "static-3"),
     *("flexgen-plus", "dynamic", "select-n", "select-n-artifact", "uniform-ilp", "orbitflow"),
+    "orbit",
 )  # all KV of host layers crosses the link
 HOST_WORKING = ("zero-inference", "infinigen", "neo")  # the CPU attends to it, or gathers from it
 OFFLOADING = (*STREAMING, *HOST_WORKING)

@@ -7,13 +7,24 @@ from typing import Annotated
 
 import typer
 
+from orbitflow.cli.planning_options import (
+    LengthsUsed,
+    LostWeight,
+    SolverUsed,
+    TokenValue,
+    VictimChosen,
+    WithoutDeposit,
+    WithoutGate,
+    WithoutPause,
+    WithoutPreload,
+    WithoutRefiner,
+    WithoutSpread,
+)
 from orbitflow.config import DeliveryPace, DepositRule, Fidelity, PipelineForm, RunConfig
-from orbitflow.tuning import SolverName, Victim
 
 _WORKLOAD = "Workload"
 _MACHINE = "Machine"
 _SERVING = "Serving"
-_PLANNING = "Planning"
 _SLO = "SLO and delivery"
 _OUTPUT = "Output"
 
@@ -191,46 +202,17 @@ def sim_command(
             rich_help_panel=_SLO,
         ),
     ] = RunConfig.pace,
-    no_refine: Annotated[
-        bool,
-        typer.Option(
-            "--no-refine",
-            help="orbitflow without feedback from measured passes.",
-            rich_help_panel=_PLANNING,
-        ),
-    ] = RunConfig.no_refine,
-    no_deposit: Annotated[
-        bool,
-        typer.Option(
-            "--no-deposit",
-            help="orbitflow without planning on banked tokens.",
-            rich_help_panel=_PLANNING,
-        ),
-    ] = RunConfig.no_deposit,
-    no_pause: Annotated[
-        bool,
-        typer.Option(
-            "--no-pause",
-            help="orbitflow without parking, but where memory runs out.",
-            rich_help_panel=_PLANNING,
-        ),
-    ] = RunConfig.no_pause,
-    no_gate: Annotated[
-        bool,
-        typer.Option(
-            "--no-gate", help="orbitflow admitting whoever fits.", rich_help_panel=_PLANNING
-        ),
-    ] = RunConfig.no_gate,
-    victim: Annotated[
-        Victim,
-        typer.Option(help="Whom orbitflow may park first.", rich_help_panel=_PLANNING),
-    ] = RunConfig.victim,
-    solver: Annotated[
-        SolverName,
-        typer.Option(
-            help="What closes plans that the fast search cannot prove.", rich_help_panel=_PLANNING
-        ),
-    ] = RunConfig.solver,
+    no_refine: WithoutRefiner = RunConfig.no_refine,
+    no_deposit: WithoutDeposit = RunConfig.no_deposit,
+    no_pause: WithoutPause = RunConfig.no_pause,
+    no_gate: WithoutGate = RunConfig.no_gate,
+    no_spread: WithoutSpread = RunConfig.no_spread,
+    no_preload: WithoutPreload = RunConfig.no_preload,
+    victim: VictimChosen = RunConfig.victim,
+    lengths: LengthsUsed = RunConfig.lengths,
+    token_value: TokenValue = RunConfig.token_value,
+    lost_weight: LostWeight = RunConfig.lost_weight,
+    solver: SolverUsed = RunConfig.solver,
     perturb: Annotated[
         str | None,
         typer.Option(
@@ -292,7 +274,12 @@ def sim_command(
         no_deposit=no_deposit,
         no_pause=no_pause,
         no_gate=no_gate,
+        no_spread=no_spread,
+        no_preload=no_preload,
         victim=victim,
+        lengths=lengths,
+        token_value=token_value,
+        lost_weight=lost_weight,
         solver=solver,
         perturb=perturb,
         seed=seed,

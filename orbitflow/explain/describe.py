@@ -23,6 +23,7 @@ from orbitflow.explain.steady import steady_pass
 from orbitflow.planner.planner import Answer
 from orbitflow.planner.problem import Problem
 from orbitflow.policy.base import DataPlane, Policy
+from orbitflow.policy.turns import PROVEN_GAP, Drafted
 from orbitflow.request import Request
 from orbitflow.scenario import Scenario
 from orbitflow.sequence import Sequence, State
@@ -157,6 +158,8 @@ def _planner(policy: Policy, solved: Plan | None) -> PlannerShown | None:
     plan = getattr(policy, "last_draft", None)
     if plan is None:
         return None
+    if isinstance(plan, Drafted):
+        return _turn_shown(plan)
     problem: Problem = plan[0]
     answer: Answer = plan[1]
     worth, better = answer.score, None if solved is None else solved.body[1]
@@ -173,4 +176,28 @@ def _planner(policy: Policy, solved: Plan | None) -> PlannerShown | None:
         moved_pages=worth.moved_pages,
         at_rest=worth.at_rest,
         trouble=(None if better is None else better.trouble) or answer.trouble or None,
+    )
+
+
+def _turn_shown(plan: Drafted) -> PlannerShown:
+    """What `orbit` says of its last turn."""
+    worth, terms = plan.worth, plan.question.terms
+    placed = [plan.staged.placed.get(member.id) for member in plan.question.members]
+    loaded = [
+        max(0.0, absent - len(host)) * pages
+        for absent, pages, host in zip(terms.absent, terms.pages, placed, strict=True)
+        if host is not None
+    ]
+    return PlannerShown(
+        by=plan.by,
+        is_proven=plan.gap <= PROVEN_GAP,
+        asked_solver=False,
+        passes=plan.question.passes,
+        loss=worth.loss,
+        late_tokens=worth.late_tokens,
+        pass_s=worth.pass_s,
+        first_pass_s=worth.first_pass_s,
+        moved_pages=int(sum(loaded)),
+        at_rest=len(plan.question.members) - worth.running,
+        trouble=None,
     )

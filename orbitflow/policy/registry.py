@@ -12,6 +12,7 @@ from orbitflow.policy.flexgen_plus import FlexGenPlus
 from orbitflow.policy.infinigen import InfiniGen
 from orbitflow.policy.neo import Neo
 from orbitflow.policy.no_offload import NoOffload
+from orbitflow.policy.orbit import Orbit
 from orbitflow.policy.orbitflow import OrbitFlow, uniform_ilp
 from orbitflow.policy.preempt import Preempt
 from orbitflow.policy.select_n import SelectN
@@ -38,6 +39,7 @@ _FACTORIES: dict[str, Callable[[], Policy]] = {
     "neo": Neo,
     "uniform-ilp": uniform_ilp,
     "orbitflow": OrbitFlow,
+    "orbit": Orbit,
 }
 
 DEFAULT_POLICIES = ("no-offload", "dynamic", "orbitflow")

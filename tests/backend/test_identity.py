@@ -11,6 +11,7 @@ pytest.importorskip("torch", reason="needs the torch extra")
 from reference.served import PLENTY, Served, alone, same, server
 
 from orbitflow.backend.stepped_channel import LinkMode
+from orbitflow.policy.orbit import Orbit
 from orbitflow.policy.orbitflow import OrbitFlow
 from orbitflow.policy.registry import policy_names
 from orbitflow.step import MoveKind
@@ -19,7 +20,7 @@ from orbitflow.tuning import Tuning
 TIGHT = 64  # tokens of KV on the device, of some 250 wanted
 EXACT = (
     *("preempt-swap", "deepspeed", "zero-inference", "flexgen", "static-1", "static-2"),
-    *("flexgen-plus", "dynamic", "select-n", "select-n-artifact", "uniform-ilp", "neo"),
+    *("flexgen-plus", "dynamic", "select-n", "select-n-artifact", "uniform-ilp", "neo", "orbit"),
 )
 ELSEWHERE = {  # where the others are tested
     *("no-offload", "orbitflow"),  # below
@@ -43,6 +44,22 @@ def test_no_policy_changes_a_bit(policy: str, mode: LinkMode) -> None:
     served = Served(server(policy, TIGHT, mode))
     same(served.logits, alone())
     assert served.kinds or any(step.streams for step, _ in served.steps), "nothing was offloaded"
+
+
+@pytest.mark.parametrize("mode", [LinkMode.LATE, LinkMode.EARLY])
+@pytest.mark.parametrize("tokens", [80, 100, 120])
+def test_orbit_parks_some_layers_loads_others_and_changes_nothing(
+    tokens: int, mode: LinkMode
+) -> None:
+    """Whoever rests keeps what memory allows, and gets layers back while others run."""
+    policy = Orbit()
+    policy.configure(Tuning(gate=False))
+    served = Served(server(policy, tokens, mode))
+    same(served.logits, alone())
+    parks = [m for step, _ in served.steps for m in step.moves if m.kind is MoveKind.PARK]
+    assert parks
+    assert MoveKind.LOAD in served.kinds
+    assert tokens < 120 or min(len(m.layers) for m in parks) < 8, "nobody kept a layer"
 
 
 @pytest.mark.parametrize("tokens", [48, 64, 80, 100])

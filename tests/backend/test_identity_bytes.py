@@ -18,7 +18,7 @@ from orbitflow.backend.stepped_channel import LinkMode
 
 POLICIES = (
     *("preempt-swap", "preempt-recompute", "zero-inference", "neo", "flexgen", "static-1"),
-    *("dynamic", "select-n-artifact", "flexgen-plus", "orbitflow"),
+    *("dynamic", "select-n-artifact", "flexgen-plus", "orbitflow", "orbit"),
 )
 
 

@@ -21,7 +21,11 @@ from orbitflow.step import MoveKind
 
 MANUAL = LinkMode.MANUAL
 ORDERS = [
-    *((policy, seed) for policy in ("orbitflow", "dynamic", "static-1") for seed in range(3)),
+    *(
+        (policy, seed)
+        for policy in ("orbit", "orbitflow", "dynamic", "static-1")
+        for seed in range(3)
+    ),
     *(("neo", 1), ("preempt-swap", 1), ("flexgen", 2), ("select-n-artifact", 1)),
     ("flexgen-plus", 2),
 ]
@@ -34,7 +38,7 @@ def test_copies_in_any_order(policy: str, seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", [3, 4])
-@pytest.mark.parametrize("policy", ["orbitflow", "static-1"])
+@pytest.mark.parametrize("policy", ["orbit", "orbitflow", "static-1"])
 def test_copies_in_any_order_and_steps_that_end_early(policy: str, seed: int) -> None:
     served = Served(server(policy, 48, MANUAL, seed=seed, chunk=5), stops=seed)
     assert any(len(outcome.pass_end_s) < step.passes for step, outcome in served.steps)

@@ -15,7 +15,7 @@ from orbitflow.step import MoveKind
 
 POLICIES = (
     *("preempt-swap", "zero-inference", "neo", "flexgen", "static-1", "dynamic"),
-    *("select-n-artifact", "flexgen-plus", "orbitflow"),
+    *("select-n-artifact", "flexgen-plus", "orbitflow", "orbit"),
 )
 CASES = [
     *((policy, 5, LinkMode.LATE) for policy in POLICIES),  # pieces end in the middle of pages
@@ -52,7 +52,7 @@ SIZES = [(2, 20), (2, 36), (4, 40), (8, 80), (16, 160)]
 
 
 @pytest.mark.parametrize(("page", "tokens"), SIZES)
-@pytest.mark.parametrize("policy", ["static-1", "dynamic", "orbitflow"])
+@pytest.mark.parametrize("policy", ["static-1", "dynamic", "orbitflow", "orbit"])
 def test_pages_and_pools_of_any_size(policy: str, page: int, tokens: int) -> None:
     requests = workload(*around(page))
     served = Served(server(policy, tokens, requests=requests, page=page), requests)

@@ -69,7 +69,7 @@ def run(decoder: Decoder, name: str, gpu_tokens: int) -> tuple[dict[int, list[in
     return executor.tokens, recorder
 
 
-@pytest.mark.parametrize("name", ["dynamic", "static-1", "orbitflow", "preempt-swap"])
+@pytest.mark.parametrize("name", ["dynamic", "static-1", "orbitflow", "orbit", "preempt-swap"])
 def test_real_runs_give_the_same_text_and_a_record(name: str) -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -30,7 +30,8 @@ __all__ = [
     "solve",
 ]
 
-_SOLVERS = {SolverName.HIGHS: HIGHS, SolverName.CBC: CBC}  # AUTO takes the first one there is
+_SOLVERS = {SolverName.HIGHS: HIGHS, SolverName.CBC: CBC}  # in order of preference
+_ANY = (SolverName.AUTO, SolverName.ILP)  # take the first one there is
 
 
 class Answer(NamedTuple):
@@ -85,12 +86,12 @@ def check_solver(name: SolverName) -> None:
 
 
 def _chosen(name: SolverName) -> Solver | None:
-    names = _SOLVERS if name is SolverName.AUTO else (name,)
+    names = _SOLVERS if name in _ANY else (name,)
     return next((_SOLVERS[n] for n in names if _SOLVERS[n].missing() is None), None)
 
 
 def _no_solver(name: SolverName) -> str:
-    asked = list(_SOLVERS.values()) if name is SolverName.AUTO else [_SOLVERS[name]]
+    asked = list(_SOLVERS.values()) if name in _ANY else [_SOLVERS[name]]
     missing = "; ".join(f"{s.title} is not there ({s.missing()}): {s.remedy}" for s in asked)
     others = [n.value for n in available()]
     return missing + (f"; or choose {others[0]}" if others else "")

@@ -1,0 +1,181 @@
+"""A turn put on its feet: which layers, for how long, and what loads for whoever is next.
+
+Layers: `planner.spread`, then fewer on the host where counting them had been too careful. The
+window lasts while its memory does and, where somebody rests, until the first of them must be back:
+
+    (due_r - L x_r - T) / T    for who rests,    due_r / (T - tau_r)    for who is slower than read
+
+Whoever loses tokens anyway is looked at again after the passes planned for. What is left of memory
+and of the link's time keeps, or brings in, layers of those at rest, the first that are due first:
+when their turn comes they are there already.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from orbitflow.memory import KvLimits
+from orbitflow.placement import HostLayers, stride
+from orbitflow.planner.spread import Wish, lay_out
+from orbitflow.planner.turn.question import REST, Member, Question, Turn
+from orbitflow.planner.turn.worth import Worth
+from orbitflow.planner.window import longest_window, pages_at_end
+from orbitflow.policy.base import View
+from orbitflow.sequence import Sequence, State
+from orbitflow.step import IntArray
+from orbitflow.tuning import Tuning
+
+RING_GROUPS = 2
+LEAST_PASSES = 8  # balances that run out ask for a new plan no oftener
+LONGEST_WINDOW = 4096
+LOADING_SHARE = 0.8  # of the link's idle time that background loads may count on
+
+
+class Staged(NamedTuple):
+    """`placed`: host layers of who runs, by id; `loaded`: of who rests and has, or gets, layers on
+    the GPU; `window` in passes.
+    """
+
+    placed: dict[int, HostLayers]
+    loaded: dict[int, HostLayers]
+    window: int
+
+
+class Stager:
+    """Gives turns their layers, windows and loads."""
+
+    def __init__(self, limits: KvLimits, tuning: Tuning) -> None:
+        self._limits = limits
+        self._tuning = tuning
+        self._all_layers = stride(limits.layers, 0)
+
+    def limits_beside(self, view: View, resting: list[Sequence]) -> KvLimits:
+        """What is left beside the layers on their way to the GPU for those at rest."""
+        pages = sum(
+            len(arriving(s)) * self._limits.pages(s.context_tokens(view.passes)) for s in resting
+        )
+        return replace(self._limits, gpu_pages=self._limits.gpu_pages - pages)
+
+    def stage(
+        self, view: View, members: list[Sequence], question: Question, turn: Turn, value: Worth
+    ) -> Staged | None:
+        """A turn with its layers; None if they need more than there is."""
+        standing = {s.id: s for s in members}
+        pairs = list(zip(question.members, turn.host_layers, strict=True))
+        runners = [(asked, h) for asked, h in pairs if h != REST]
+        limits = self.limits_beside(view, [standing[a.id] for a, h in pairs if h == REST])
+        wishes = [_wish(asked, h, standing, question) for asked, h in runners]
+        contexts = np.array([asked.context_tokens for asked, _ in runners], dtype=np.int64)
+        layers, window = self._layers(limits, wishes, contexts, question.passes)
+        if not window:
+            return None
+        placed = {asked.id: layers[row] for row, (asked, _) in enumerate(runners)}
+        window = min(window, _until_due(question, placed, value))
+        free = limits.gpu_pages - pages_at_end(limits, contexts, layers, RING_GROUPS, window)
+        loaded = self._loads(standing, question, placed, value, free, window)
+        return Staged(placed, loaded, window)
+
+    # -- inside ------------------------------------------------------------------------------------
+
+    def _layers(
+        self, limits: KvLimits, wishes: list[Wish], contexts: IntArray, passes: int
+    ) -> tuple[list[HostLayers], int]:
+        """Host layers of those who run, and for how many passes they fit."""
+        if not any(wish.host_layers for wish in wishes):
+            layers: list[HostLayers] = [()] * len(wishes)
+            return layers, longest_window(limits, contexts, layers, RING_GROUPS, LONGEST_WINDOW)
+        for keeps in (True, False):
+            layers = self._lay_out(wishes, keeps=keeps)
+            spare = limits.gpu_pages - pages_at_end(limits, contexts, layers, RING_GROUPS, passes)
+            if spare >= 0:
+                fewer = self._lay_out(_fewer(wishes, spare), keeps=keeps)
+                if pages_at_end(limits, contexts, fewer, RING_GROUPS, passes) <= limits.gpu_pages:
+                    layers = fewer
+                break
+        return layers, longest_window(limits, contexts, layers, RING_GROUPS, LONGEST_WINDOW)
+
+    def _lay_out(self, wishes: list[Wish], *, keeps: bool) -> list[HostLayers]:
+        if self._tuning.spread:
+            return lay_out(self._limits.layers, wishes, keeps=keeps)
+        return [lay_out(self._limits.layers, [wish], keeps=keeps)[0] for wish in wishes]
+
+    def _loads(
+        self,
+        standing: dict[int, Sequence],
+        question: Question,
+        placed: dict[int, HostLayers],
+        value: Worth,
+        free: int,
+        window: int,
+    ) -> dict[int, HostLayers]:
+        """Host layers of those at rest that keep or get some of their KV on the GPU, where `free`
+        pages are.
+        """
+        found: dict[int, HostLayers] = {}
+        if not self._tuning.preload:
+            free = 0
+        limits = question.limits
+        idle_s = LOADING_SHARE * window * max(0.0, value.pass_s - value.link_s)
+        rows = {asked.id: row for row, asked in enumerate(question.members)}
+        resting = [asked for asked in question.members if asked.id not in placed]
+        for asked in sorted(resting, key=lambda a: (a.due_s, a.id)):
+            s = standing[asked.id]
+            pages, coming = limits.pages(asked.context_tokens), arriving(s)
+            here = [x for x in self._all_layers if x not in s.host]
+            kept = min(len(here), free // pages)
+            free -= kept * pages
+            layer_s = float(question.terms.link_s[rows[asked.id]])
+            wanted = [x for x in reversed(s.host) if x not in coming]
+            more = min(len(wanted), free // pages, int(idle_s / layer_s) if layer_s else 0)
+            free -= more * pages
+            idle_s -= more * layer_s
+            gpu = {*here[len(here) - kept :], *coming, *wanted[:more]}
+            if gpu:
+                found[asked.id] = tuple(x for x in self._all_layers if x not in gpu)
+        return found
+
+
+def arriving(sequence: Sequence) -> set[int]:
+    """Layers of a sequence that are on their way to the GPU."""
+    if sequence.host is sequence.target:
+        return set()
+    return set(sequence.host) - set(sequence.target)
+
+
+def _wish(asked: Member, hosted: int, standing: dict[int, Sequence], question: Question) -> Wish:
+    limits, s = question.limits, standing.get(asked.id)
+    full = limits.full_pages(asked.context_tokens + question.passes - 1)
+    if s is None or not s.prefilled_tokens:
+        return Wish(hosted, full)
+    fixed = tuple(sorted(arriving(s)))
+    now = s.host if s.state is State.PARKED else s.target
+    now = tuple(x for x in now if x not in fixed)
+    return Wish(min(hosted, limits.layers - len(fixed)), full, now, fixed)
+
+
+def _fewer(wishes: list[Wish], spare: int) -> list[Wish]:
+    """With as many layers fewer on the host as spare pages allow: who has the most there first."""
+    found = list(wishes)
+    for row in sorted(range(len(wishes)), key=lambda row: -wishes[row].host_layers):
+        wish = wishes[row]
+        less = min(wish.host_layers, spare // max(1, wish.group_pages))
+        spare -= less * wish.group_pages
+        found[row] = wish._replace(host_layers=wish.host_layers - less)
+    return found
+
+
+def _until_due(question: Question, placed: dict[int, HostLayers], value: Worth) -> int:
+    """Passes until somebody at rest must be back, or a balance that is spent has run out."""
+    window, pass_s = LONGEST_WINDOW, value.pass_s
+    back_s = question.limits.layers * question.terms.link_s
+    for asked, its_back_s in zip(question.members, back_s.tolist(), strict=True):
+        if asked.id not in placed:
+            spare = min((asked.due_s - its_back_s - pass_s) / pass_s, float(LONGEST_WINDOW))
+            window = min(window, int(spare) if spare >= LEAST_PASSES else question.passes)
+        elif pass_s > asked.tau_s and asked.due_s > 0:
+            lasts = min(asked.due_s / (pass_s - asked.tau_s), window)
+            window = min(window, max(LEAST_PASSES, int(lasts)))
+    return max(1, window)

@@ -1,0 +1,200 @@
+"""From the server as it stands to the next turn: who runs, on which layers, what loads meanwhile.
+
+    scene -> question (planner.turn) -> solve, or go on as it is -> `staging`: layers, window, loads
+
+Plans are made for PLANNED_PAGES of growth, for less where that does not fit. What has begun is not
+stopped while there is another way: prompts, then KV on its way to the GPU; at last one request runs
+alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from enum import Enum, auto
+from math import inf
+from typing import NamedTuple
+
+import numpy as np
+
+from orbitflow.bank import Bank
+from orbitflow.cost import CostModel
+from orbitflow.memory import KvLimits
+from orbitflow.planner.turn.check import faults
+from orbitflow.planner.turn.question import REST, Member, Question, Turn
+from orbitflow.planner.turn.solver import solve
+from orbitflow.planner.turn.worth import Worth, worth, worth_all
+from orbitflow.policy.base import View
+from orbitflow.policy.figures import PlanningFigures
+from orbitflow.policy.staging import RING_GROUPS, Staged, Stager, arriving
+from orbitflow.request import Request
+from orbitflow.sequence import Sequence, State
+from orbitflow.tuning import SolverName, Tuning
+
+PLANNED_PAGES = 2  # a turn is planned for that much growth
+LAST_RESORTS = (4, 1)  # passes to plan for where less growth fits
+WORTH_TOKENS = 0.1  # loss that a new plan must avoid to be worth its moves
+PROVEN_GAP = 0.02
+EFFORT = 1  # of the solver's search; its first answer is nearly always within a few percent
+
+
+class Scene(NamedTuple):
+    """The server between two passes, and who asks to be let in. `members` in order of arrival."""
+
+    view: View
+    members: list[Sequence]
+    newcomer: Request | None
+    bank: Bank
+    cost: CostModel
+    must_run: Callable[[Sequence], bool]
+
+
+class Drafted(NamedTuple):
+    """The next turn."""
+
+    question: Question
+    worth: Worth
+    staged: Staged
+    by: str
+    gap: float
+
+
+class _GoesOn(Enum):
+    """What a turn may not stop."""
+
+    PROMPTS = auto()  # nor what moves
+    MOVING = auto()  # KV of running requests on its way to the GPU
+    NOTHING = auto()  # it takes its room all the same
+
+
+class Drafter:
+    """Makes turns for one server. `weigh` says what a request's late tokens count."""
+
+    def __init__(
+        self,
+        limits: KvLimits,
+        tuning: Tuning,
+        figures: PlanningFigures,
+        weigh: Callable[[Sequence], float],
+    ) -> None:
+        self._limits = limits
+        self._tuning = tuning
+        self._figures = figures
+        self._weigh = weigh
+        self._stager = Stager(limits, tuning)
+
+    @property
+    def planned_passes(self) -> int:
+        """Passes that a turn is planned for."""
+        return PLANNED_PAGES * self._limits.page_tokens
+
+    def draft(self, scene: Scene) -> Drafted | None:
+        """The best turn; None if none fits."""
+        found = self._best(scene, _GoesOn.PROMPTS)
+        if scene.newcomer is None:  # growth may leave no room for all that must run
+            eased = scene._replace(must_run=_nobody)
+            found = found or self._best(eased, _GoesOn.MOVING)
+            found = found or self._best(eased, _GoesOn.NOTHING)
+            found = found or self._alone(scene)
+        return found
+
+    # -- inside ------------------------------------------------------------------------------------
+
+    def _best(self, scene: Scene, goes_on: _GoesOn) -> Drafted | None:
+        for question in self._questions(scene, goes_on):
+            answered = self._answer(question)
+            if answered is None:
+                continue
+            turn, value, gap, by = answered
+            kept = None if scene.newcomer else _as_it_is(question, scene.members)
+            kept_value = None if kept is None else worth(question, kept)
+            if kept and kept_value and kept_value.loss <= value.loss + WORTH_TOKENS:
+                self._figures.kept += 1
+                turn, value, by = kept, kept_value, "kept"
+            if wrong := faults(question, turn, value):
+                raise AssertionError(f"the solver returned a turn that is wrong: {wrong[0]}")
+            staged = self._stager.stage(scene.view, scene.members, question, turn, value)
+            if staged is not None:
+                return Drafted(question, value, staged, by, gap)
+        return None
+
+    def _answer(self, question: Question) -> tuple[Turn, Worth, float, str] | None:
+        solved = solve(question, effort=EFFORT)
+        if solved is None:
+            return None
+        self._figures.searches += 1
+        self._figures.proven += solved.gap <= PROVEN_GAP
+        if self._tuning.solver is not SolverName.ILP:
+            return solved.turn, solved.worth, solved.gap, "turn solver"
+        from orbitflow.planner.solvers import Effort  # PuLP takes 0.3 s to import
+        from orbitflow.planner.turn.milp import solve_milp
+
+        found = solve_milp(question, effort=Effort(gap=1e-4, nodes=None, seconds=None))
+        value = None if found.turn is None else worth(question, found.turn)
+        if found.turn is None or value is None:
+            self._figures.troubles.append(found.message)
+            return solved.turn, solved.worth, solved.gap, "turn solver"
+        self._figures.improved += value.loss < solved.worth.loss
+        return found.turn, value, 0.0 if found.is_optimal else solved.gap, "ilp"
+
+    def _questions(self, scene: Scene, goes_on: _GoesOn) -> Iterator[Question]:
+        asked = self._members(scene, goes_on)
+        parked = [s for s in scene.members if s.state is State.PARKED or goes_on is _GoesOn.NOTHING]
+        limits = self._stager.limits_beside(scene.view, parked)
+        for passes in (self.planned_passes, self._limits.page_tokens, *LAST_RESORTS):
+            value = self._tuning.token_value
+            yield Question(scene.cost, limits, RING_GROUPS, passes, asked, value)
+
+    def _members(self, scene: Scene, goes_on: _GoesOn) -> tuple[Member, ...]:
+        """What the planner is asked about; prompts under way make everybody wait."""
+        view, newcomer, cost = scene.view, scene.newcomer, scene.cost
+        prompts_s = 0.0 if newcomer is None else cost.prefill_s(newcomer.prompt_tokens)
+        for s in scene.members:
+            if s.state is State.PREFILL:
+                prompts_s += cost.chunk_s(s.prefill_goal - s.prefilled_tokens, s.prefilled_tokens)
+        asked = []
+        for s in scene.members:
+            due_s = scene.bank.due_s(s.id)
+            left_s = inf if due_s is None else due_s - view.now_s - prompts_s
+            context = s.context_tokens(view.passes)
+            stays = s.state is State.PREFILL and goes_on is _GoesOn.PROMPTS
+            stays |= (
+                s.state is State.RUNNING and goes_on is not _GoesOn.NOTHING and bool(arriving(s))
+            )
+            rests = not stays and not scene.must_run(s)
+            absent = len(s.host) if s.prefilled_tokens else 0
+            asked.append(Member(s.id, context, s.tau_s, left_s, self._weigh(s), absent, rests))
+        if newcomer is not None:
+            tau_s, context = view.tau_of(newcomer), newcomer.prompt_tokens + 1
+            asked.append(Member(newcomer.id, context, tau_s, inf, 1.0, 0, False))
+        return tuple(asked)
+
+    def _alone(self, scene: Scene) -> Drafted | None:
+        """One request alone, with as little on the host as can be: who must run, or is due first.
+
+        The planner's account of the ring is safe for any layers; here it is exact.
+        """
+        members = self._members(scene._replace(must_run=_nobody), _GoesOn.NOTHING)
+        question = Question(scene.cost, self._limits, RING_GROUPS, 1, members)
+        must = {s.id for s in scene.members if scene.must_run(s)}
+        order = sorted(
+            range(len(members)), key=lambda r: (members[r].id not in must, members[r].due_s)
+        )
+        for row in order:
+            for hosted in range(self._limits.layers + 1):
+                turn = Turn(tuple(hosted if r == row else REST for r in range(len(members))))
+                value = worth_all(question.terms, np.array([turn.host_layers])).at(0)
+                staged = self._stager.stage(scene.view, scene.members, question, turn, value)
+                if staged is not None:
+                    return Drafted(question, value, staged, "alone", inf)
+        return None
+
+
+def _as_it_is(question: Question, members: list[Sequence]) -> Turn | None:
+    """What runs now, as a turn."""
+    turn = Turn(tuple(REST if s.state is State.PARKED else len(s.target) for s in members))
+    rests = zip(question.members, turn.host_layers, strict=True)
+    return None if any(h == REST and not asked.may_rest for asked, h in rests) else turn
+
+
+def _nobody(_: Sequence) -> bool:
+    return False

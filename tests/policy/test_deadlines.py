@@ -1,0 +1,92 @@
+"""The order at the door: deadlines, who is late, and that nobody waits for ever."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orbitflow.memory import KvAccount, KvLimits
+from orbitflow.placement import RESIDENT
+from orbitflow.policy.base import View
+from orbitflow.policy.deadlines import EVERY, MOST_TRIED, Deadlines
+from orbitflow.request import Request
+from orbitflow.roster import Roster
+
+
+class Door:
+    """A waiting room and its order. A prompt of n tokens takes n seconds."""
+
+    def __init__(self) -> None:
+        self.roster = Roster(None, 0)
+        account = KvAccount(KvLimits(4, 16, 1000))
+        self.view = View(self.roster, account, lambda _: None, 0.1, self._ttft_s)  # type: ignore[arg-type, return-value]
+        self.deadlines = Deadlines()
+
+    @staticmethod
+    def _ttft_s(request: Request) -> float:
+        return request.slo_ttft_s or 0.0
+
+    def wait(self, number: int, prompt: int, ttft_s: float) -> None:
+        self.roster.submit(Request(number, self.view.now_s, prompt, 5, None, ttft_s))
+
+    def tries(self) -> list[tuple[int, bool]]:
+        found = self.deadlines.candidates(self.view, float)
+        return [(candidate.request.id, candidate.is_fresh) for candidate in found]
+
+    def admit(self, number: int) -> None:
+        request = self.roster.waiting[number]
+        oldest = next(iter(self.roster.waiting)) == number
+        self.roster.admit(number, RESIDENT, 0.1, 0.0)
+        self.deadlines.admitted(request, is_oldest=oldest)
+
+
+def test_by_deadline_and_late_only_when_nobody_is_fresh() -> None:
+    door = Door()
+    door.wait(0, 5, 20.0)  # must start by 15
+    door.wait(1, 1, 10.0)  # by 9
+    door.wait(2, 3, 12.0)  # by 9
+    assert door.tries() == [(1, True), (2, True), (0, True)]
+    door.view.now_s = 9.5
+    assert door.tries() == [(0, True)]
+    door.view.now_s = 16.0
+    assert door.tries() == [(0, False)], "first come, first served"
+    door.wait(3, 2, 4.0)
+    assert door.tries() == [(3, True)]
+    door.admit(3)
+    door.admit(0)
+    assert door.tries() == [(1, False)]
+
+
+def test_few_are_tried() -> None:
+    door = Door()
+    for number in range(3 * MOST_TRIED):
+        door.wait(number, 1, 100.0)
+    assert door.tries() == [(number, True) for number in range(MOST_TRIED)]
+
+
+def test_nobody_at_all() -> None:
+    assert Door().tries() == []
+
+
+@given(st.data())
+def test_who_has_j_before_it_is_let_in_after_j_plus_one_times_every(data: st.DataObject) -> None:
+    door = Door()
+    number = 0
+    let_in: list[int] = []
+    came: dict[int, tuple[int, int]] = {}  # admissions so far and older ones waiting, on arrival
+    for _ in range(data.draw(st.integers(1, 60), label="rounds")):
+        for _ in range(data.draw(st.integers(0, 3), label="arrivals")):
+            came[number] = (len(let_in), len(door.roster.waiting))
+            ttft_s = data.draw(st.sampled_from((0.5, 3.0, 50.0)), label="limit")
+            door.wait(number, data.draw(st.sampled_from((1, 4)), label="prompt"), ttft_s)
+            number += 1
+        door.view.now_s += data.draw(st.sampled_from((0.1, 1.0, 5.0)), label="seconds")
+        tries = door.tries()
+        assert bool(tries) == bool(door.roster.waiting)
+        if tries:  # any of them may be the first that fits
+            chosen = data.draw(st.sampled_from(tries), label="fits")[0]
+            door.admit(chosen)
+            let_in.append(chosen)
+    for request, (before, older) in came.items():
+        waited = (let_in.index(request) if request in let_in else len(let_in)) - before
+        assert waited <= (older + 1) * EVERY
