@@ -44,7 +44,7 @@ class Relocations:
         if not sequence.prefilled_tokens:
             return
         tokens = sequence.context_tokens(passes)
-        pages = self._limits.layers
+        pages = self._tails(tokens)
         if not self._write_through:
             resident = self._limits.layers - held_on_host
             pages += resident * self._limits.full_pages(tokens)
@@ -56,9 +56,10 @@ class Relocations:
             sequence.host = sequence.target = RESIDENT
         if not sequence.prefilled_tokens:
             return
-        pages = self._limits.layers
+        tokens = sequence.context_tokens(passes)
+        pages = self._tails(tokens)
         if not self._write_through:
-            pages += pages * self._limits.full_pages(sequence.context_tokens(passes))
+            pages += self._limits.layers * self._limits.full_pages(tokens)
         self._ask(MoveKind.RESUME, sequence.id, self._all_layers, pages, blocking=True)
 
     def place(self, sequence: Sequence, target: HostLayers, passes: int) -> bool:
@@ -113,6 +114,11 @@ class Relocations:
     ) -> None:
         self._new.append(Move(self._next_id, kind, request_id, layers, pages, blocking))
         self._next_id += 1
+
+    def _tails(self, context_tokens: int) -> int:
+        """Tail pages with anything in them: none where the last page is exactly full."""
+        partial = (context_tokens - 1) % self._limits.page_tokens
+        return self._limits.layers if partial else 0
 
     def _arriving(self, request_id: int) -> set[int]:
         return {

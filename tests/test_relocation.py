@@ -13,8 +13,8 @@ LIMITS = KvLimits(layers=4, page_tokens=16, gpu_pages=400)
 ALL: HostLayers = (0, 1, 2, 3)
 
 
-def running(host: HostLayers = RESIDENT, context: int = 49) -> Sequence:
-    """By default three full pages behind the token being decoded."""
+def running(host: HostLayers = RESIDENT, context: int = 50) -> Sequence:
+    """By default three full pages and a tail behind the token being decoded."""
     one = Sequence(Request(5, 0.0, context - 1, 9), 0.0, 0.1, host, host)
     one.prefilled_tokens, one.generated_before = context - 1, 1
     one.start(0)
@@ -44,6 +44,18 @@ def test_parking_without_write_through_moves_everything_resident() -> None:
     relocations.park(running((1, 3)), 0)
     (move,) = relocations.take(decoding=False)
     assert move.pages == 2 * 3 + 4
+
+
+def test_a_page_that_is_just_full_is_no_tail() -> None:
+    """48 tokens behind fill three pages: they are stored like any other, and nothing is flushed."""
+    relocations, one = moves(), running((1, 3), context=49)
+    relocations.park(one, 0)
+    one.stop(0, State.PARKED)
+    relocations.resume(one, 0)
+    assert [move.pages for move in relocations.take(decoding=True)] == [0, 0]
+    swapped = moves(write_through=False)
+    swapped.park(running((1, 3), context=49), 0)
+    assert swapped.take(decoding=False)[0].pages == 2 * 3
 
 
 def test_parking_leaves_what_is_to_stay() -> None:

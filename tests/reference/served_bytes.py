@@ -10,9 +10,8 @@ up     streams         layers x full pages of each context, in every pass done
 down   write-through   each page once, in the pass that fills it; when parked, tails with tokens
        otherwise       all pages, when parked
 
-What a step itself says is more in four cases. A parking or a resumption counts a tail page per
-layer also where the tail is empty. A move in the middle of a prompt counts all of the prompt. A
-stream has the layers that a load is bringing. And where the CPU attends to what is on the host, it
+What a step itself says is more in three cases. A move in the middle of a prompt counts all of the
+prompt. A stream has the layers that a load is bringing. And where the CPU attends to what is on the host, it
 does so for pieces of prompts as well, so nothing crosses the link for them, while the simulator has
 the pages behind a piece cross it.
 What is prefetched in vain, because the batch changed, is in no figure (`Traffic.dropped`).

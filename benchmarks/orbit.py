@@ -1,0 +1,241 @@
+"""What `orbit` gains over every other policy, one axis at a time, over seeds of jittered arrivals.
+
+    python benchmarks/orbit.py paper PAPER_TRACE.json [--seeds 9] [--markdown FILE]
+    python benchmarks/orbit.py ablate PAPER_TRACE.json [--seeds 9]
+    python benchmarks/orbit.py rates MOONCAKE.jsonl [--output-scale 8] [--rates 0.05,0.06,...]
+
+paper   SLO scale, rate, link and capacity varied around `a5000-llama3-8b-paper` at SLO scale 1.5.
+        Asked of `orbit`: SLO attainment within a point of the best policy everywhere and above
+        every baseline on the mean; at equal attainment no lower timely share.
+ablate  `orbit` with one mechanism off, and with an oracle of output lengths.
+rates   the first 2,000 requests on an H100 (roofline, 420,000 tokens of KV), SLO scale 2, TTFT
+        limit 5 s + 1 x isolated prefill: from idle to twice what the machine can do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from math import sqrt
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from orbitflow.config import RunConfig
+from orbitflow.policy.registry import policy_names
+from orbitflow.scenario import build_scenario
+from orbitflow.study.task import Task, do_task
+from orbitflow.tuning import LengthsKnown
+
+LOSSY = ("infinigen",)
+CASES: dict[str, dict[str, Any]] = {
+    "base": {},
+    "SLO scale 1": {"slo_scale": 1.0},
+    "SLO scale 2.5": {"slo_scale": 2.5},
+    "rate x 0.5": {"rate_scale": 0.5},
+    "rate x 2": {"rate_scale": 2.0},
+    "link x 0.5": {"link_scale": 0.5},
+    "link x 2": {"link_scale": 2.0},
+    "link x 4": {"link_scale": 4.0},
+    "capacity x 0.5": {"kv_capacity_tokens": 4_888},
+    "capacity x 2": {"kv_capacity_tokens": 19_552},
+}
+ABLATIONS: dict[str, dict[str, Any]] = {
+    "orbit": {},
+    "no rotation (--no-pause)": {"no_pause": True},
+    "no admission (--no-gate)": {"no_gate": True},
+    "no spreading (--no-spread)": {"no_spread": True},
+    "no background loads (--no-preload)": {"no_preload": True},
+    "no deposit (--no-deposit)": {"no_deposit": True},
+    "lengths known (--lengths oracle)": {"lengths": LengthsKnown.ORACLE},
+}
+CLASSICS = ("no-offload", "preempt-swap", "preempt-recompute", "dynamic", "orbitflow", "orbit")
+
+
+class Job(NamedTuple):
+    """One simulation."""
+
+    case: str
+    policy: str
+    config: RunConfig
+
+
+Figures = dict[str, float]
+
+
+def simulate(job: Job) -> Figures:
+    """The figures of one run; those of its bound where no policy is named."""
+    config = replace(job.config, policies=(job.policy,) if job.policy else ())
+    done = do_task(Task(config, build_scenario(config).slo))
+    return {key: float(value) for key, value in done.items() if isinstance(value, int | float)}
+
+
+def mean(values: Iterable[float]) -> float:
+    """The mean of what is there."""
+    return statistics.fmean(values)
+
+
+def half_width(values: Sequence[float]) -> float:
+    """Half of the 95 % interval of the mean (normal)."""
+    return 1.96 * statistics.stdev(values) / sqrt(len(values)) if len(values) > 1 else 0.0
+
+
+def run(jobs: list[Job], workers: int) -> dict[tuple[str, str], list[Figures]]:
+    """Figures by case and policy, in order of seeds."""
+    found: dict[tuple[str, str], list[Figures]] = {}
+    with ProcessPoolExecutor(workers) as pool:
+        for job, figures in zip(jobs, pool.map(simulate, jobs), strict=True):
+            found.setdefault((job.case, job.policy), []).append(figures)
+    return found
+
+
+def paper_config(trace: Path, seed: int) -> RunConfig:
+    """The paper's main trace on its own machine."""
+    return RunConfig(
+        trace=str(trace), profile="a5000-llama3-8b-paper", arrival_jitter=0.01, seed=seed
+    )
+
+
+def row(name: str, runs: list[Figures]) -> str:
+    """A policy's line of a table."""
+
+    def share(key: str) -> str:
+        values = [100 * figures.get(key, 0.0) for figures in runs]
+        return f"{mean(values):.1f} ± {half_width(values):.1f}"
+
+    ttft = mean(figures.get("ttft_s.p95", 0.0) for figures in runs)
+    makespan = mean(figures["makespan_s"] for figures in runs)
+    failed = mean(figures.get("failed", 0.0) for figures in runs)
+    shares = " | ".join(share(key) for key in ("slo_attainment", "ttft_attainment", "timely_share"))
+    return f"| `{name}` | {shares} | {ttft:,.0f} s | {makespan:,.0f} s | {failed:.0f} |"
+
+
+HEAD = (
+    "| policy | SLO attainment | TTFT attainment | timely share | TTFT p95 | makespan | refused |\n"
+    "|---|---|---|---|---|---|---|"
+)
+
+
+def paper(trace: Path, seeds: int, workers: int) -> str:
+    """The tables of the axes."""
+    policies = [name for name in policy_names() if name not in LOSSY]
+    jobs = [
+        Job(case, policy, replace(paper_config(trace, seed), **changes))
+        for case, changes in CASES.items()
+        for policy in [*policies, ""]
+        for seed in range(seeds)
+    ]
+    found = run(jobs, workers)
+    lines = [HEAD, *(row(name, found["base", name]) for name in policies), ""]
+    lines += [
+        "| case | `orbit` | best other | its timely share | `orbit`'s | share of the bound |",
+        "|---|---|---|---|---|---|",
+    ]
+    for case in CASES:
+        attained = {p: mean(f["slo_attainment"] for f in found[case, p]) for p in policies}
+        others = {p: value for p, value in attained.items() if p != "orbit"}
+        best = max(others, key=lambda p: others[p])
+        timely = [mean(f["timely_share"] for f in found[case, p]) for p in (best, "orbit")]
+        bound = mean(_bound(figures) for figures in found[case, ""])
+        share = 100 * attained["orbit"] / bound
+        lines.append(
+            f"| {case} | {100 * attained['orbit']:.1f} | {100 * others[best]:.1f} `{best}` "
+            f"| {100 * timely[0]:.1f} | {100 * timely[1]:.1f} | {share:.0f} % |"
+        )
+    lines += ["", "| over all cases | mean difference to `orbit`, paired |", "|---|---|"]
+    for policy in policies:
+        if policy == "orbit":
+            continue
+        gains = [
+            mean(
+                found[case, "orbit"][seed]["slo_attainment"]
+                - found[case, policy][seed]["slo_attainment"]
+                for case in CASES
+            )
+            * 100
+            for seed in range(seeds)
+        ]
+        lines.append(f"| `{policy}` | {mean(gains):+.1f} ± {half_width(gains):.1f} |")
+    return "\n".join(lines)
+
+
+def _bound(figures: Figures) -> float:
+    return next(value for key, value in figures.items() if key.endswith("slo_attainment"))
+
+
+def ablate(trace: Path, seeds: int, workers: int) -> str:
+    """The table of ablations."""
+    jobs = [
+        Job(name, "orbit", replace(paper_config(trace, seed), **changes))
+        for name, changes in ABLATIONS.items()
+        for seed in range(seeds)
+    ]
+    found = run(jobs, workers)
+    return "\n".join([HEAD, *(row(name, found[name, "orbit"]) for name in ABLATIONS)])
+
+
+def rates(trace: Path, scales: list[float], output_scale: float, workers: int) -> str:
+    """SLO attainment and goodput by rate."""
+    base = RunConfig(
+        trace=str(trace),
+        profile="h100-roofline",
+        kv_capacity_tokens=420_000,
+        num_requests=2_000,
+        output_scale=output_scale,
+        slo_scale=2.0,
+        slo_ttft_s=5.0,
+        slo_ttft_scale=1.0,
+    )
+    jobs = [
+        Job(f"{scale:g}", policy, replace(base, rate_scale=scale))
+        for scale in scales
+        for policy in [*CLASSICS, ""]
+    ]
+    found = run(jobs, workers)
+    lines = []
+    for title, key, unit in (
+        ("SLO attainment", "slo_attainment", 100),
+        ("goodput, requests/s", "goodput_rps", 1),
+        ("timely share", "timely_share", 100),
+        ("makespan, s", "makespan_s", 1),
+    ):
+        lines += [
+            "| " + " | ".join([title, *(f"x {scale:g}" for scale in scales)]) + " |",
+            "|" + "---|" * (len(scales) + 1),
+        ]
+        for policy in CLASSICS:
+            values = [found[f"{s:g}", policy][0].get(key, 0.0) * unit for s in scales]
+            digits = 3 if unit == 1 and key != "makespan_s" else 1
+            lines.append(f"| `{policy}` | " + " | ".join(f"{v:.{digits}f}" for v in values) + " |")
+        if key == "slo_attainment":
+            values = [100 * _bound(found[f"{s:g}", ""][0]) for s in scales]
+            lines.append("| bound | " + " | ".join(f"{v:.1f}" for v in values) + " |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
+    parser.add_argument("what", choices=("paper", "ablate", "rates"))
+    parser.add_argument("trace", type=Path)
+    parser.add_argument("--seeds", type=int, default=9)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--output-scale", type=float, default=8.0)
+    parser.add_argument("--rates", default="0.03,0.05,0.06,0.07,0.08,0.1,0.12")
+    parser.add_argument("--markdown", type=Path)
+    options = parser.parse_args()
+    if options.what == "rates":
+        scales = [float(scale) for scale in options.rates.split(",")]
+        text = rates(options.trace, scales, options.output_scale, options.workers)
+    else:
+        measure = paper if options.what == "paper" else ablate
+        text = measure(options.trace, options.seeds, options.workers)
+    print(text)
+    if options.markdown:
+        options.markdown.write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
