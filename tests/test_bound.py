@@ -7,6 +7,7 @@ lower it.
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from functools import cache
 
 import pytest
 from hypothesis import given, settings
@@ -34,32 +35,25 @@ LOOSE_CASES = {  # of all, at most: one request more or less of three is a facto
 }
 
 
-@pytest.fixture(scope="module")
-def measured() -> list[tuple[int, Bound, Bound]]:
-    """Seed, bound and optimum."""
-    cases = [(seed, random_case(seed)) for seed in range(CASES)]
-    return [(seed, bound_of(case), best(case)) for seed, case in cases]
+@cache
+def bound_at(seed: int) -> Bound:
+    """The bound of a random case."""
+    return bound_of(random_case(seed))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("figure", FIGURES)
-def test_no_schedule_beats_the_bound(figure: str, measured: list[tuple[int, Bound, Bound]]) -> None:
-    for seed, bound, optimum in measured:
-        limit = getattr(bound, figure) * (1 + 1e-9)
-        assert getattr(optimum, figure) <= limit, f"seed {seed}"
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("figure", FIGURES)
-def test_the_bound_is_seldom_far_above_the_best_schedule(
-    figure: str, measured: list[tuple[int, Bound, Bound]]
-) -> None:
-    loose = [
-        seed
-        for seed, bound, optimum in measured
-        if getattr(bound, figure) > TIGHT * getattr(optimum, figure) * (1 + 1e-9)
-    ]
-    assert len(loose) <= LOOSE_CASES[figure] * len(measured), f"seeds {loose}"
+def test_no_schedule_beats_the_bound_and_it_is_seldom_far_above_the_best() -> None:
+    """One test of all figures: workers share no optima, which take long to find."""
+    loose: dict[str, list[int]] = {figure: [] for figure in FIGURES}
+    for seed in range(CASES):
+        bound, optimum = bound_at(seed), best(random_case(seed))
+        for figure in FIGURES:
+            highest, reached = getattr(bound, figure), getattr(optimum, figure)
+            assert reached <= highest * (1 + 1e-9), f"{figure}, seed {seed}"
+            if highest > TIGHT * reached * (1 + 1e-9):
+                loose[figure].append(seed)
+    for figure, seeds in loose.items():
+        assert len(seeds) <= LOOSE_CASES[figure] * CASES, f"{figure}, seeds {seeds}"
 
 
 # -- worked out by hand ---------------------------------------------------------------------------
@@ -150,38 +144,38 @@ def test_what_fits_nowhere_is_on_time_in_no_schedule() -> None:
 
 # -- what must not lower it -----------------------------------------------------------------------
 
-seeds = st.integers(0, 10**6)
+cases = st.integers(0, CASES - 1)
 COUNTS = ("slo_attainment", "ttft_attainment", "tpot_attainment")
 
 
 @settings(derandomize=True, deadline=None, max_examples=40)
-@given(seeds, st.sampled_from((1.01, 1.3, 2.0)))
+@given(cases, st.sampled_from((1.01, 1.3, 2.0)))
 def test_a_looser_limit_on_the_first_token_lowers_no_bound(seed: int, more: float) -> None:
     case = random_case(seed)
     slo = case.slo
     looser = replace(slo, ttft_s=slo.ttft_s * more, ttft_scale=slo.ttft_scale * more)
-    before, after = bound_of(case), bound_of(case._replace(slo=looser))
+    before, after = bound_at(seed), bound_of(case._replace(slo=looser))
     for figure in FIGURES:
         assert getattr(after, figure) >= getattr(before, figure) * (1 - 1e-9), figure
 
 
 @settings(derandomize=True, deadline=None, max_examples=40)
-@given(seeds, st.sampled_from((1.01, 1.3, 2.0)))
+@given(cases, st.sampled_from((1.01, 1.3, 2.0)))
 def test_a_slower_reader_lowers_no_bound(seed: int, more: float) -> None:
     case = random_case(seed)
     slower = replace(case.slo, tau_s=case.slo.tau_s * more)
-    before, after = bound_of(case), bound_of(case._replace(slo=slower))
+    before, after = bound_at(seed), bound_of(case._replace(slo=slower))
     for figure in FIGURES:
         assert getattr(after, figure) >= getattr(before, figure) * (1 - 1e-9), figure
 
 
 @settings(derandomize=True, deadline=None, max_examples=40)
-@given(seeds, st.sampled_from((1, 3, 30)))
+@given(cases, st.sampled_from((1, 3, 30)))
 def test_more_memory_lowers_no_count(seed: int, more: int) -> None:
     """It may lower the other figures: a request that fits for certain may not be refused."""
     case = random_case(seed)
     cost, limits = case.machine
     roomier = replace(limits, gpu_pages=limits.gpu_pages + more * limits.layers)
-    before, after = bound_of(case), bound_of(case._replace(machine=Machine(cost, roomier)))
+    before, after = bound_at(seed), bound_of(case._replace(machine=Machine(cost, roomier)))
     for figure in COUNTS:
         assert getattr(after, figure) >= getattr(before, figure) * (1 - 1e-9), figure

@@ -9,6 +9,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -48,21 +49,29 @@ def modules() -> dict[str, Path]:
 MODULES = modules()
 
 
+@cache
+def tree_of(module: str) -> ast.Module:
+    """A module, parsed."""
+    return ast.parse(MODULES[module].read_text())
+
+
 def layer(module: str) -> int:
     """The layer of a module of ours."""
     names = module.split(".")[1:2]
     return next((i for i, members in enumerate(LAYERS) if names and names[0] in members), 0)
 
 
-def imports(module: str) -> Iterator[tuple[str, bool]]:
+@cache
+def imports(module: str) -> tuple[tuple[str, bool], ...]:
     """What a module imports of ours, and whether only for types."""
-    tree = ast.parse(MODULES[module].read_text())
+    tree = tree_of(module)
     typing_only = {
         id(inner)
         for node in ast.walk(tree)
         if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
         for inner in ast.walk(node)
     }
+    found: list[tuple[str, bool]] = []
     for node in ast.walk(tree):
         names: list[str] = []
         if isinstance(node, ast.Import):
@@ -74,7 +83,8 @@ def imports(module: str) -> Iterator[tuple[str, bool]]:
             names = [name if name in MODULES else base for name in inner]
         for name in set(names):
             if name.split(".")[0] == "orbitflow":
-                yield name, id(node) in typing_only
+                found.append((name, id(node) in typing_only))
+    return tuple(found)
 
 
 def test_the_scan_sees_the_house() -> None:
@@ -106,7 +116,7 @@ def test_no_import_cycles() -> None:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_houses_are_imported_by_their_full_name(module: str) -> None:
-    tree = ast.parse(MODULES[module].read_text())
+    tree = tree_of(module)
     for node in ast.walk(tree):
         names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
         names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
@@ -141,7 +151,7 @@ REAL_CLOCK = "orbitflow.backend.wall_clock"  # the driver on real time takes it 
 
 @pytest.mark.parametrize("module", [m for m in MODULES if layer(m) < TOP and m != REAL_CLOCK])
 def test_nothing_below_the_command_line_prints_or_reads_clocks_and_dice(module: str) -> None:
-    tree = ast.parse(MODULES[module].read_text())
+    tree = tree_of(module)
     for call in calls(tree):
         name = ast.unparse(call.func)
         for forbidden in FORBIDDEN_CALLS:
@@ -161,7 +171,7 @@ def test_nothing_below_the_command_line_prints_or_reads_clocks_and_dice(module: 
 def test_files_are_short_and_say_what_they_are(module: str) -> None:
     text = MODULES[module].read_text()
     assert len(text.splitlines()) <= LONGEST_FILE
-    assert ast.get_docstring(ast.parse(text)), "no docstring"
+    assert ast.get_docstring(tree_of(module)), "no docstring"
 
 
 def loaded_by(code: str) -> set[str]:
@@ -192,7 +202,7 @@ def test_the_driver_on_real_time_needs_neither_torch_nor_the_simulator() -> None
 
 @pytest.mark.parametrize("module", [m for m in MODULES if layer(m) < TOP])
 def test_nothing_below_the_command_line_imports_its_tools(module: str) -> None:
-    tree = ast.parse(MODULES[module].read_text())
+    tree = tree_of(module)
     for node in ast.walk(tree):
         names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
         names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from reference.commands import invoker
 
 SIM = ["sim", "--trace", "tiny.jsonl", "--kv-capacity-tokens", "4000"]
 POLICIES = [f"--policy={name}" for name in ("no-offload", "dynamic", "preempt-recompute")]
@@ -19,6 +21,7 @@ FIGURES = {"timely_share", "slo_attainment", "ttft_attainment", "tpot_attainment
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder with one small trace, in which `preempt-recompute` must drop KV."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "140")
     requests = [(0, 1900, 400), (100, 1700, 400), (900, 200, 1)]
     lines = [
         json.dumps({"timestamp": at, "input_length": prompt, "output_length": output})
@@ -27,18 +30,27 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("tiny.jsonl").write_text("\n".join(lines) + "\n")
 
 
-def call(*arguments: str) -> str:
-    program = [sys.executable, "-m", "orbitflow", *arguments]
-    return subprocess.run(program, capture_output=True, text=True, check=True).stdout
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Run the command in this process; what it prints."""
+    invoke = invoker(monkeypatch, capfd)
+
+    def run(*arguments: str) -> str:
+        result = invoke(*arguments)
+        assert result.code == 0, result.err
+        return result.out
+
+    return run
 
 
 def read(path: str) -> Any:
     return json.loads(Path(path).read_text())
 
 
-def test_sim_has_the_bound_and_shares_of_it() -> None:
+def test_sim_has_the_bound_and_shares_of_it(call: Callable[..., str]) -> None:
     shown = call(*SIM, *POLICIES, "--bound", "--out", "a")
-    call(*SIM, *POLICIES, "--bound", "--out", "b")
+    another = [sys.executable, "-m", "orbitflow", *SIM, *POLICIES, "--bound", "--out", "b"]
+    subprocess.run(another, capture_output=True, check=True)  # other hashes, the same bytes
     assert Path("a/summary.json").read_bytes() == Path("b/summary.json").read_bytes()
     content = read("a/summary.json")
     assert set(content["bound"]) == FIGURES
@@ -58,7 +70,7 @@ def test_sim_has_the_bound_and_shares_of_it() -> None:
     assert heading.rstrip("┃ ").endswith("bound")
 
 
-def test_without_it_sim_is_as_before() -> None:
+def test_without_it_sim_is_as_before(call: Callable[..., str]) -> None:
     shown = call(*SIM, *POLICIES, "--out", "a")
     call(*SIM, *POLICIES, "--bound", "--out", "b")
     assert "bound" not in shown
@@ -73,7 +85,7 @@ def test_without_it_sim_is_as_before() -> None:
             assert path.read_bytes() == (Path("b") / path.relative_to("a")).read_bytes()
 
 
-def test_a_study_with_bounds_from_end_to_end() -> None:
+def test_a_study_with_bounds_from_end_to_end(call: Callable[..., str]) -> None:
     study = ["study", "run", "--trace", "tiny.jsonl", "--grid", "slo_scale=1,2", "--seeds", "2"]
     study += ["--policy", "no-offload", "--policy", "dynamic"]
     shown = call(*study, "--bound", "--out", "s", "--workers", "2")

@@ -12,15 +12,14 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
+from reference.commands import Invoke, Result, invoker
 
 from orbitflow import __version__
-from orbitflow.cli import main
 from orbitflow.policy.registry import DEFAULT_POLICIES, policy_names
 from orbitflow.results import RequestResult
 
@@ -39,15 +38,6 @@ OPTIONS = (
 )
 
 
-class Result(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Invoke = Callable[..., Result]
-
-
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder with one small trace and without fetched traces."""
@@ -63,16 +53,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def orbitflow(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Invoke:
     """Run the command in this process."""
-
-    def invoke(*arguments: str) -> Result:
-        monkeypatch.setattr(sys, "argv", ["orbitflow", *arguments])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as exit:
-            main()
-        out, err = capfd.readouterr()
-        return Result(exit.value.code if isinstance(exit.value.code, int) else 0, out, err)
-
-    return invoke
+    return invoker(monkeypatch, capfd)
 
 
 @pytest.fixture

@@ -53,33 +53,8 @@ def with_free_stores(machine: Machine) -> Machine:
 @pytest.mark.parametrize("stores", ["free stores", "stores"])
 @pytest.mark.parametrize("policy", OFFLOADING)
 @EXAMPLES
-@given(machines(), workloads(), batch_limits, chunk_sizes)
-def test_many_passes_in_one_event_are_those_passes_one_by_one(
-    policy: str,
-    stores: str,
-    machine: Machine,
-    requests: tuple[Request, ...],
-    max_batch: int | None,
-    chunk: int,
-) -> None:
-    machine = machine if stores == "stores" else with_free_stores(machine)
-    fast = serve(policy, machine, requests, max_batch=max_batch, prefill_chunk=chunk)
-    single = serve(
-        policy,
-        machine,
-        requests,
-        max_batch=max_batch,
-        prefill_chunk=chunk,
-        executor=one_pass_at_a_time,
-    )
-    same_times(fast, single.times)
-
-
-@pytest.mark.parametrize("stores", ["free stores", "stores"])
-@pytest.mark.parametrize("policy", OFFLOADING)
-@EXAMPLES
 @given(machines(), workloads(), batch_limits, chunk_sizes, st.sampled_from(FORMS))
-def test_every_pass_takes_as_long_as_the_reference_says(
+def test_passes_in_one_event_are_those_one_by_one_and_take_as_long_as_the_reference_says(
     policy: str,
     stores: str,
     machine: Machine,
@@ -89,7 +64,7 @@ def test_every_pass_takes_as_long_as_the_reference_says(
     form: Overlap,
 ) -> None:
     machine = machine if stores == "stores" else with_free_stores(machine)
-    fast, want = (
+    fast, single, want = (
         serve(
             policy,
             machine,
@@ -99,8 +74,9 @@ def test_every_pass_takes_as_long_as_the_reference_says(
             overlap=form,
             executor=executor,
         )
-        for executor in (simulated, slow)
+        for executor in (simulated, one_pass_at_a_time, slow)
     )
+    same_times(fast, single.times)
     same_times(fast, want.times)
     for direction in ("h2d_bytes", "d2h_bytes"):
         mine, slows = (sum(getattr(o, direction) for _, o, _ in r.steps) for r in (fast, want))

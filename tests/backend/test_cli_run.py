@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,17 @@ from orbitflow.profile import load
 from orbitflow.results import RequestResult
 
 REQUESTS = [(0.0, 60, 12), (40.0, 90, 8), (80.0, 30, 20), (90.0, 17, 1)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def modules_are_no_garbage() -> Iterator[None]:
+    """Keep what is imported by now out of collections: a run collects after every policy, and
+    looking through all of torch takes it longer than serving a few requests.
+    """
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)

@@ -25,7 +25,7 @@ from orbitflow.backend.decode_attention import (  # noqa: E402
 )
 
 TESTS = Path(__file__).resolve().parents[1]
-REQUESTS = served.workload((3, 4), (14, 5), (9, 3))
+REQUESTS = served.workload((3, 3), (14, 4), (9, 2))
 POLICIES = ("static-1", "select-n")  # both stream, the second demotes as well
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs the torch extra")
@@ -69,18 +71,28 @@ def run(decoder: Decoder, name: str, gpu_tokens: int) -> tuple[dict[int, list[in
     return executor.tokens, recorder
 
 
-@pytest.mark.parametrize("name", ["dynamic", "static-1", "orbitflow", "orbit", "preempt-swap"])
-def test_real_runs_give_the_same_text_and_a_record(name: str) -> None:
+@pytest.fixture(scope="module")
+def decoder() -> Iterator[Decoder]:
+    """A decoder that computes on one thread."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    try:
-        model = load_model("tiny", torch.device("cpu"), seed=1)
-        decoder = Decoder(model.architecture, model.weights)
-        want, _ = run(decoder, "no-offload", 4000)
-        got, recorder = run(decoder, name, 208)
-    finally:
-        torch.set_num_threads(threads)
-    assert got == want
+    model = load_model("tiny", torch.device("cpu"), seed=1)
+    yield Decoder(model.architecture, model.weights)
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def resident(decoder: Decoder) -> dict[int, list[int]]:
+    """All tokens where nothing is ever offloaded."""
+    return run(decoder, "no-offload", 4000)[0]
+
+
+@pytest.mark.parametrize("name", ["dynamic", "static-1", "orbitflow", "orbit", "preempt-swap"])
+def test_real_runs_give_the_same_text_and_a_record(
+    name: str, decoder: Decoder, resident: dict[int, list[int]]
+) -> None:
+    got, recorder = run(decoder, name, 208)
+    assert got == resident
     figures = recorder.report(make_policy(name), deposit=True).figures
     assert figures["completed"] == len(REQUESTS)
     assert figures["output_tokens"] == sum(r.output_tokens for r in REQUESTS)

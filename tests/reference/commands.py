@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import typer.main
 
 from orbitflow.cli import main
 
@@ -22,8 +24,14 @@ class Result(NamedTuple):
 Invoke = Callable[..., Result]
 
 
+# Built once, as in a process of its own: that takes longer than refusing an option, and what is
+# built keeps no state between calls.
+built_once = cache(typer.main.get_command)
+
+
 def invoker(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Invoke:
     """Call `orbitflow` with arguments."""
+    monkeypatch.setattr(typer.main, "get_command", built_once)
 
     def invoke(*arguments: str) -> Result:
         monkeypatch.setattr(sys, "argv", ["orbitflow", *arguments])

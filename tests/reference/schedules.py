@@ -259,7 +259,7 @@ def best(case: Case) -> Bound:
     count = len(requests)
     optional = [r for r in requests if not must_serve(r, case.machine)]
     schedules = Schedules(case)
-    both, _ = schedules.most(ttft=True, tpot=True)
+    both, ends_of_all = schedules.most(ttft=True, tpot=True)
     ttft, _ = schedules.most(ttft=True, tpot=False)
     paced, due, reading = 0, {}, {}
     for request in requests:
@@ -274,7 +274,10 @@ def best(case: Case) -> Bound:
             if served:
                 whole = sum(reading[r] for r in served)
                 timely = max(timely, sum(due[r] for r in served) / whole if whole else 0.0)
-                _, ends = Schedules(case._replace(requests=served)).most(ttft=True, tpot=True)
+                ends = ends_of_all
+                if refused:
+                    others = Schedules(case._replace(requests=served))
+                    _, ends = others.most(ttft=True, tpot=True)
                 rates = [len(m) / (end - requests[0].arrival_s) for m, end in ends.items()]
                 rate = max(rate, *rates)
     return Bound(timely, both / count, ttft / count, paced / count, rate)

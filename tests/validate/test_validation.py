@@ -8,6 +8,7 @@ that was put in where it is not.
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -72,6 +73,19 @@ def record(ran: Scenario, path: Path) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run folder of the plain scenario, and beside it its trace."""
+    place = tmp_path_factory.mktemp("once")
+    return record(scenario(place), place / "run")
+
+
+@pytest.fixture
+def recorded(once: Path, tmp_path: Path) -> Path:
+    """A copy of it to play with."""
+    return shutil.copytree(once, tmp_path / "run")
+
+
 def validated(path: Path) -> dict[str, PolicyValidation]:
     return {found.policy: found for found in validate(read_run(path), lambda name: None)}
 
@@ -124,11 +138,10 @@ def test_the_refiner_believes_what_it_measures(tmp_path: Path) -> None:
     assert found.replay.divergence is None
 
 
-def test_another_policy_than_was_recorded_diverges(tmp_path: Path) -> None:
-    path = record(scenario(tmp_path), tmp_path / "run")
-    lines = (path / "dynamic" / "journal.jsonl").read_text()
-    (path / "no-offload" / "journal.jsonl").write_text(lines)
-    found = validated(path)
+def test_another_policy_than_was_recorded_diverges(recorded: Path) -> None:
+    lines = (recorded / "dynamic" / "journal.jsonl").read_text()
+    (recorded / "no-offload" / "journal.jsonl").write_text(lines)
+    found = validated(recorded)
     assert found["no-offload"].replay.divergence is not None
     assert found["dynamic"].replay.divergence is None
 
@@ -166,9 +179,9 @@ def refusal(path: Path) -> str:
     pytest.fail("it was not refused")
 
 
-def test_folders_that_cannot_be_validated(tmp_path: Path) -> None:
-    assert "is no folder" in refusal(tmp_path / "none")
-    path = record(scenario(tmp_path), tmp_path / "run")
+def test_folders_that_cannot_be_validated(recorded: Path) -> None:
+    path = recorded
+    assert "is no folder" in refusal(path / "none")
     (path / "INCOMPLETE").write_text("")
     assert "did not finish" in refusal(path)
     (path / "INCOMPLETE").unlink()
@@ -197,8 +210,8 @@ def test_folders_that_cannot_be_validated(tmp_path: Path) -> None:
     assert "cannot read" in refusal(path)
 
 
-def test_a_torn_last_line_ends_a_journal(tmp_path: Path) -> None:
-    path = record(scenario(tmp_path), tmp_path / "run") / "dynamic" / "journal.jsonl"
+def test_a_torn_last_line_ends_a_journal(recorded: Path) -> None:
+    path = recorded / "dynamic" / "journal.jsonl"
     entries = list(read_journal(path))
     path.write_text(path.read_text()[:-20])
     assert len(list(read_journal(path))) == len(entries) - 1
