@@ -176,7 +176,9 @@ def ablate(trace: Path, seeds: int, workers: int) -> str:
     return "\n".join([HEAD, *(row(name, found[name, "orbit"]) for name in ABLATIONS)])
 
 
-def rates(trace: Path, scales: list[float], output_scale: float, workers: int) -> str:
+def rates(
+    trace: Path, scales: list[float], output_scale: float, policies: Sequence[str], workers: int
+) -> str:
     """SLO attainment and goodput by rate."""
     base = RunConfig(
         trace=str(trace),
@@ -191,7 +193,7 @@ def rates(trace: Path, scales: list[float], output_scale: float, workers: int) -
     jobs = [
         Job(f"{scale:g}", policy, replace(base, rate_scale=scale))
         for scale in scales
-        for policy in [*CLASSICS, ""]
+        for policy in [*policies, ""]
     ]
     found = run(jobs, workers)
     lines = []
@@ -205,7 +207,7 @@ def rates(trace: Path, scales: list[float], output_scale: float, workers: int) -
             "| " + " | ".join([title, *(f"x {scale:g}" for scale in scales)]) + " |",
             "|" + "---|" * (len(scales) + 1),
         ]
-        for policy in CLASSICS:
+        for policy in policies:
             values = [found[f"{s:g}", policy][0].get(key, 0.0) * unit for s in scales]
             digits = 3 if unit == 1 and key != "makespan_s" else 1
             lines.append(f"| `{policy}` | " + " | ".join(f"{v:.{digits}f}" for v in values) + " |")
@@ -224,11 +226,13 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--output-scale", type=float, default=8.0)
     parser.add_argument("--rates", default="0.03,0.05,0.06,0.07,0.08,0.1,0.12")
+    parser.add_argument("--policy", action="append", help="of `rates`; repeat for several")
     parser.add_argument("--markdown", type=Path)
     options = parser.parse_args()
     if options.what == "rates":
         scales = [float(scale) for scale in options.rates.split(",")]
-        text = rates(options.trace, scales, options.output_scale, options.workers)
+        policies = options.policy or CLASSICS
+        text = rates(options.trace, scales, options.output_scale, policies, options.workers)
     else:
         measure = paper if options.what == "paper" else ablate
         text = measure(options.trace, options.seeds, options.workers)

@@ -78,7 +78,7 @@ class Relocations:
         host, wanted = set(sequence.host), set(target)
         if down := tuple(sorted(wanted - host)):
             self._ask(MoveKind.DEMOTE, sequence.id, down, 0, blocking=True)
-        if up := tuple(sorted(host - wanted - self._arriving(sequence.id))):
+        if up := tuple(sorted(host - wanted - self.arriving(sequence.id))):
             if sequence.state is State.PARKED:
                 full = self._limits.full_pages(sequence.context_tokens(passes))
                 self._ask(MoveKind.LOAD, sequence.id, up, len(up) * full, blocking=False)
@@ -120,7 +120,8 @@ class Relocations:
         partial = (context_tokens - 1) % self._limits.page_tokens
         return self._limits.layers if partial else 0
 
-    def _arriving(self, request_id: int) -> set[int]:
+    def arriving(self, request_id: int) -> set[int]:
+        """Layers of a request on their way to the GPU, which cannot be called back."""
         return {
             layer
             for move in self._under_way.values()
@@ -129,7 +130,7 @@ class Relocations:
         }
 
     def _without_arriving(self, request_id: int, layers: HostLayers) -> HostLayers:
-        arriving = self._arriving(request_id) if self._under_way else ()
+        arriving = self.arriving(request_id) if self._under_way else ()
         return tuple(x for x in layers if x not in arriving) if arriving else layers
 
     def forget(self, request_id: int) -> None:

@@ -63,9 +63,9 @@ class Reservation:
         self._account.set_window(gpu, ring)
 
     def park(self, sequence: Sequence, passes: int) -> None:
-        """Keep the host pages, and on the GPU only layers loaded ahead of the resumption."""
+        """Keep the host pages, and on the GPU only the full pages of layers that stay or come."""
         ahead = self._limits.layers - len(sequence.target)
-        gpu = ahead * self._limits.pages(sequence.context_tokens(passes))
+        gpu = ahead * self._limits.full_pages(sequence.context_tokens(passes))
         keeps = self._plane.write_through or sequence.prefilled_tokens
         host = self._limits.whole_pages(sequence.request.final_tokens) if keeps else 0
         self._account.charge(sequence.id, gpu, host)

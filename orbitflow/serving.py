@@ -74,7 +74,8 @@ class ServingCore:
         self._roster = Roster(max_batch, prefill_chunk)
         self._clock = PassClock(self._oldest_needed_pass)
         self._enactor = Enactor(self._roster, self.account, policy, tau_s)
-        self._view = View(self._roster, self.account, self.token_times_s, tau_s, ttft_of)
+        moving = self._enactor.relocations.arriving
+        self._view = View(self._roster, self.account, self.token_times_s, tau_s, ttft_of, moving)
         self._stale = True  # something changed that the policy has not seen
         self._planning = False  # a plan was asked for and has not been adopted
         self._step: Step | None = None

@@ -83,7 +83,8 @@ def test_nobody_active_reserves_nothing() -> None:
 
 
 def test_parked_requests_keep_the_host_and_pay_for_what_is_loaded_ahead() -> None:
-    """All on the host: nothing on the GPU. Two layers loaded ahead: 2 x 3 pages."""
+    """All on the host: nothing on the GPU. Two layers loaded ahead: their full
+    pages, 2 x 2; the tails stay on the host."""
     reservation, account = make()
     one = sequence(0, 32, 10, (0, 1, 2, 3))
     reservation.admit(one, to_the_end=False)
@@ -91,7 +92,7 @@ def test_parked_requests_keep_the_host_and_pay_for_what_is_loaded_ahead() -> Non
     assert (account.gpu_used, account.host_used) == (0, 12)
     one.target = (0, 1)
     reservation.park(one, 0)
-    assert (account.gpu_used, account.host_used) == (6, 12)
+    assert (account.gpu_used, account.host_used) == (4, 12)
     reservation.resume(one)
     assert (account.gpu_used, account.host_used) == (0, 12)
 

@@ -68,6 +68,7 @@ class View:
         token_times_s: Callable[[Sequence], FloatArray],
         tau_s: float,
         ttft_of: Callable[[Request], float] | None = None,
+        arriving: Callable[[int], set[int]] | None = None,
     ) -> None:
         self._roster = roster
         self.account = account
@@ -75,6 +76,7 @@ class View:
         self.token_times_s = token_times_s
         self._tau_s = tau_s
         self._ttft_of = ttft_of
+        self._arriving = arriving
         self.now_s = 0.0
         self.passes = 0
         self.is_planning = False  # a plan was asked for and has not come yet
@@ -107,6 +109,12 @@ class View:
     def ttft_of(self, request: Request) -> float:
         """Limit on the time from a request's arrival to its first token, in seconds."""
         return inf if self._ttft_of is None else self._ttft_of(request)
+
+    def arriving(self, sequence: Sequence) -> set[int]:
+        """Layers of a sequence on their way to the GPU, which cannot be called back."""
+        if sequence.host is sequence.target or self._arriving is None:
+            return set()
+        return self._arriving(sequence.id)
 
     @property
     def batch_room(self) -> int:

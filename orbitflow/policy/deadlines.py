@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from bisect import insort
 from collections.abc import Callable, Iterator
+from itertools import takewhile
 from typing import NamedTuple
 
 from orbitflow.policy.base import View
@@ -26,7 +27,7 @@ class Candidate(NamedTuple):
     """A request that may be let in next."""
 
     request: Request
-    is_fresh: bool  # can still make its TTFT limit
+    starts_s: float | None  # the latest that makes its TTFT limit; None: it has missed it
 
 
 class _Entry(NamedTuple):
@@ -34,7 +35,7 @@ class _Entry(NamedTuple):
 
     due_s: float
     starts_s: float  # the latest that makes it
-    id: int
+    order: int  # of arrival
     request: Request
 
 
@@ -45,6 +46,7 @@ class Deadlines:
         self._fresh: list[_Entry] = []  # by deadline
         self._ids: set[int] = set()  # of these
         self._known: set[int] = set()  # all that wait and have been looked at
+        self._seen = 0
         self._passed_over = 0  # admissions since the last of the longest waiting
 
     def candidates(self, view: View, prefill_s: Callable[[int], float]) -> Iterator[Candidate]:
@@ -54,12 +56,13 @@ class Deadlines:
         if oldest is None:
             return
         if self._passed_over >= EVERY - 1:
-            yield Candidate(oldest, oldest.id in self._ids)
+            entry = next((entry for entry in self._fresh if entry.request.id == oldest.id), None)
+            yield Candidate(oldest, None if entry is None else entry.starts_s)
             return
         for entry in self._fresh[:MOST_TRIED]:
-            yield Candidate(entry.request, True)
+            yield Candidate(entry.request, entry.starts_s)
         if not self._fresh:
-            yield Candidate(oldest, False)
+            yield Candidate(oldest, None)
 
     def admitted(self, request: Request, *, is_oldest: bool) -> None:
         """One of them was let in."""
@@ -67,18 +70,18 @@ class Deadlines:
         self._known.discard(request.id)
         if request.id in self._ids:
             self._ids.discard(request.id)
-            self._fresh = [entry for entry in self._fresh if entry.id != request.id]
+            self._fresh = [entry for entry in self._fresh if entry.request.id != request.id]
 
     def _look(self, view: View, prefill_s: Callable[[int], float]) -> None:
         """Take note of new arrivals, and strike off who cannot make it any more."""
-        for request in reversed(view.waiting):
-            if request.id in self._known:
-                break
+        new = list(takewhile(lambda r: r.id not in self._known, reversed(view.waiting)))
+        for request in reversed(new):
             self._known.add(request.id)
             due_s = request.arrival_s + view.ttft_of(request)
             starts_s = due_s - prefill_s(request.prompt_tokens)
-            insort(self._fresh, _Entry(due_s, starts_s, request.id, request))
+            insort(self._fresh, _Entry(due_s, starts_s, self._seen, request))
+            self._seen += 1
             self._ids.add(request.id)
         if self._fresh and any(entry.starts_s < view.now_s for entry in self._fresh):
             self._fresh = [entry for entry in self._fresh if entry.starts_s >= view.now_s]
-            self._ids = {entry.id for entry in self._fresh}
+            self._ids = {entry.request.id for entry in self._fresh}

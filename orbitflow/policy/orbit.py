@@ -32,7 +32,9 @@ from orbitflow.sequence import Sequence, State
 from orbitflow.step import Events, Step, StepOutcome
 from orbitflow.tuning import LengthsKnown, Tuning
 
-RECOVERY = 2.25  # load beyond 1 that fresh requests may bring, by what can be caught up again
+RECOVERY = 1.75  # load beyond 1 that is risked, by the share of time left to catch up in
+FRESH_LOAD = 1.0  # up to which requests are let in that can still make their TTFT limit
+URGENT = 32.0  # tau before it is too late for that, when more is risked for them
 LATE_LOAD = 0.85  # up to which late ones are: what is left over is for fresh ones to come
 HURT_TOKENS = 8.0  # that a prompt may make late, over all who are being read to
 RETRY_PASSES = 16  # until the door looks again at who could not be let in
@@ -108,8 +110,8 @@ class Orbit(Policy):
         draft = self._draft(view, members, newcomer)
         if draft is None and newcomer is not None:
             newcomer, draft = None, self._draft(view, members, None)
-        if draft is None:
-            raise AssertionError("no plan fits, not even one request alone")
+        if draft is None:  # loads that nobody can call back have taken the room: let them end
+            return Decision(park=tuple(s.id for s in view.active), window=1)
         self._let_in(view, newcomer)
         self.last_draft = draft
         self._until = view.passes + draft.staged.window
@@ -138,9 +140,10 @@ class Orbit(Policy):
             self._lost.discard(finished.request.id)
             self._lengths.finished(finished.request.output_tokens)
         self._book_prefill(step, outcome)
-        self._news = self._news or bool(events.first_tokens or events.finished)
+        is_transfer = not (step.passes or step.chunks)
+        self._news = self._news or is_transfer or bool(events.first_tokens or events.finished)
         if not (self._tuning.refine and self._refiner.learn(step, outcome)):
-            return False
+            return is_transfer
         assert self.planning is not None
         self.planning.drifts += 1
         self._news = True
@@ -178,11 +181,18 @@ class Orbit(Policy):
         mouths.append(Mouth(request.prompt_tokens + left // 2, view.tau_of(request)))
         if hurt > HURT_TOKENS:
             return False
-        limit = LATE_LOAD
-        if candidate.is_fresh:
-            alone_s = cost.decode_pass_s(1, request.prompt_tokens)
-            limit = 1 + RECOVERY * max(0.0, 1 - alone_s / view.tau_of(request))
-        return self._feeder.load(cost, mouths) <= limit * (1 - self._prefill_share)
+        limit = self._load_limit(view, candidate) * (1 - self._prefill_share)
+        return self._feeder.load(cost, mouths) <= limit
+
+    def _load_limit(self, view: View, candidate: Candidate) -> float:
+        """Up to which load a request is let in."""
+        if candidate.starts_s is None:
+            return LATE_LOAD
+        tau_s = view.tau_of(candidate.request)
+        if candidate.starts_s - view.now_s > URGENT * tau_s:
+            return FRESH_LOAD
+        alone_s = self._refiner.cost.decode_pass_s(1, candidate.request.prompt_tokens)
+        return 1 + RECOVERY * max(0.0, 1 - alone_s / tau_s)
 
     def _let_in(self, view: View, newcomer: Request | None) -> None:
         if newcomer is None:

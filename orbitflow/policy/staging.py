@@ -24,7 +24,7 @@ from orbitflow.planner.turn.question import REST, Member, Question, Turn
 from orbitflow.planner.turn.worth import Worth
 from orbitflow.planner.window import longest_window, pages_at_end
 from orbitflow.policy.base import View
-from orbitflow.sequence import Sequence, State
+from orbitflow.sequence import Sequence
 from orbitflow.step import IntArray
 from orbitflow.tuning import Tuning
 
@@ -55,7 +55,8 @@ class Stager:
     def limits_beside(self, view: View, resting: list[Sequence]) -> KvLimits:
         """What is left beside the layers on their way to the GPU for those at rest."""
         pages = sum(
-            len(arriving(s)) * self._limits.pages(s.context_tokens(view.passes)) for s in resting
+            len(view.arriving(s)) * self._limits.full_pages(s.context_tokens(view.passes))
+            for s in resting
         )
         return replace(self._limits, gpu_pages=self._limits.gpu_pages - pages)
 
@@ -67,7 +68,7 @@ class Stager:
         pairs = list(zip(question.members, turn.host_layers, strict=True))
         runners = [(asked, h) for asked, h in pairs if h != REST]
         limits = self.limits_beside(view, [standing[a.id] for a, h in pairs if h == REST])
-        wishes = [_wish(asked, h, standing, question) for asked, h in runners]
+        wishes = [_wish(view, asked, h, standing.get(asked.id), question) for asked, h in runners]
         contexts = np.array([asked.context_tokens for asked, _ in runners], dtype=np.int64)
         layers, window = self._layers(limits, wishes, contexts, question.passes)
         if not window:
@@ -75,7 +76,8 @@ class Stager:
         placed = {asked.id: layers[row] for row, (asked, _) in enumerate(runners)}
         window = min(window, _until_due(question, placed, value))
         free = limits.gpu_pages - pages_at_end(limits, contexts, layers, RING_GROUPS, window)
-        loaded = self._loads(standing, question, placed, value, free, window)
+        free -= limits.layers * len(runners)  # a load cannot be called back: leave room to grow on
+        loaded = self._loads(view, standing, question, placed, value, free, window)
         return Staged(placed, loaded, window)
 
     # -- inside ------------------------------------------------------------------------------------
@@ -104,6 +106,7 @@ class Stager:
 
     def _loads(
         self,
+        view: View,
         standing: dict[int, Sequence],
         question: Question,
         placed: dict[int, HostLayers],
@@ -121,15 +124,16 @@ class Stager:
         idle_s = LOADING_SHARE * window * max(0.0, value.pass_s - value.link_s)
         rows = {asked.id: row for row, asked in enumerate(question.members)}
         resting = [asked for asked in question.members if asked.id not in placed]
-        for asked in sorted(resting, key=lambda a: (a.due_s, a.id)):
+        for asked in sorted(resting, key=lambda a: a.due_s):
             s = standing[asked.id]
-            pages, coming = limits.pages(asked.context_tokens), arriving(s)
+            pages = max(1, limits.full_pages(asked.context_tokens))
+            coming = view.arriving(s)
             here = [x for x in self._all_layers if x not in s.host]
-            kept = min(len(here), free // pages)
+            kept = min(len(here), max(0, free) // pages)
             free -= kept * pages
             layer_s = float(question.terms.link_s[rows[asked.id]])
             wanted = [x for x in reversed(s.host) if x not in coming]
-            more = min(len(wanted), free // pages, int(idle_s / layer_s) if layer_s else 0)
+            more = min(len(wanted), max(0, free) // pages, int(idle_s / layer_s) if layer_s else 0)
             free -= more * pages
             idle_s -= more * layer_s
             gpu = {*here[len(here) - kept :], *coming, *wanted[:more]}
@@ -138,21 +142,13 @@ class Stager:
         return found
 
 
-def arriving(sequence: Sequence) -> set[int]:
-    """Layers of a sequence that are on their way to the GPU."""
-    if sequence.host is sequence.target:
-        return set()
-    return set(sequence.host) - set(sequence.target)
-
-
-def _wish(asked: Member, hosted: int, standing: dict[int, Sequence], question: Question) -> Wish:
-    limits, s = question.limits, standing.get(asked.id)
+def _wish(view: View, asked: Member, hosted: int, s: Sequence | None, question: Question) -> Wish:
+    limits = question.limits
     full = limits.full_pages(asked.context_tokens + question.passes - 1)
     if s is None or not s.prefilled_tokens:
         return Wish(hosted, full)
-    fixed = tuple(sorted(arriving(s)))
-    now = s.host if s.state is State.PARKED else s.target
-    now = tuple(x for x in now if x not in fixed)
+    fixed = tuple(sorted(view.arriving(s)))
+    now = tuple(x for x in s.host if x not in fixed)
     return Wish(min(hosted, limits.layers - len(fixed)), full, now, fixed)
 
 

@@ -2,15 +2,13 @@
 
     scene -> question (planner.turn) -> solve, or go on as it is -> `staging`: layers, window, loads
 
-Plans are made for PLANNED_PAGES of growth, for less where that does not fit. What has begun is not
-stopped while there is another way: prompts, then KV on its way to the GPU; at last one request runs
-alone.
+Plans are made for PLANNED_PAGES of growth, for less where that does not fit. What has begun goes on
+while there is a way: prompts, and who has KV on its way to the GPU; at last one request runs alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from enum import Enum, auto
 from math import inf
 from typing import NamedTuple
 
@@ -25,7 +23,7 @@ from orbitflow.planner.turn.solver import solve
 from orbitflow.planner.turn.worth import Worth, worth, worth_all
 from orbitflow.policy.base import View
 from orbitflow.policy.figures import PlanningFigures
-from orbitflow.policy.staging import RING_GROUPS, Staged, Stager, arriving
+from orbitflow.policy.staging import RING_GROUPS, Staged, Stager
 from orbitflow.request import Request
 from orbitflow.sequence import Sequence, State
 from orbitflow.tuning import SolverName, Tuning
@@ -58,14 +56,6 @@ class Drafted(NamedTuple):
     gap: float
 
 
-class _GoesOn(Enum):
-    """What a turn may not stop."""
-
-    PROMPTS = auto()  # nor what moves
-    MOVING = auto()  # KV of running requests on its way to the GPU
-    NOTHING = auto()  # it takes its room all the same
-
-
 class Drafter:
     """Makes turns for one server. `weigh` says what a request's late tokens count."""
 
@@ -89,18 +79,23 @@ class Drafter:
 
     def draft(self, scene: Scene) -> Drafted | None:
         """The best turn; None if none fits."""
-        found = self._best(scene, _GoesOn.PROMPTS)
-        if scene.newcomer is None:  # growth may leave no room for all that must run
-            eased = scene._replace(must_run=_nobody)
-            found = found or self._best(eased, _GoesOn.MOVING)
-            found = found or self._best(eased, _GoesOn.NOTHING)
-            found = found or self._alone(scene)
-        return found
+        view = scene.view
+        going = [s for s in scene.members if s.state is State.PREFILL or _moves(view, s)]
+        found = self._best(scene, going)
+        if scene.newcomer is not None or found is not None:
+            return found
+        moving = [s for s in going if s.state is not State.PREFILL]
+        eased = scene._replace(must_run=_nobody)  # growth has left no room for all that must run
+        for count in range(len(moving), -1, -1):  # the latest arrivals are stopped first
+            if found := self._best(eased, moving[:count]):
+                return found
+        return self._alone(scene)
 
     # -- inside ------------------------------------------------------------------------------------
 
-    def _best(self, scene: Scene, goes_on: _GoesOn) -> Drafted | None:
-        for question in self._questions(scene, goes_on):
+    def _best(self, scene: Scene, going: list[Sequence]) -> Drafted | None:
+        """The best turn that lets these go on."""
+        for question in self._questions(scene, going):
             answered = self._answer(question)
             if answered is None:
                 continue
@@ -136,15 +131,16 @@ class Drafter:
         self._figures.improved += value.loss < solved.worth.loss
         return found.turn, value, 0.0 if found.is_optimal else solved.gap, "ilp"
 
-    def _questions(self, scene: Scene, goes_on: _GoesOn) -> Iterator[Question]:
-        asked = self._members(scene, goes_on)
-        parked = [s for s in scene.members if s.state is State.PARKED or goes_on is _GoesOn.NOTHING]
-        limits = self._stager.limits_beside(scene.view, parked)
+    def _questions(self, scene: Scene, going: list[Sequence]) -> Iterator[Question]:
+        asked = self._members(scene, going)
+        # Layers on their way take their room whoever runs: those of who may rest are set aside.
+        may_rest = [s for s in scene.members if s not in going]
+        limits = self._stager.limits_beside(scene.view, may_rest)
         for passes in (self.planned_passes, self._limits.page_tokens, *LAST_RESORTS):
             value = self._tuning.token_value
             yield Question(scene.cost, limits, RING_GROUPS, passes, asked, value)
 
-    def _members(self, scene: Scene, goes_on: _GoesOn) -> tuple[Member, ...]:
+    def _members(self, scene: Scene, going: list[Sequence]) -> tuple[Member, ...]:
         """What the planner is asked about; prompts under way make everybody wait."""
         view, newcomer, cost = scene.view, scene.newcomer, scene.cost
         prompts_s = 0.0 if newcomer is None else cost.prefill_s(newcomer.prompt_tokens)
@@ -156,11 +152,7 @@ class Drafter:
             due_s = scene.bank.due_s(s.id)
             left_s = inf if due_s is None else due_s - view.now_s - prompts_s
             context = s.context_tokens(view.passes)
-            stays = s.state is State.PREFILL and goes_on is _GoesOn.PROMPTS
-            stays |= (
-                s.state is State.RUNNING and goes_on is not _GoesOn.NOTHING and bool(arriving(s))
-            )
-            rests = not stays and not scene.must_run(s)
+            rests = s not in going and not scene.must_run(s)
             absent = len(s.host) if s.prefilled_tokens else 0
             asked.append(Member(s.id, context, s.tau_s, left_s, self._weigh(s), absent, rests))
         if newcomer is not None:
@@ -173,7 +165,7 @@ class Drafter:
 
         The planner's account of the ring is safe for any layers; here it is exact.
         """
-        members = self._members(scene._replace(must_run=_nobody), _GoesOn.NOTHING)
+        members = self._members(scene._replace(must_run=_nobody), [])
         question = Question(scene.cost, self._limits, RING_GROUPS, 1, members)
         must = {s.id for s in scene.members if scene.must_run(s)}
         order = sorted(
@@ -194,6 +186,11 @@ def _as_it_is(question: Question, members: list[Sequence]) -> Turn | None:
     turn = Turn(tuple(REST if s.state is State.PARKED else len(s.target) for s in members))
     rests = zip(question.members, turn.host_layers, strict=True)
     return None if any(h == REST and not asked.may_rest for asked, h in rests) else turn
+
+
+def _moves(view: View, sequence: Sequence) -> bool:
+    """Whether KV of a running request is on its way to the GPU."""
+    return sequence.state is State.RUNNING and bool(view.arriving(sequence))
 
 
 def _nobody(_: Sequence) -> bool:

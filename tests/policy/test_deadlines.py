@@ -31,7 +31,7 @@ class Door:
 
     def tries(self) -> list[tuple[int, bool]]:
         found = self.deadlines.candidates(self.view, float)
-        return [(candidate.request.id, candidate.is_fresh) for candidate in found]
+        return [(c.request.id, c.starts_s is not None) for c in found]
 
     def admit(self, number: int) -> None:
         request = self.roster.waiting[number]

@@ -86,6 +86,7 @@ def serve(
     max_batch: int | None = None,
     prefill_chunk: int = 0,
     tau_s: float = 0.1,
+    ttft_of: Callable[[Request], float] | None = None,
     overlap: Overlap | None = None,
     executor: MakeExecutor = simulated,
     planner_latency_s: float = 0.005,
@@ -95,7 +96,12 @@ def serve(
     chosen = make_policy(policy) if isinstance(policy, str) else policy
     chosen.bind(machine.limits, machine.cost)
     core = ServingCore(
-        chosen, machine.limits, tau_s=tau_s, max_batch=max_batch, prefill_chunk=prefill_chunk
+        chosen,
+        machine.limits,
+        tau_s=tau_s,
+        max_batch=max_batch,
+        prefill_chunk=prefill_chunk,
+        ttft_of=ttft_of,
     )
     plane = chosen.data_plane
     if overlap is not None and plane.overlap is Overlap.RING:

@@ -11,9 +11,9 @@ down   write-through   each page once, in the pass that fills it; when parked, t
        otherwise       all pages, when parked
 
 What a step itself says is more in three cases. A move in the middle of a prompt counts all of the
-prompt. A stream has the layers that a load is bringing. And where the CPU attends to what is on the host, it
-does so for pieces of prompts as well, so nothing crosses the link for them, while the simulator has
-the pages behind a piece cross it.
+prompt. A stream has the layers that a load is bringing. And where the CPU attends to what is on the
+host, it does so for pieces of prompts as well, so nothing crosses the link for them, while the
+simulator has the pages behind a piece cross it.
 What is prefetched in vain, because the batch changed, is in no figure (`Traffic.dropped`).
 """
 
