@@ -118,9 +118,9 @@ HEAD = (
 )
 
 
-def paper(trace: Path, seeds: int, workers: int) -> str:
+def paper(trace: Path, seeds: int, named: Sequence[str], workers: int) -> str:
     """The tables of the axes."""
-    policies = [name for name in policy_names() if name not in LOSSY]
+    policies = list(named) or [name for name in policy_names() if name not in LOSSY]
     jobs = [
         Job(case, policy, replace(paper_config(trace, seed), **changes))
         for case, changes in CASES.items()
@@ -226,16 +226,19 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--output-scale", type=float, default=8.0)
     parser.add_argument("--rates", default="0.03,0.05,0.06,0.07,0.08,0.1,0.12")
-    parser.add_argument("--policy", action="append", help="of `rates`; repeat for several")
+    parser.add_argument(
+        "--policy", action="append", help="of `paper` and `rates`; repeat for several"
+    )
     parser.add_argument("--markdown", type=Path)
     options = parser.parse_args()
-    if options.what == "rates":
+    if options.what == "paper":
+        text = paper(options.trace, options.seeds, options.policy or (), options.workers)
+    elif options.what == "rates":
         scales = [float(scale) for scale in options.rates.split(",")]
         policies = options.policy or CLASSICS
         text = rates(options.trace, scales, options.output_scale, policies, options.workers)
     else:
-        measure = paper if options.what == "paper" else ablate
-        text = measure(options.trace, options.seeds, options.workers)
+        text = ablate(options.trace, options.seeds, options.workers)
     print(text)
     if options.markdown:
         options.markdown.write_text(text + "\n", encoding="utf-8")

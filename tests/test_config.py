@@ -31,6 +31,7 @@ POSITIVE = {
     "output_scale": "--output-scale",
     "link_scale": "--link-scale",
     "compute_scale": "--compute-scale",
+    "token_value": "--token-value",
 }
 POSITIVE_WHOLE = {
     "gpu_memory_bytes": "--gpu-memory",
@@ -40,6 +41,7 @@ POSITIVE_WHOLE = {
 }
 AT_LEAST_ZERO = {
     "slo_ttft_scale": "--slo-ttft-scale",
+    "lost_weight": "--lost-weight",
     "max_batch": "--max-batch",
     "prefill_chunk": "--prefill-chunk",
     "seed": "--seed",

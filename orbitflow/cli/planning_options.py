@@ -30,9 +30,7 @@ WithoutPause: TypeAlias = Annotated[
 ]
 WithoutGate: TypeAlias = Annotated[
     bool,
-    typer.Option(
-        "--no-gate", help="Admit whoever fits, first come first served.", rich_help_panel=_PANEL
-    ),
+    typer.Option("--no-gate", help="Admit whoever fits.", rich_help_panel=_PANEL),
 ]
 WithoutSpread: TypeAlias = Annotated[
     bool,

@@ -34,7 +34,7 @@ from orbitflow.tuning import LengthsKnown, Tuning
 
 RECOVERY = 1.75  # load beyond 1 that is risked, by the share of time left to catch up in
 FRESH_LOAD = 1.0  # up to which requests are let in that can still make their TTFT limit
-URGENT = 32.0  # tau before it is too late for that, when more is risked for them
+URGENT = 128.0  # tau before it is too late for that, when more is risked for them
 LATE_LOAD = 0.85  # up to which late ones are: what is left over is for fresh ones to come
 HURT_TOKENS = 8.0  # that a prompt may make late, over all who are being read to
 RETRY_PASSES = 16  # until the door looks again at who could not be let in
