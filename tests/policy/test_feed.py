@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import PAGE, small_machine
 
@@ -67,6 +67,7 @@ mouth_lists = st.lists(
 )
 
 
+@settings(derandomize=True, deadline=None)
 @given(mouth_lists, st.integers(6, 200))
 def test_it_never_promises_more_than_the_best_turns(mouths: list[Mouth], pages: int) -> None:
     best = min(
@@ -78,6 +79,7 @@ def test_it_never_promises_more_than_the_best_turns(mouths: list[Mouth], pages: 
     assert load <= _share(pages, mouths, alone=True) * (1 + 1e-9), "no worse than streaming all"
 
 
+@settings(derandomize=True, deadline=None)
 @given(mouth_lists, st.integers(6, 200))
 def test_patience_makes_it_easier(mouths: list[Mouth], pages: int) -> None:
     relaxed = [Mouth(m.context_tokens, 2 * m.pace_s) for m in mouths]
