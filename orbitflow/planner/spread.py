@@ -44,10 +44,6 @@ def lay_out(layers: int, wishes: Sequence[Wish], *, keeps: bool = True) -> list[
         at_home = set(wish.now) if keeps else set()
         free = [layer for layer in order if layer not in wish.fixed]
         free.sort(key=lambda layer: (layer not in at_home, loads[layer]))
-        if keeps and 0 < len(at_home) < wish.host_layers:
-            others = free[len(at_home) :]
-            others.sort(key=lambda layer: loads[layer])
-            free[len(at_home) :] = others
         chosen = tuple(sorted(free[: wish.host_layers]))
         for layer in chosen:
             loads[layer] += wish.group_pages

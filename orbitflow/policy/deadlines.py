@@ -44,7 +44,6 @@ class Deadlines:
 
     def __init__(self) -> None:
         self._fresh: list[_Entry] = []  # by deadline
-        self._ids: set[int] = set()  # of these
         self._known: set[int] = set()  # all that wait and have been looked at
         self._seen = 0
         self._passed_over = 0  # admissions since the last of the longest waiting
@@ -68,9 +67,7 @@ class Deadlines:
         """One of them was let in."""
         self._passed_over = 0 if is_oldest else self._passed_over + 1
         self._known.discard(request.id)
-        if request.id in self._ids:
-            self._ids.discard(request.id)
-            self._fresh = [entry for entry in self._fresh if entry.request.id != request.id]
+        self._fresh = [entry for entry in self._fresh if entry.request.id != request.id]
 
     def _look(self, view: View, prefill_s: Callable[[int], float]) -> None:
         """Take note of new arrivals, and strike off who cannot make it any more."""
@@ -81,7 +78,4 @@ class Deadlines:
             starts_s = due_s - prefill_s(request.prompt_tokens)
             insort(self._fresh, _Entry(due_s, starts_s, self._seen, request))
             self._seen += 1
-            self._ids.add(request.id)
-        if self._fresh and any(entry.starts_s < view.now_s for entry in self._fresh):
-            self._fresh = [entry for entry in self._fresh if entry.starts_s >= view.now_s]
-            self._ids = {entry.request.id for entry in self._fresh}
+        self._fresh = [entry for entry in self._fresh if entry.starts_s >= view.now_s]

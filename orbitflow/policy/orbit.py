@@ -20,12 +20,13 @@ from orbitflow.pipeline import Overlap
 from orbitflow.placement import ALL_RESIDENT, RESIDENT, Placement
 from orbitflow.policy.base import DataPlane, Decision, Lengths, Policy, View
 from orbitflow.policy.deadlines import Candidate, Deadlines
+from orbitflow.policy.draft import RING_GROUPS
 from orbitflow.policy.feed import Feeder, Mouth
 from orbitflow.policy.figures import PlanningFigures
 from orbitflow.policy.lengths import OutputLengths
 from orbitflow.policy.pausing import first_owed
-from orbitflow.policy.staging import LONGEST_WINDOW, RING_GROUPS
 from orbitflow.policy.turns import Drafted, Drafter, Scene
+from orbitflow.policy.validity import resident_window
 from orbitflow.refiner import Refiner
 from orbitflow.request import Request
 from orbitflow.sequence import Sequence, State
@@ -225,18 +226,13 @@ class Orbit(Policy):
         """Everything on the GPU, where that fits and is fast enough: no question to ask."""
         if view.parked:
             return None
-        limits = self.limits
         arriving = [] if newcomer is None else [newcomer.prompt_tokens + 1]
         contexts = np.concatenate([view.contexts, np.array(arriving, dtype=np.int64)])
-        near = BatchPages.of(limits, contexts, self._lookahead - 1)
-        free = limits.gpu_pages - limits.layers * near.pages
         taus = [s.tau_s for s in members]
         tau_s = min(taus) if newcomer is None else min((*taus, view.tau_of(newcomer)))
-        pass_s = self._refiner.cost.decode_pass_s(len(contexts), int(contexts.sum()))
-        if free < 0 or pass_s > tau_s:
+        window = resident_window(self.limits, self._refiner.cost, contexts, tau_s, self._lookahead)
+        if window is None:
             return None
-        pages = free // (len(contexts) * limits.layers)  # one more of each layer for everybody
-        window = self._lookahead + pages * limits.page_tokens
         admit = () if newcomer is None else (newcomer.id,)
         return Decision(admit, placement=ALL_RESIDENT, window=self._short(window))
 
@@ -264,4 +260,4 @@ class Orbit(Policy):
         )
 
     def _short(self, window: int) -> int:
-        return min(window, RETRY_PASSES) if self._refused else min(window, LONGEST_WINDOW)
+        return min(window, RETRY_PASSES) if self._refused else window

@@ -32,7 +32,7 @@ from orbitflow.policy.draft import RING_GROUPS, Drafter
 from orbitflow.policy.draft import Plan as Draft
 from orbitflow.policy.figures import PlanningFigures
 from orbitflow.policy.gate import Gate
-from orbitflow.policy.validity import LONGEST_WINDOW, placed_by, window_of
+from orbitflow.policy.validity import placed_by, resident_window, window_of
 from orbitflow.refiner import Refiner
 from orbitflow.request import Request
 from orbitflow.sequence import Sequence
@@ -163,16 +163,12 @@ class OrbitFlow(Policy):
         """Everything on the GPU, where that fits and is fast enough: no question to ask."""
         if view.parked:
             return None
-        limits, arriving = self.limits, [r.prompt_tokens + 1 for r in newcomers]
+        arriving = [r.prompt_tokens + 1 for r in newcomers]
         contexts = np.concatenate([view.contexts, np.array(arriving, dtype=np.int64)])
-        near = BatchPages.of(limits, contexts, self._lookahead - 1)
-        free = limits.gpu_pages - limits.layers * near.pages
         tau_s = min((*(s.tau_s for s in members), *(self._taus[r.id] for r in newcomers)))
-        pass_s = self._refiner.cost.decode_pass_s(len(contexts), int(contexts.sum()))
-        if free < 0 or pass_s > tau_s:
+        window = resident_window(self.limits, self._refiner.cost, contexts, tau_s, self._lookahead)
+        if window is None:
             return None
-        pages = free // (len(contexts) * limits.layers)  # one more of each layer for everybody
-        window = min(self._lookahead + pages * limits.page_tokens, LONGEST_WINDOW)
         if self._admission.waits_for_balances:
             window = min(window, RETRY_PASSES)
         return Decision(tuple(r.id for r in newcomers), placement=ALL_RESIDENT, window=window)

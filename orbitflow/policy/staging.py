@@ -24,13 +24,13 @@ from orbitflow.planner.turn.question import REST, Member, Question, Turn
 from orbitflow.planner.turn.worth import Worth
 from orbitflow.planner.window import longest_window, pages_at_end
 from orbitflow.policy.base import View
+from orbitflow.policy.draft import RING_GROUPS
+from orbitflow.policy.validity import LONGEST_WINDOW
 from orbitflow.sequence import Sequence
 from orbitflow.step import IntArray
 from orbitflow.tuning import Tuning
 
-RING_GROUPS = 2
 LEAST_PASSES = 8  # balances that run out ask for a new plan no oftener
-LONGEST_WINDOW = 4096
 LOADING_SHARE = 0.8  # of the link's idle time that background loads may count on
 
 

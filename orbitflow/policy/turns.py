@@ -22,8 +22,9 @@ from orbitflow.planner.turn.question import REST, Member, Question, Turn
 from orbitflow.planner.turn.solver import solve
 from orbitflow.planner.turn.worth import Worth, worth, worth_all
 from orbitflow.policy.base import View
+from orbitflow.policy.draft import RING_GROUPS
 from orbitflow.policy.figures import PlanningFigures
-from orbitflow.policy.staging import RING_GROUPS, Staged, Stager
+from orbitflow.policy.staging import Staged, Stager
 from orbitflow.request import Request
 from orbitflow.sequence import Sequence, State
 from orbitflow.tuning import SolverName, Tuning

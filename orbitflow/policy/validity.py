@@ -13,13 +13,30 @@ from __future__ import annotations
 
 import numpy as np
 
+from orbitflow.cost import CostModel
+from orbitflow.memory import BatchPages, KvLimits
 from orbitflow.placement import HostLayers
 from orbitflow.planner.window import longest_window
 from orbitflow.policy.draft import RING_GROUPS, Plan
 from orbitflow.policy.pausing import OWED_PASSES, RESTED_PASSES
+from orbitflow.step import IntArray
 
 LONGEST_WINDOW = 4096
 DRAINED_PASSES = 8  # balances that run out ask for a new plan no oftener
+
+
+def resident_window(
+    limits: KvLimits, cost: CostModel, contexts: IntArray, tau_s: float, lookahead: int
+) -> int | None:
+    """Passes for which everything on the GPU is sure to fit; None where it does not fit for
+    `lookahead` tokens of growth, or a pass takes longer than `tau_s`.
+    """
+    near = BatchPages.of(limits, contexts, lookahead - 1)
+    free = limits.gpu_pages - limits.layers * near.pages
+    if free < 0 or cost.decode_pass_s(len(contexts), int(contexts.sum())) > tau_s:
+        return None
+    pages = free // (len(contexts) * limits.layers)  # one more of each layer for everybody
+    return min(lookahead + pages * limits.page_tokens, LONGEST_WINDOW)
 
 
 def placed_by(plan: Plan) -> dict[int, HostLayers]:
