@@ -9,6 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from orbitflow.cli.shared_options import read_config, with_options_of_sim
+from orbitflow.cli.study_capacity import capacity_command
+from orbitflow.cli.study_pareto import pareto_command
 from orbitflow.errors import UserError
 
 _STUDY = "Study"
@@ -109,3 +111,7 @@ def run_command(
 def _cpus() -> int:
     """CPUs that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+study_app.command("capacity")(capacity_command)
+study_app.command("pareto")(pareto_command)

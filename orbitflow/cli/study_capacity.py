@@ -1,0 +1,111 @@
+"""`orbitflow study capacity`: how much a machine takes, or how little it needs, for a target."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from orbitflow.cli.shared_options import read_config, with_options_of_sim
+from orbitflow.errors import UserError
+
+_QUESTION = "Question"
+
+
+@with_options_of_sim(lambda name: True)
+def capacity_command(
+    target: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What must hold: figure=value, a figure of summary.json by its dotted name, such "
+            "as slo_attainment=0.95 or ttft_s.p95=2s. Shares have to reach it, times must not "
+            "exceed it ('>=' and '<=' say otherwise). Repeat for several: all must hold.",
+            rich_help_panel=_QUESTION,
+        ),
+    ] = None,
+    vary: Annotated[
+        str,
+        typer.Option(
+            help="rate-scale, gpu-memory, kv-capacity-tokens, host-memory, link-scale, "
+            "compute-scale, context-scale, output-scale or slo-*. A bracket may follow: "
+            "gpu-memory=16GiB..80GiB. Default: found by doubling and halving from the "
+            "configuration's own value.",
+            rich_help_panel=_QUESTION,
+        ),
+    ] = "rate-scale",
+    tolerance: Annotated[
+        str,
+        typer.Option(
+            help="How close the last value that met and the first that did not must come.",
+            rich_help_panel=_QUESTION,
+        ),
+    ] = "2%",
+    seeds: Annotated[
+        int,
+        typer.Option(
+            help="Simulate every point with so many seeds, from --seed on. The mean decides; the "
+            "seeds' own crossings give a 95 % interval.",
+            rich_help_panel=_QUESTION,
+        ),
+    ] = 3,
+    workers: Annotated[
+        int | None,
+        typer.Option(help="Processes; by default as many as CPUs.", rich_help_panel=_QUESTION),
+    ] = None,
+    arrival_jitter: Annotated[
+        float | None,
+        typer.Option(
+            help="Multiply every gap by 1 ± x, seeded; 0 <= x < 1. Default 0.01 with seeds.",
+            rich_help_panel="Workload",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the study; one that was begun is gone on with, also with another "
+            "target or bracket. Default: studies/<trace>-<n>.",
+            rich_help_panel="Output",
+        ),
+    ] = None,
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", help="Print only the answers, as JSON.", rich_help_panel="Output"),
+    ] = False,
+    quiet: Annotated[
+        bool,
+        typer.Option("--quiet", "-q", help="Print only the table.", rich_help_panel="Output"),
+    ] = False,
+    **base: Any,
+) -> None:
+    """Find the highest rate (smallest memory, slowest link) at which a target is still met.
+
+    Brackets, then bisects, each policy for itself. SLOs stay those of the options as given.
+
+    Example: orbitflow study capacity --trace demo --policy dynamic --target slo_attainment=0.95
+    """
+    from orbitflow.cli.cpus import usable_cpus
+    from orbitflow.cli.study_capacity_run import run_capacity
+    from orbitflow.study.capacity import plan_capacity
+    from orbitflow.study.target import read_targets
+
+    if workers is not None and workers < 1:
+        raise UserError(f"--workers {workers} must be at least 1")
+    question = plan_capacity(
+        read_config(base),
+        read_targets(target or ()),
+        vary,
+        seeds=seeds,
+        arrival_jitter=arrival_jitter,
+        tolerance=_share(tolerance),
+    )
+    run_capacity(question, out, workers=workers or usable_cpus(), as_json=as_json, quiet=quiet)
+
+
+def _share(text: str) -> float:
+    number = text.strip().removesuffix("%")
+    try:
+        value = float(number)
+    except ValueError:
+        raise UserError(f"--tolerance {text!r}: write a share such as 2% or 0.02") from None
+    return value / 100 if text.strip().endswith("%") else value

@@ -1,0 +1,150 @@
+"""What `orbitflow study pareto` does: read the folder, find the fronts, print them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.table import Table
+from rich.text import Text
+
+from orbitflow import __version__
+from orbitflow.policy.registry import make_policy
+from orbitflow.study.estimates import Estimate
+from orbitflow.study.keys import POLICY, Value
+from orbitflow.study.pareto import Front, Objective, fronts, read_groups, read_objectives
+from orbitflow.study.stored import StoredCell, StoredStudy, read_study
+from orbitflow.summary import SCHEMA_VERSION
+from orbitflow.tables import console
+from orbitflow.units import format_bytes, format_seconds
+
+
+def show_fronts(
+    folder: Path,
+    named: Sequence[str],
+    least: Sequence[str],
+    most: Sequence[str],
+    by: Sequence[str],
+    *,
+    all_cells: bool,
+    as_json: bool,
+) -> None:
+    """Print the fronts of a study folder, with the dominated cells if wanted."""
+    study = read_study(folder)
+    objectives = read_objectives(study, named, least, most)
+    found = fronts(study, objectives, read_groups(study, by))
+    if as_json:
+        print(json.dumps(_document(study, objectives, found), indent=2, allow_nan=False))
+    else:
+        _print(study, objectives, found, all_cells=all_cells)
+
+
+def _print(
+    study: StoredStudy, objectives: Sequence[Objective], found: Sequence[Front], *, all_cells: bool
+) -> None:
+    keys = [*(key for key in study.keys if key != POLICY), POLICY]
+    senses = ", ".join(f"{'most' if o.is_maximized else 'least'} {o.name}" for o in objectives)
+    table = Table(title=Text(f"{study.trace}: {senses}"), title_justify="left")
+    for key in keys:
+        table.add_column(key)
+    for objective in objectives:
+        if objective.name not in keys:
+            table.add_column(objective.name, justify="right")
+    if all_cells:
+        table.add_column("dominated by")
+    for front in found:
+        for cell in front.members:
+            table.add_row(*_row(cell, keys, objectives), *([Text()] if all_cells else []))
+        for cell, by in front.dominated if all_cells else ():
+            table.add_row(*_row(cell, keys, objectives), _name(by, keys, cell), style="dim")
+        table.add_section()
+    out = console()
+    out.print(table)
+    for line in _remarks(study, found, all_cells=all_cells):
+        out.print(Text(line))
+
+
+def _row(cell: StoredCell, keys: Sequence[str], objectives: Sequence[Objective]) -> list[Text]:
+    shown = [_key(key, cell.cell.values[key]) for key in keys]
+    if make_policy(cell.cell.policy).is_lossy:
+        shown[-1].append(" (lossy)")
+    figures = [o for o in objectives if o.name not in keys]
+    return shown + [_figure(objective.value(cell)) for objective in figures]
+
+
+def _remarks(study: StoredStudy, found: Sequence[Front], *, all_cells: bool) -> list[str]:
+    front = sum(len(one.members) for one in found)
+    dominated = sum(len(one.dominated) for one in found)
+    hidden = "" if all_cells or not dominated else " (--all shows them)"
+    lines = [f"{front} on the front, {dominated} dominated{hidden}; means over seeds are compared"]
+    if unknown := [cell for one in found for cell in one.unknown]:
+        names = "; ".join(", ".join(f"{k}={v}" for k, v in cell.cell.items) for cell in unknown[:3])
+        more = "; ..." if len(unknown) > 3 else ""
+        lines.append(
+            f"{len(unknown)} cells lack a figure and are compared with nobody: {names}{more}"
+        )
+    counts = {cell.ok for cell in study.cells}
+    if len(counts) > 1:
+        lines.append(f"cells have from {min(counts)} to {max(counts)} good simulations each")
+    for one in found:
+        if len({cell.slo_tbt_s for cell in (*one.members, *(d.cell for d in one.dominated))}) > 1:
+            lines.append("the cells compared do not share one SLO: --by slo_scale keeps them apart")
+            break
+    return lines
+
+
+def _name(cell: StoredCell, keys: Sequence[str], beside: StoredCell) -> Text:
+    """What tells one cell from another."""
+    differing = [k for k in keys if cell.cell.values[k] != beside.cell.values[k]]
+    return Text(", ".join(f"{k}={_key(k, cell.cell.values[k])}" for k in differing))
+
+
+def _key(key: str, value: Value) -> Text:
+    if key.endswith("_bytes"):
+        return Text(format_bytes(float(value)))
+    if key.endswith("_s"):
+        return Text(format_seconds(float(value)))
+    return Text(f"{value:g}" if isinstance(value, float) else str(value))
+
+
+def _figure(value: Estimate | None) -> Text:
+    assert value is not None, "cells without a figure are in no front"
+    half = "" if value.half_width is None else f" ± {value.half_width:.1g}"
+    return Text(f"{value.mean:.4g}{half}")
+
+
+def _document(
+    study: StoredStudy, objectives: Sequence[Objective], found: Sequence[Front]
+) -> dict[str, object]:
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "orbitflow_version": __version__,
+        "folder": str(study.path),
+        "objectives": [
+            {"name": o.name, "better": "more" if o.is_maximized else "less"} for o in objectives
+        ],
+        "fronts": [
+            {
+                "group": front.group.values,
+                "front": [_cell(cell, objectives) for cell in front.members],
+                "dominated": [
+                    {**_cell(cell, objectives), "by": by.cell.values}
+                    for cell, by in front.dominated
+                ],
+                "unknown": [_cell(cell, objectives) for cell in front.unknown],
+            }
+            for front in found
+        ],
+    }
+
+
+def _cell(cell: StoredCell, objectives: Sequence[Objective]) -> dict[str, object]:
+    values = {o.name: o.value(cell) for o in objectives}
+    return {
+        "cell": cell.cell.values,
+        "slo_tbt_s": cell.slo_tbt_s,
+        "ok": cell.ok,
+        "failed": cell.failed,
+        "figures": {name: None if v is None else v._asdict() for name, v in values.items()},
+    }

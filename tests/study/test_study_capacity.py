@@ -1,0 +1,264 @@
+"""Capacity questions with made-up services: whole answers, seeds, going on, failures.
+
+Workers are forked here, so that they know the work that a test makes up.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orbitflow.config import RunConfig
+from orbitflow.errors import ProfileError, UserError
+from orbitflow.study.bracket import Crossing
+from orbitflow.study.capacity import Answer, Ask, Question, plan_capacity, spread
+from orbitflow.study.capacity_runner import answer_capacity
+from orbitflow.study.capacity_summary import capacity_document, cells_tested, outcome, study_of
+from orbitflow.study.folder import StudyFolder
+from orbitflow.study.lanes import Work
+from orbitflow.study.summary import summary
+from orbitflow.study.target import read_targets
+from orbitflow.study.task import Task
+
+OUT = Path("out")
+LIMITS = {"no-offload": 0.7, "dynamic": 3.3}
+
+
+def make(
+    vary: str = "rate-scale", *, seeds: int = 3, target: str = "slo_attainment=0.9", **more: Any
+) -> Question:
+    base = RunConfig(trace=str(Path("tiny.jsonl").resolve()), policies=tuple(LIMITS), **more)
+    return plan_capacity(base, read_targets([target]), vary, seeds=seeds)
+
+
+def answer(
+    question: Question, work: Work, workers: int = 2
+) -> tuple[list[Answer], dict[str, object], list[tuple[Ask, bool]]]:
+    """Answers, the document, and the decisions in the order in which they were told."""
+    told: list[tuple[Ask, bool]] = []
+    with StudyFolder(OUT, question.study) as folder:
+        answers = answer_capacity(
+            question,
+            folder,
+            workers=workers,
+            on_point=lambda ask, met: told.append((ask, met)),
+            work=work,
+            start_method="fork",
+        )
+        return answers, capacity_document(question, folder.rows, answers), told
+
+
+def lines() -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (OUT / "cells.jsonl").read_text().splitlines()]
+
+
+def limit_of(policy: str, seed: int) -> float:
+    """Where a seed of a policy stops meeting 0.9."""
+    return LIMITS[policy] * math.exp(random.Random(f"{policy} {seed}").gauss(0, 0.1))
+
+
+def service(task: Task) -> dict[str, object]:
+    """Attainment falls smoothly with the rate, for every seed from its own limit."""
+    (policy,) = task.config.policies
+    assert task.config.rate_scale is not None
+    ratio = task.config.rate_scale / limit_of(policy, task.config.seed)
+    return {"slo_attainment": min(1.0, 0.9 - 0.5 * math.log(ratio)), "failed": 0}
+
+
+def mean_is_met(policy: str, rate: float) -> bool:
+    values = [min(1.0, 0.9 - 0.5 * math.log(rate / limit_of(policy, s))) for s in range(3)]
+    return sum(values) / 3 >= 0.9
+
+
+def test_the_answers_are_those_of_a_scan() -> None:
+    question = make()
+    answers, _, _ = answer(question, service)
+    for found in answers:
+        assert outcome(found) == "found"
+        assert found.crossing is not None
+        grid = [0.01 * 1.001**i for i in range(9_000)]
+        reference = max(rate for rate in grid if mean_is_met(found.policy, rate))
+        assert found.value == found.crossing.met
+        assert found.crossing.met is not None
+        assert found.crossing.missed is not None
+        assert found.crossing.met <= reference * 1.001
+        assert reference < found.crossing.missed
+        assert found.crossing.missed / found.crossing.met <= 1.02
+        assert found.spread is not None
+        for seed, crossing in enumerate(found.spread.crossings):
+            assert crossing == pytest.approx(limit_of(found.policy, seed), rel=0.011)
+
+
+def test_the_interval_is_of_the_seeds_logarithms_and_of_what_is_open() -> None:
+    crossings = {s: Crossing(m, m * 1.02, ()) for s, m in enumerate((1.0, 1.1, 1.3))}
+    found = spread(crossings)
+    logs = [math.log(m) + math.log(1.02) / 2 for m in (1.0, 1.1, 1.3)]
+    mean = sum(logs) / 3
+    deviation = math.sqrt(sum((x - mean) ** 2 for x in logs) / 2)
+    half = 4.3027 * deviation / math.sqrt(3) + math.log(1.02) / 2
+    assert found.mean == pytest.approx(math.exp(mean))
+    assert found.low == pytest.approx(math.exp(mean - half))
+    assert found.high == pytest.approx(math.exp(mean + half))
+    partly = spread({**crossings, 3: Crossing(1.0, None, ())})
+    assert partly.crossings[3] is None
+    assert (partly.mean, partly.low, partly.high) == (None, None, None)
+
+
+def test_nothing_is_simulated_twice_and_workers_do_not_matter() -> None:
+    documents = []
+    for workers in (1, 4):
+        _, document, told = answer(make(), service, workers)
+        documents.append(json.dumps(document))
+        simulated = Counter((json.dumps(row["cell"]), row["seed"]) for row in lines())
+        assert set(simulated.values()) == {1}
+        for policy in LIMITS:
+            asked = [ask.value for ask, _ in told if ask.policy == policy]
+            assert len(asked) == len(set(asked))
+        for name in ("cells.jsonl", "study.json"):
+            (OUT / name).unlink()
+    assert documents[0] == documents[1]
+
+
+def test_a_search_goes_on_where_it_was_cut() -> None:
+    _, whole, _ = answer(make(), service)
+    rows = (OUT / "cells.jsonl").read_bytes()
+    count = rows.count(b"\n")
+    for kept in (rows, rows[: len(rows) // 2], rows[:-1], b""):
+        (OUT / "cells.jsonl").write_bytes(kept)
+        _, again, _ = answer(make(), service, 1)
+        assert again == whole
+        simulated = Counter((json.dumps(row["cell"]), row["seed"]) for row in lines())
+        assert set(simulated.values()) == {1}
+        assert len(lines()) <= count
+
+
+def test_other_targets_and_brackets_use_the_same_folder() -> None:
+    answer(make(), service, 1)
+    before = len(lines())
+    answers, _, _ = answer(make("rate-scale=0.1..8", target="slo_attainment=0.8"), service, 1)
+    assert [outcome(found) for found in answers] == ["found", "found"]
+    assert len(lines()) > before
+    with pytest.raises(UserError, match=r"another study \(it differs in grid\)"):
+        answer(make("link-scale"), service)
+
+
+def nothing(task: Task) -> dict[str, object]:
+    return {"slo_attainment": 0.5}
+
+
+def everything(task: Task) -> dict[str, object]:
+    return {"slo_attainment": 1.0}
+
+
+def test_without_a_crossing_the_answer_is_null() -> None:
+    question = make("rate-scale=0.5..2")
+    answers, document, _ = answer(question, nothing)
+    assert [(outcome(a), a.value, a.spread) for a in answers] == [("met_nowhere", None, None)] * 2
+    first = document["answers"][0]  # type: ignore[index]
+    assert first["answer"] is None
+    assert first["met"] is None
+    assert first["missed"]["value"] == 0.5
+    assert first["missed"]["figures"]["slo_attainment"]["mean"] == 0.5
+    (OUT / "cells.jsonl").unlink()
+    answers, document, _ = answer(question, everything)
+    assert [(outcome(a), a.value) for a in answers] == [("met_everywhere", None)] * 2
+    assert document["answers"][0]["met"]["value"] == 2.0  # type: ignore[index]
+
+
+def small_memory(task: Task) -> dict[str, object]:
+    """Refused below 20 GB, as by a profile; too slow below 30 GB."""
+    memory = task.config.gpu_memory_bytes
+    assert memory is not None
+    if memory < 20e9:
+        raise ProfileError("weights leave no room")
+    return {"slo_attainment": 1.0 if memory >= 30e9 else 0.0}
+
+
+def test_memory_that_cannot_serve_at_all_misses() -> None:
+    question = make("gpu-memory=10GB..90GB", seeds=1)
+    answers, document, _ = answer(question, small_memory)
+    step = question.varied.step
+    assert step == math.ceil(16 * 131_072 / 0.9)
+    for found in answers:
+        assert isinstance(found.value, int)
+        assert 30e9 <= found.value <= 30e9 * 1.02
+        assert found.spread is None
+    tested_points = document["answers"][0]["tested"]  # type: ignore[index]
+    assert tested_points[-1]["error"] == "ProfileError: weights leave no room"
+    assert tested_points[-1]["is_met"] is False
+
+
+def broken(task: Task) -> dict[str, object]:
+    if task.config.policies == ("dynamic",) and task.config.seed == 1:
+        raise ZeroDivisionError("by zero")
+    return service(task)
+
+
+def test_a_simulation_that_fails_ends_the_search_of_its_policy_only() -> None:
+    answers, document, _ = answer(make(), broken)
+    assert [outcome(found) for found in answers] == ["found", "failed"]
+    assert answers[1].error == "ZeroDivisionError: by zero (seed 1)"
+    assert document["answers"][1]["answer"] is None  # type: ignore[index]
+    answers, _, _ = answer(make(), service)  # the same command tries it again
+    assert [outcome(found) for found in answers] == ["found", "found"]
+
+
+def test_the_promise_is_the_bases() -> None:
+    question = make("gpu-memory", compute_scale=0.5)
+    slo = question.study.scenario.slo
+    for value in (12_000_000_000, 90_000_000_000):
+        for job in question.jobs(Ask("dynamic", value, question.seeds)):
+            found = question.study.slo(job)
+            assert found.tau_s == slo.tau_s
+            assert found.cost == question.study.scenario.believed
+            assert question.study.config(job).gpu_memory_bytes == value
+
+
+def test_the_summary_of_the_tested_points_is_a_studys() -> None:
+    question = make()
+    with StudyFolder(OUT, question.study) as folder:
+        answers = answer_capacity(
+            question,
+            folder,
+            workers=2,
+            on_point=lambda *_: None,
+            work=service,
+            start_method="fork",
+        )
+        found = cells_tested(question, folder.rows, answers)
+        content: Any = summary(study_of(question, answers), found)
+    assert all(cell["ok"] == 3 for cell in content["cells"])
+    rates = [c["cell"]["rate_scale"] for c in content["cells"] if c["cell"]["policy"] == "dynamic"]
+    assert answers[1].crossing is not None
+    assert rates == [one.value for one in answers[1].crossing.tested]
+
+
+@pytest.mark.parametrize(
+    ("vary", "options", "said"),
+    [
+        ("gpu-memory", {"kv_capacity_tokens": 8000}, "changes nothing"),
+        ("seed", {}, "neither easier nor harder"),
+        ("rate-scale=1e-12..1", {}, "--rate-scale 1e-12 must be above 0"),
+        ("slo-ttft-scale", {"slo_ttft_scale": 0.0}, "write a bracket"),
+    ],
+)
+def test_mistakes_are_refused_before_anything_runs(
+    vary: str, options: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(UserError, match=said):
+        make(vary, **options)
+
+
+def test_the_tolerance_has_limits() -> None:
+    base = RunConfig(trace="tiny.jsonl")
+    for tolerance in (0.0, 0.9, math.nan):
+        with pytest.raises(UserError, match="--tolerance"):
+            plan_capacity(
+                base, read_targets(["failed=0"]), "rate-scale", seeds=1, tolerance=tolerance
+            )

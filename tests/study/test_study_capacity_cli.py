@@ -1,0 +1,93 @@
+"""`orbitflow study capacity` as a person meets it, in processes of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from orbitflow.cli import main
+
+PROGRAM = [sys.executable, "-m", "orbitflow", "study", "capacity"]
+QUESTION = ["--trace", "demo", "--policy", "no-offload", "--policy", "dynamic",
+            "--target", "slo_attainment=0.9",
+            "--seeds", "2", "--workers", "2", "--tolerance", "20%"]  # fmt: skip
+
+
+def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*PROGRAM, *arguments], capture_output=True, text=True, check=False)
+
+
+def test_a_question_from_end_to_end() -> None:
+    done = call(*QUESTION)
+    assert done.returncode == 0, done.stderr
+    folder = Path("studies/demo-1")
+    content = json.loads((folder / "capacity.json").read_text())
+    assert content["schema_version"] == 1
+    assert content["targets"] == [{"figure": "slo_attainment", "at_least": 0.9}]
+    assert content["vary"]["key"] == "rate_scale"
+    for answer in content["answers"]:
+        assert answer["outcome"] == "found"
+        met, missed = answer["met"], answer["missed"]
+        assert answer["answer"] == met["value"] < missed["value"] <= 1.2 * met["value"]
+        assert met["figures"]["slo_attainment"]["mean"] >= 0.9
+        assert missed["figures"]["slo_attainment"]["mean"] < 0.9
+        assert met["requests_per_s"] == pytest.approx(24 / 25.271 * met["value"], rel=0.01)
+    for said in ("highest", "24 requests", "crossing", "studies/demo-1/capacity.json"):
+        assert said in done.stdout
+    for said in ("highest rate_scale with slo_attainment >= 0.9", "--arrival-jitter 0.01"):
+        assert said in done.stderr
+    rows = (folder / "cells.jsonl").read_text()
+    again = call(*QUESTION, "--out", str(folder), "--json")
+    assert json.loads(again.stdout) == content
+    assert again.stderr == ""
+    assert (folder / "cells.jsonl").read_text() == rows
+    listed = json.loads((folder / "summary.json").read_text())
+    tested = sum(len(answer["tested"]) for answer in content["answers"])
+    assert len(listed["cells"]) == tested
+
+
+def test_no_crossing_is_an_answer() -> None:
+    done = call("--trace", "tiny.jsonl", "--policy", "dynamic", "--target", "slo_attainment=1",
+                "--vary", "kv-capacity-tokens=4000..8000", "--slo-tbt", "1ms",
+                "--seeds", "1")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "the target is met nowhere, tested from 8,000 to 4,000" in done.stdout.replace("\n", " ")
+    content = json.loads(Path("studies/tiny-1/capacity.json").read_text())
+    assert content["answers"][0]["answer"] is None
+    assert content["answers"][0]["outcome"] == "met_nowhere"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "no target"),
+        (["--target", "speed=1"], "no figure is called 'speed'"),
+        (["--target", "failed=0", "--vary", "rate"], "did you mean rate_scale"),
+        (["--target", "failed=0", "--tolerance", "fine"], "--tolerance 'fine'"),
+        (["--target", "failed=0", "--tolerance", "60%"], "--tolerance 0.6 must be"),
+        (["--target", "failed=0", "--seeds", "0"], "--seeds 0 must be"),
+        (["--target", "failed=0", "--workers", "0"], "--workers 0 must be"),
+        (["--target", "failed=0", "--policy", "dynamo"], "did you mean dynamic"),
+    ],
+)
+def test_mistakes_are_one_line_and_leave_nothing(
+    arguments: list[str],
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(
+        "sys.argv", ["orbitflow", "study", "capacity", "--trace", "tiny.jsonl", *arguments]
+    )
+    with pytest.raises(SystemExit) as exit_:
+        main()
+    assert exit_.value.code == 2
+    out, err = capsys.readouterr()
+    assert said in err
+    assert len(err.splitlines()) == 1
+    assert out == ""
+    assert [path.name for path in Path().iterdir()] == ["tiny.jsonl"]

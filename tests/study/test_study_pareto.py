@@ -1,0 +1,218 @@
+"""Fronts: by their definition, with ties and missing figures, from half-written folders."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orbitflow.cli import main
+from orbitflow.errors import UserError
+from orbitflow.study.estimates import Estimate
+from orbitflow.study.grid import Cell
+from orbitflow.study.pareto import Front, Objective, dominators, fronts, read_objectives
+from orbitflow.study.stored import StoredCell, StoredStudy, read_study
+
+POINTS = st.lists(st.tuples(*[st.integers(0, 5)] * 3).map(lambda t: tuple(map(float, t))))
+
+
+def beats(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    """The definition, word for word."""
+    pairs = list(zip(one, other, strict=True))
+    return all(a <= b for a, b in pairs) and any(a < b for a, b in pairs)
+
+
+@settings(derandomize=True, deadline=None, max_examples=200)
+@given(points=POINTS)
+def test_fronts_by_definition(points: list[tuple[float, ...]]) -> None:
+    found = dominators(points)
+    front = {index for index, by in enumerate(found) if by is None}
+    for index, point in enumerate(points):
+        others = [other for other in points if beats(other, point)]
+        assert (index in front) == (not others)
+        if (by := found[index]) is not None:
+            assert by in front
+            assert beats(points[by], point)
+
+
+def study_of(cells: list[tuple[str, dict[str, float]]]) -> StoredStudy:
+    return StoredStudy(
+        Path("here"),
+        "t",
+        ("policy", "gpus"),
+        tuple(
+            StoredCell(
+                Cell((("policy", name), ("gpus", number % 3))),
+                0.1,
+                1,
+                0,
+                {key: Estimate(value, None) for key, value in figures.items()},
+            )
+            for number, (name, figures) in enumerate(cells)
+        ),
+    )
+
+
+@settings(derandomize=True, deadline=None, max_examples=60)
+@given(points=POINTS, data=st.data())
+def test_the_order_of_the_cells_does_not_matter(
+    points: list[tuple[float, ...]], data: st.DataObject
+) -> None:
+    names = ("a", "b", "c")
+    cells = [(f"static-{i + 1}", dict(zip(names, p, strict=True))) for i, p in enumerate(points)]
+    objectives = [Objective("a", False), Objective("b", True), Objective("c", False)]
+    one = study_of(cells)
+    other = one._replace(cells=tuple(data.draw(st.permutations(one.cells))))
+    assert fronts(one, objectives) == fronts(other, objectives)
+
+
+def test_ties_are_on_the_front_together_and_the_unknown_beside_it() -> None:
+    study = study_of(
+        [
+            ("static-1", {"a": 1.0, "b": 5.0}),
+            ("static-2", {"a": 1.0, "b": 5.0}),
+            ("static-3", {"a": 2.0, "b": 5.0}),
+            ("static-4", {"a": 3.0, "b": 6.0}),
+            ("static-5", {"a": 0.5}),
+        ]
+    )
+    (front,) = fronts(study, [Objective("a", False), Objective("b", True)])
+    assert [cell.cell.policy for cell in front.members] == ["static-1", "static-2", "static-4"]
+    assert [(d.cell.cell.policy, d.by.cell.policy) for d in front.dominated] == [
+        ("static-3", "static-1")
+    ]
+    assert [cell.cell.policy for cell in front.unknown] == ["static-5"]
+    grouped = fronts(study, [Objective("a", False), Objective("b", True)], ["gpus"])
+    assert [front.group.values for front in grouped] == [{"gpus": 0}, {"gpus": 1}, {"gpus": 2}]
+    (down,) = fronts(study, [Objective("b", True), Objective("a", False)])
+    assert [cell.cell.policy for cell in down.members] == ["static-4", "static-1", "static-2"]
+
+
+def test_a_key_of_the_grid_can_be_an_objective() -> None:
+    study = study_of([(f"static-{i + 1}", {"a": float(a)}) for i, a in enumerate((5, 6, 6))])
+    wanted = read_objectives(study, ["a"], ["gpus"], [])
+    assert wanted == [Objective("a", False), Objective("gpus", False)]
+    (front,) = fronts(study, wanted)
+    assert [cell.cell.policy for cell in front.members] == ["static-1"]
+
+
+@pytest.mark.parametrize(
+    ("named", "least", "said"),
+    [
+        ([], ["a"], "two figures or more"),
+        (["a", "bb"], [], "no cell has a figure 'bb'"),
+        (["a"], ["a"], "a is named twice"),
+        (["a", "gpus"], [], "say --minimize gpus"),
+    ],
+)
+def test_mistakes(named: list[str], least: list[str], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        read_objectives(study_of([("static-1", {"a": 1.0})]), named, least, [])
+
+
+def write_folder(rows: list[dict[str, Any]], tail: str = "") -> Path:
+    folder = Path("study")
+    folder.mkdir()
+    definition = {"schema_version": 1, "base": {"trace": "x/tiny.jsonl"}, "grid": {}}
+    (folder / "study.json").write_text(json.dumps(definition))
+    (folder / "cells.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + tail)
+    return folder
+
+
+def row(policy: str, seed: int, slo: float | None, ttft: float, **more: Any) -> dict[str, Any]:
+    figures = {"slo_attainment": slo, "ttft_s.p95": ttft}
+    return {"cell": {"policy": policy}, "seed": seed, "status": "ok", "error": None,
+            "slo_tbt_s": 0.1, "figures": figures, **more}  # fmt: skip
+
+
+ROWS = [
+    row("no-offload", 0, 0.9, 2.0),
+    row("no-offload", 0, 0.8, 2.0),  # tried again: the last row of a seed counts
+    row("no-offload", 1, 1.0, 4.0),
+    row("dynamic", 0, 0.9, 3.5),
+    row("static-1", 0, 0.7, 1.0),
+    row("static-2", 0, None, 0.5),
+    row("static-2", 1, 0.5, 0.5, status="failed", error="ValueError: no", figures=None),
+    {**row("static-9", 0, 1.0, 0.0), "cell": {}},  # a bound has no policy
+]
+
+
+def test_a_folder_is_read_without_being_changed() -> None:
+    folder = write_folder(ROWS, tail='{"cell": {"pol')
+    before = (folder / "cells.jsonl").read_bytes()
+    study = read_study(folder)
+    assert study.trace == "tiny"
+    assert [cell.cell.policy for cell in study.cells] == [
+        *("no-offload", "dynamic", "static-1", "static-2")
+    ]
+    assert study.cells[0].figures["slo_attainment"].mean == pytest.approx(0.9)
+    assert (study.cells[3].ok, study.cells[3].failed) == (1, 1)
+    (front,) = fronts(study, read_objectives(study, ["ttft_s.p95", "slo_attainment"], [], []))
+    assert names(front) == ["static-1", "no-offload"]
+    assert [d.cell.cell.policy for d in front.dominated] == ["dynamic"]
+    assert [cell.cell.policy for cell in front.unknown] == ["static-2"]
+    assert (folder / "cells.jsonl").read_bytes() == before
+
+
+def names(front: Front) -> list[str]:
+    return [cell.cell.policy for cell in front.members]
+
+
+def shown(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr("sys.argv", ["orbitflow", "study", "pareto", *arguments])
+    with pytest.raises(SystemExit) as exit_:
+        main()
+    assert exit_.value.code is None or isinstance(exit_.value.code, int)
+    return exit_.value.code or 0
+
+
+def test_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    write_folder(ROWS)
+    asked = ["study", "--minimize", "ttft_s.p95", "--maximize", "slo_attainment"]
+    assert shown(monkeypatch, *asked) == 0
+    out = capsys.readouterr().out
+    assert "dynamic" not in out
+    assert "2 on the front, 1 dominated (--all shows them)" in out
+    assert "1 cells lack a figure" in out
+    assert shown(monkeypatch, *asked, "--all") == 0
+    assert "policy=no-offload" in capsys.readouterr().out
+    assert shown(monkeypatch, *asked, "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    (front,) = document["fronts"]
+    assert [c["cell"]["policy"] for c in front["front"]] == ["static-1", "no-offload"]
+    assert front["front"][1]["figures"]["slo_attainment"]["mean"] == pytest.approx(0.9)
+    assert front["dominated"][0]["by"] == {"policy": "no-offload"}
+    assert front["unknown"][0]["figures"]["slo_attainment"] is None
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "study is not a study folder"),
+        ({"study.json": "{"}, "is broken"),
+        ({"study.json": '{"schema_version": 99, "base": {"trace": "t"}}'}, "update orbitflow"),
+        ({"study.json": '{"schema_version": 1, "base": {"trace": "t"}}'}, "no finished simulation"),
+        (
+            {"study.json": '{"schema_version": 1, "base": {"trace": "t"}}', "cells.jsonl": "{}\n"},
+            "cells.jsonl:1 is not a row",
+        ),
+    ],
+)
+def test_folders_that_are_none(
+    content: dict[str, str] | None,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name, text in (content or {}).items():
+        Path("study").mkdir(exist_ok=True)
+        (Path("study") / name).write_text(text)
+    assert shown(monkeypatch, "study", "--x", "ttft_s.p95", "--y", "slo_attainment") == 2
+    out, err = capsys.readouterr()
+    assert said in err
+    assert len(err.splitlines()) == 1
+    assert out == ""
