@@ -110,8 +110,8 @@ class CudaChannel:
         self._timed: deque[tuple[str, CudaEvent, CudaEvent, int]] = deque()
         self._last: CudaEvent | None = None
         self._closed = False
-        self._zero_s = clock.now_s()
-        self._zero = CudaEvent(self._stream, timed=True)
+        self._clock = clock
+        self._zero: tuple[float, CudaEvent] | None = None  # the first transfer, on both clocks
 
     def submit(
         self, copies: Iterable[Copy], wait_for: Iterable[Event] = (), label: str = ""
@@ -120,6 +120,8 @@ class CudaChannel:
         if self._closed:
             raise BackendError(f"the {self._name} channel is closed")
         batch = tuple(copies)
+        if self._zero is None:  # not before: the clock may not have been started
+            self._zero = self._clock.now_s(), CudaEvent(self._stream, timed=True)
         _wait_on(self._stream, wait_for)
         if not self._pinned:
             self._stream.synchronize()
@@ -146,8 +148,9 @@ class CudaChannel:
             label, began, done, size = self._timed.popleft()
             spent_s = began.seconds_until(done)
             use = LinkUse(use.transfers + 1, use.copied_bytes + size, use.busy_s + spent_s)
-            if self._sink is not None:
-                start_s = self._zero_s + self._zero.seconds_until(began)
+            if self._sink is not None and self._zero is not None:
+                zero_s, zero = self._zero
+                start_s = zero_s + zero.seconds_until(began)
                 self._sink(label, start_s, start_s + spent_s)
         return use
 

@@ -22,6 +22,7 @@ from orbitflow.backend.planner_thread import PlannerThread
 from orbitflow.driving import Core, Observer
 from orbitflow.request import Request
 from orbitflow.step import Step, StepOutcome
+from orbitflow.timeline import SpanSink
 
 
 class Executor(Protocol):
@@ -59,13 +60,15 @@ class Driver:
         observer: Observer,
         *,
         clock: Alarm | None = None,
+        span: SpanSink | None = None,
     ) -> None:
+        """`span` hears of every plan's making, on another thread."""
         self._core = core
         self._executor = executor
         self._observer = observer
         self._clock = AlarmClock() if clock is None else clock
         self._arrivals = Arrivals(requests)
-        self._planner = PlannerThread(core.solve, self._clock)
+        self._planner = PlannerThread(core.solve, self._clock, span)
         self._latest_s = 0.0
         self._is_interrupted = False
 

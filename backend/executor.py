@@ -32,6 +32,7 @@ from orbitflow.policy.base import DataPlane
 from orbitflow.request import Request
 from orbitflow.roster import Roster
 from orbitflow.step import MoveKind, PrefillChunk, Step, StepOutcome
+from orbitflow.timeline import Span, SpanSink
 
 Prompts = Callable[[Request], list[int]]
 OnToken = Callable[[int, int], object]  # request, its next token
@@ -48,7 +49,8 @@ class _Chunk:
 
 
 class TorchExecutor:
-    """Carries out steps. `tokens` has the prompt and what was generated, by request.
+    """Carries out steps. `tokens` has the prompt and what was generated, by request. `span` hears
+    of each layer's computing, where that is done when the call returns, as on a CPU.
 
     Raise a UserError for a data plane that reads only a share of the KV (`servable`).
     """
@@ -67,6 +69,7 @@ class TorchExecutor:
         roster: Roster,
         on_token: OnToken | None = None,
         on_logits: OnLogits | None = None,
+        span: SpanSink | None = None,
     ) -> None:
         refuse_selection(data_plane)
         self.tokens: dict[int, list[int]] = {}
@@ -82,6 +85,7 @@ class TorchExecutor:
         self._roster = roster
         self._on_token = on_token
         self._on_logits = on_logits
+        self._span = span
         self._scratch = Scratch()
         self.attention = attention_for(
             store, plane.device.storage, self._segments, self._scratch, attends=self._attends
@@ -136,10 +140,13 @@ class TorchExecutor:
             self.attention.begin_pass(ids, positions)
             for layer in range(decoder.layers):
                 store.begin_layer(layer)
+                began_s = 0.0 if self._span is None else self._clock.now_s()
                 if hidden is not None:
                     hidden = self._decode_layer(ids, layer, hidden, positions)
                 for piece in pieces:
                     self._prefill_layer(piece, layer)
+                if self._span is not None:
+                    self._span(Span("compute", f"layer {layer}", began_s, self._clock.now_s()))
                 store.end_layer(layer)
             if hidden is not None:
                 self._emit(ids, decoder.logits(hidden)[: len(ids)])

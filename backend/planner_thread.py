@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from orbitflow.backend.alarm_clock import Alarm
 from orbitflow.step import Plan, PlanRequest
+from orbitflow.timeline import Span, SpanSink
 
 
 class Answer(NamedTuple):
@@ -25,9 +26,13 @@ class Answer(NamedTuple):
 class PlannerThread:
     """The thread starts with the first question; `close` joins it."""
 
-    def __init__(self, solve: Callable[[PlanRequest], Plan], clock: Alarm) -> None:
+    def __init__(
+        self, solve: Callable[[PlanRequest], Plan], clock: Alarm, span: SpanSink | None = None
+    ) -> None:
+        """`span` hears of every answer, on the planner's thread."""
         self._solve = solve
         self._clock = clock
+        self._span = span
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="planner")
         self._answer: Future[Answer] | None = None
 
@@ -63,4 +68,7 @@ class PlannerThread:
         except BaseException as error:
             error.add_note(f"in the planner thread, at plan request {request.id}")
             raise
-        return Answer(plan, self._clock.now_s() - asked_s)
+        answered_s = self._clock.now_s()
+        if self._span is not None:
+            self._span(Span("planner", "plan", asked_s, answered_s))
+        return Answer(plan, answered_s - asked_s)

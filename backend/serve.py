@@ -8,7 +8,8 @@ for page.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -23,6 +24,8 @@ from orbitflow.backend.machine import Machine
 from orbitflow.backend.pool import Notice, refuse_too_large
 from orbitflow.backend.store import KvStore
 from orbitflow.backend.token_file import TokenFile
+from orbitflow.backend.watch import Watch
+from orbitflow.config import DeliveryPace
 from orbitflow.driving import Observers
 from orbitflow.journal import Journal
 from orbitflow.journal_file import JournalFile
@@ -57,12 +60,20 @@ class Backend:
         host_pages: int,
         clock: AlarmClock,
         on_token: OnToken | None = None,
+        watch: Watch | None = None,
     ) -> TorchExecutor:
         """An executor with a data plane of its own. Raise a UserError if memory does not do."""
         assert limits.layers == self.decoder.layers, "the profile is of another model"
         data_plane = core.policy.data_plane
         shape = self.machine.shape(self.decoder, limits.page_tokens)
-        plane = self.machine.plane(shape, limits.gpu_pages, host_pages, clock, notice=self.notice)
+        plane = self.machine.plane(
+            shape,
+            limits.gpu_pages,
+            host_pages,
+            clock,
+            notice=self.notice,
+            sink=None if watch is None else watch.transfer,
+        )
         return TorchExecutor(
             self.decoder,
             plane,
@@ -74,6 +85,7 @@ class Backend:
             account=core.account,
             roster=core.roster,
             on_token=on_token,
+            span=None if watch is None else watch.layer_sink,
         )
 
 
@@ -103,25 +115,42 @@ def serve_policy(
         open_session(scenario, name, folder, progress) as session,
         folder.lines(f"{name}/tokens.jsonl") as tokens_out,
         folder.lines(f"{name}/journal.jsonl") as journal_out,
+        _watching(scenario, name, backend, folder, session.core) as watch,
     ):
         clock, core = AlarmClock(), session.core
         pages = _host_pages(scenario)
-        executor = backend.executor(core, scenario.limits, requests, pages, clock)
+        executor = backend.executor(core, scenario.limits, requests, pages, clock, watch=watch)
         tokens = TokenFile(tokens_out, executor.tokens, requests)
-        observer = Observers(tokens, session.recorder)
+        observer = Observers(tokens, session.recorder, *([] if watch is None else [watch]))
         journal = Journal(core, JournalFile(journal_out))
-        driver = Driver(journal, executor, requests.values(), observer, clock=clock)
+        span = None if watch is None else watch.span
+        driver = Driver(journal, executor, requests.values(), observer, clock=clock, span=span)
         try:
             with on_ctrl_c(driver.interrupt):
                 is_complete = driver.run().is_complete
         except BaseException as error:  # a second Ctrl-C too
             failure = error
         tokens.finish()
+        if watch is not None:
+            watch.close(clock.now_s())
     del executor, driver
     backend.machine.release()
     if failure is not None:
         raise failure
     return Served(session.report(), is_complete)
+
+
+@contextmanager
+def _watching(
+    scenario: Scenario, name: str, backend: Backend, folder: Outputs, core: ServingCore
+) -> Iterator[Watch | None]:
+    """Open the timeline if it is wanted."""
+    if not scenario.config.timeline:
+        yield None
+        return
+    with folder.lines(f"{name}/timeline.json") as out:
+        paced = scenario.config.pace is DeliveryPace.SLO
+        yield Watch(out, core, paced=paced, on_cpu=backend.machine.is_cpu)
 
 
 def _host_pages(scenario: Scenario) -> int:

@@ -110,8 +110,6 @@ class RunConfig:
             self._check_positive(name)
         for name in ("gpu_memory_bytes", "kv_capacity_tokens", "host_memory_bytes", "num_requests"):
             self._check_positive(name)
-        if self.timeline and self.fidelity is not Fidelity.LAYER:
-            raise UserError("--timeline shows layers and transfers: add --fidelity layer")
         if self.perturb is not None:
             read_perturbation(self.perturb)
         self._check_at_least_zero("slo_ttft_scale")

@@ -1,18 +1,18 @@
 """`timeline.json`: a run as Chrome trace events, which Perfetto and chrome://tracing open offline.
 
 One complete event (``ph: "X"``, microseconds) per piece of work: tracks for compute, both link
-directions, the planner and the CPU's work on KV, and one track per request with its states. After
+directions, the planner and the CPU's work on KV, and one track per request with its states; and
+counters (``ph: "C"``). Simulator and backend write the same, from the same origin. After
 `MAX_EVENTS` the file ends, and says so, rather than growing beyond what a viewer can load.
 """
 
 from __future__ import annotations
 
 import json
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, TypeAlias
 
 from orbitflow.recorder import Lines
-from orbitflow.request import Request
-from orbitflow.step import Events, Step, StepOutcome
 
 MAX_EVENTS = 400_000
 _MACHINE, _REQUESTS = 1, 2
@@ -29,18 +29,36 @@ class Span(NamedTuple):
     end_s: float
 
 
+SpanSink: TypeAlias = Callable[[Span], object]
+
+
+class Origin(NamedTuple):
+    """What a timeline shows: who made it, what a span of compute is, and whose clock it is on."""
+
+    source: str  # simulation | backend
+    compute: str  # layer | pass
+    clock: str
+    link: str
+
+
 class Timeline:
     """Writes events as they come. Call `close` to make the file whole."""
 
-    def __init__(self, out: Lines) -> None:
+    def __init__(self, out: Lines, origin: Origin) -> None:
         self._out = out
         self._events = 0
         self.full_at_s: float | None = None  # when the file was full, if it was
-        out.write('{"displayTimeUnit":"ms","otherData":{"schema_version":1},"traceEvents":[\n')
+        about = _encode({"schema_version": 1, **origin._asdict()})
+        out.write(f'{{"displayTimeUnit":"ms","otherData":{about},"traceEvents":[\n')
         self._name(_MACHINE, 0, "process_name", "machine")
         self._name(_REQUESTS, 0, "process_name", "requests")
         for track, number in _TRACKS.items():
             self._name(_MACHINE, number, "thread_name", track)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing more is shown."""
+        return self._events >= MAX_EVENTS
 
     def span(self, span: Span) -> None:
         """Show a piece of the machine's work."""
@@ -49,6 +67,11 @@ class Timeline:
     def state(self, request_id: int, name: str, start_s: float, end_s: float) -> None:
         """Show a request's state."""
         self._complete(_REQUESTS, request_id + 1, name, start_s, end_s)
+
+    def counter(self, name: str, at_s: float, values: Mapping[str, int]) -> None:
+        """Show counts from that moment on."""
+        event = {"ph": "C", "pid": _MACHINE, "tid": 0, "name": name, "ts": at_s * 1e6}
+        self._add({**event, "args": values}, at_s)
 
     def close(self) -> None:
         """End the file."""
@@ -61,11 +84,6 @@ class Timeline:
         self._out.write(_encode(event) + ",\n")
 
     def _complete(self, process: int, thread: int, name: str, start_s: float, end_s: float) -> None:
-        if self._events >= MAX_EVENTS:
-            if self.full_at_s is None:
-                self.full_at_s = start_s
-            return
-        self._events += 1
         event = {
             "ph": "X",
             "pid": process,
@@ -74,45 +92,12 @@ class Timeline:
             "ts": start_s * 1e6,
             "dur": (end_s - start_s) * 1e6,
         }
+        self._add(event, start_s)
+
+    def _add(self, event: Mapping[str, object], start_s: float) -> None:
+        if self.is_full:
+            if self.full_at_s is None:
+                self.full_at_s = start_s
+            return
+        self._events += 1
         self._out.write(_encode(event) + ",\n")
-
-
-class RequestTracks:
-    """Follows requests from state to state through the events of the serving core."""
-
-    def __init__(self, timeline: Timeline, planner_latency_s: float) -> None:
-        self._timeline = timeline
-        self._planner_latency_s = planner_latency_s
-        self._since: dict[int, tuple[str, float]] = {}
-
-    def refused(self, request: Request, reason: str) -> None:
-        """A request that is never served has no track."""
-
-    def planned(self, latency_s: float) -> None:
-        """Planning is shown from the step that asks for it."""
-
-    def stepped(self, step: Step, outcome: StepOutcome, events: Events) -> None:
-        """Take one step's events. Decisions are made at its start, tokens come at its end."""
-        if step.plan_request is not None:
-            asked_s = step.plan_request.asked_s
-            self._timeline.span(Span("planner", "plan", asked_s, asked_s + self._planner_latency_s))
-        for request_id in events.admitted:
-            self._since[request_id] = ("prefill", outcome.start_s)
-        for request_id in events.paused:
-            self._change(request_id, "parked", outcome.start_s)
-        for request_id in events.resumed:
-            self._change(request_id, "running", outcome.start_s)
-        for request_id in events.first_tokens:
-            self._change(request_id, "running", outcome.end_s)
-        for finished in events.finished:
-            self._end(finished.request, finished.admitted_s, float(finished.token_times_s[-1]))
-
-    def _change(self, request_id: int, state: str, now_s: float) -> None:
-        name, since_s = self._since[request_id]
-        self._timeline.state(request_id, name, since_s, now_s)
-        self._since[request_id] = (state, now_s)
-
-    def _end(self, request: Request, admitted_s: float, now_s: float) -> None:
-        name, since_s = self._since.pop(request.id)
-        self._timeline.state(request.id, name, since_s, now_s)
-        self._timeline.state(request.id, "waiting", request.arrival_s, admitted_s)

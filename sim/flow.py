@@ -8,7 +8,7 @@ event-level twin of `orbitflow.pipeline.RingPipeline`.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from itertools import count
 from math import inf
 from typing import Any, NamedTuple
@@ -19,14 +19,11 @@ from orbitflow.cost import CostModel
 from orbitflow.pipeline import Demand
 from orbitflow.sim.demand import streaming_demand
 from orbitflow.step import Step
-from orbitflow.timeline import Span
+from orbitflow.timeline import Span, SpanSink
 
 Work = Generator[simpy.Event, Any, None]
 STREAMING, LOADING = 0, 1  # priorities on the H2D link
 _LOOK_AHEAD_PASSES = 64
-
-
-SpanSink = Callable[[Span], None]
 
 
 class Group(NamedTuple):

@@ -20,12 +20,13 @@ from orbitflow.pipeline import Overlap
 from orbitflow.policy.base import DataPlane
 from orbitflow.request import Request
 from orbitflow.sim.engine import Performance, Process, Server
-from orbitflow.sim.flow import LOADING, Flow, SpanSink
+from orbitflow.sim.flow import LOADING, Flow
 from orbitflow.sim.layer_pass import LayerPass
 from orbitflow.sim.links import Links
 from orbitflow.sim.noise import Noise
 from orbitflow.sim.tally import Tally
 from orbitflow.step import Move, MoveKind, Step, StepOutcome
+from orbitflow.timeline import SpanSink
 
 
 class LayerMachine:

@@ -7,8 +7,8 @@ from typing import Any
 
 import simpy
 
-from orbitflow.sim.flow import STREAMING, SpanSink
-from orbitflow.timeline import Span
+from orbitflow.sim.flow import STREAMING
+from orbitflow.timeline import Span, SpanSink
 
 Work = Generator[simpy.Event, Any, None]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from orbitflow.config import Fidelity
+from orbitflow.config import DeliveryPace, Fidelity
 from orbitflow.driving import Observer, Observers
 from orbitflow.recorder import Recorder
 from orbitflow.scenario import Scenario
@@ -15,7 +15,8 @@ from orbitflow.sim.executor import SimExecutor
 from orbitflow.sim.layers import LayerSimulation
 from orbitflow.sim.noise import Noise
 from orbitflow.summary import PolicyReport
-from orbitflow.timeline import RequestTracks, Timeline
+from orbitflow.timeline import Origin, Timeline
+from orbitflow.timeline_tracks import Tracks
 
 
 def simulate_policy(
@@ -25,7 +26,7 @@ def simulate_policy(
     with open_session(scenario, name, folder, progress) as session:
         if scenario.config.timeline:
             with folder.lines(f"{name}/timeline.json") as timeline_out:
-                timeline = Timeline(timeline_out)
+                timeline = Timeline(timeline_out, _origin(scenario.config.fidelity))
                 _server(scenario, session.core, session.recorder, timeline).run()
                 timeline.close()
         else:
@@ -41,12 +42,19 @@ def _server(
     plane = core.policy.data_plane
     latency_s = scenario.profile.planner_latency_s
     noise = Noise(scenario.noise, config.seed) if scenario.noise else None
-    if config.fidelity is Fidelity.STEP:
-        executor = SimExecutor(scenario.true, plane, noise)
-        return Simulation(core, executor, requests, recorder, planner_latency_s=latency_s)
     observer: Observer = recorder
     if timeline is not None:
-        observer = Observers(recorder, RequestTracks(timeline, latency_s))
+        tracks = Tracks(
+            timeline,
+            core,
+            paced=config.pace is DeliveryPace.SLO,
+            by_pass=config.fidelity is Fidelity.STEP,
+            planner_latency_s=latency_s,
+        )
+        observer = Observers(recorder, tracks.observer)
+    if config.fidelity is Fidelity.STEP:
+        executor = SimExecutor(scenario.true, plane, noise)
+        return Simulation(core, executor, requests, observer, planner_latency_s=latency_s)
     return LayerSimulation(
         core,
         scenario.true,
@@ -57,3 +65,10 @@ def _server(
         span=None if timeline is None else timeline.span,
         noise=noise,
     )
+
+
+def _origin(fidelity: Fidelity) -> Origin:
+    clock = "simulated seconds since the start of the run, which is the trace's zero"
+    if fidelity is Fidelity.STEP:
+        return Origin("simulation", "pass", clock, "not shown: fidelity step times whole passes")
+    return Origin("simulation", "layer", clock, "modelled transfers")

@@ -24,7 +24,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("relocation", "reservation", "enact", "serving", "journal", "journal_file", "driving"),
     (
         *("results", "summary", "summary_file", "recorder", "scenario", "bound_share"),
-        *("run_folder", "timeline", "session"),
+        *("run_folder", "timeline", "timeline_tracks", "session"),
     ),
     ("sim", "backend"),
     ("calibrate",),

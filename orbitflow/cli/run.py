@@ -4,6 +4,7 @@ planning options are those of `sim`.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -98,6 +99,15 @@ def run_command(
             rich_help_panel=_OUTPUT,
         ),
     ] = False,
+    timeline: Annotated[
+        bool,
+        typer.Option(
+            "--timeline",
+            help="Write timeline.json (its first 400,000 events) for Perfetto, in the form of "
+            "`sim --timeline`; --validate writes the simulation's beside it.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = False,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -128,6 +138,7 @@ def run_command(
     from orbitflow.cli.backend_run import run_on_backend
 
     config = read_config({**shared, "trace": trace, "model": model, "profile": profile})
+    config = replace(config, timeline=timeline)
     rate = parse_option("--link-bandwidth", link_bandwidth, parse_rate)
     replay = Replay(device, model, dtype, rate, time_scale, force)
     run_on_backend(config, replay, out, as_json=as_json, quiet=quiet, validates=validate)

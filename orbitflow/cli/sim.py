@@ -158,8 +158,8 @@ def sim_command(
         bool,
         typer.Option(
             "--timeline",
-            help="Write timeline.json (its first 400,000 events) for Perfetto; needs "
-            "--fidelity layer.",
+            help="Write timeline.json (its first 400,000 events) for Perfetto: passes, requests, "
+            "counters; with --fidelity layer every layer and transfer.",
             rich_help_panel=_OUTPUT,
         ),
     ] = RunConfig.timeline,
