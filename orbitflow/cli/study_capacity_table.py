@@ -23,6 +23,7 @@ from orbitflow.units import format_bytes, format_count, format_seconds
 
 _FEW_REQUESTS = 200
 _NARROW = 100
+_SHOWN_FAILING = 4
 _POLICY_WIDTH = 10
 
 
@@ -144,7 +145,9 @@ def _remarks(question: Question, rows: Rows, answer: Answer) -> list[str]:
             "there; give a harder bracket with --vary, or a stricter --target"
         )
     if failing := crossing.failing_easier:
-        where = ", ".join(_value(key, value) for value in failing)
+        where = ", ".join(_value(key, value) for value in failing[-_SHOWN_FAILING:])
+        if (more := len(failing) - _SHOWN_FAILING) > 0:
+            where += f" and at {more} easier values"
         lines.append(f"{answer.policy}: not monotone: fails again at {where}")
     if crossing.met is not None:
         failed = point(question, rows, answer.policy, crossing.met).figures.get("failed")
@@ -183,7 +186,8 @@ def _few(question: Question) -> str:
     if requests >= _FEW_REQUESTS:
         return ""
     shorter = ", and a higher rate makes the run shorter" if question.varies_rate else ""
-    return f"{format_count(requests)} requests: one is {100 / requests:.2g} % of a share{shorter}"
+    count = f"{format_count(requests)} request{'s' if requests > 1 else ''}"
+    return f"{count}: one is {100 / requests:.3g} % of a share{shorter}"
 
 
 def _with_rate(question: Question, value: Number) -> str:

@@ -123,9 +123,10 @@ def capacity_document(
 def offered_rps(question: Question, rate_scale: float) -> float | None:
     """Requests per second that the trace offers at a rate scale; None if all come at once."""
     scenario = question.study.scenario
-    if scenario.load.span_s <= 0:
+    span_s = float(scenario.trace.arrival[-1] - scenario.trace.arrival[0])
+    if not span_s:
         return None
-    return len(scenario.trace) / scenario.load.span_s * rate_scale / scenario.rate_scale
+    return len(scenario.trace) / span_s * rate_scale / scenario.rate_scale
 
 
 def _answer(question: Question, rows: Rows, answer: Answer) -> dict[str, object]:

@@ -133,6 +133,12 @@ def varied(
     """
     if key == "gpu_memory_bytes" and config.kv_capacity_tokens is not None:
         raise UserError("--vary gpu-memory with --kv-capacity-tokens changes nothing: drop one")
+    arrivals = scenario.trace.arrival
+    if key == "rate_scale" and arrivals[0] == arrivals[-1]:
+        raise UserError(
+            f"--vary rate-scale: all requests of {scenario.trace.name} come at once, at any rate: "
+            "vary something else"
+        )
     step = _step(key, scenario)
     start = _start(key, config, scenario)
     if start is None or start <= 0:

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import json
 import math
+import multiprocessing
+import os
 import random
+import signal
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -209,6 +212,48 @@ def test_a_simulation_that_fails_ends_the_search_of_its_policy_only() -> None:
     assert [outcome(found) for found in answers] == ["found", "found"]
 
 
+def deadly(task: Task) -> dict[str, object]:
+    if task.config.policies == ("dynamic",) and task.config.seed == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return service(task)
+
+
+def deadly_once(task: Task) -> dict[str, object]:
+    if not Path("died").exists():
+        Path("died").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return service(task)
+
+
+def test_a_killed_worker_is_made_good_once() -> None:
+    _, whole, _ = answer(make(), service)
+    (OUT / "cells.jsonl").unlink()
+    _, document, _ = answer(make(), deadly_once)
+    assert document == whole
+    assert [row["error"] for row in lines() if row["status"] != "ok"] == ["worker died"]
+    (OUT / "cells.jsonl").unlink()
+    answers, _, _ = answer(make(), deadly)
+    assert [outcome(found) for found in answers] == ["found", "failed"]
+    assert answers[1].error == "worker died (seed 1)"
+
+
+def test_an_interrupt_leaves_what_is_done_and_no_processes() -> None:
+    question = make()
+
+    def interrupt(ask: Ask, is_met: bool) -> None:
+        if len(lines()) > 12:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), StudyFolder(OUT, question.study) as folder:
+        answer_capacity(
+            question, folder, workers=2, on_point=interrupt, work=service, start_method="fork"
+        )
+    assert len(lines()) > 12
+    assert not multiprocessing.active_children()
+    answers, _, _ = answer(question, service)
+    assert [outcome(found) for found in answers] == ["found", "found"]
+
+
 def test_the_promise_is_the_bases() -> None:
     question = make("gpu-memory", compute_scale=0.5)
     slo = question.study.scenario.slo
@@ -253,6 +298,18 @@ def test_mistakes_are_refused_before_anything_runs(
 ) -> None:
     with pytest.raises(UserError, match=said):
         make(vary, **options)
+
+
+def test_a_burst_has_no_rate() -> None:
+    line = '{"timestamp": 0, "input_length": 100, "output_length": 5}\n'
+    Path("burst.jsonl").write_text(3 * line)
+    base = RunConfig(trace="burst.jsonl", policies=("dynamic",))
+    targets = read_targets(["slo_attainment=1"])
+    with pytest.raises(UserError, match="all requests of burst come at once"):
+        plan_capacity(base, targets, "rate-scale", seeds=1)
+    question = plan_capacity(base, targets, "link-scale=0.9..1", seeds=1)
+    _, document, _ = answer(question, everything)
+    assert document["trace"]["requests_per_s"] is None  # type: ignore[index]
 
 
 def test_the_tolerance_has_limits() -> None:
