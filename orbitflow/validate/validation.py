@@ -20,6 +20,7 @@ from orbitflow.validate.decisions import FirstDifference, first_difference
 from orbitflow.validate.figures import Compared, compare
 from orbitflow.validate.passes import Replayed, replay_run
 from orbitflow.validate.recorded import DECISIONS, PASSES, RecordedRun
+from orbitflow.validate.side_by_side import without_timeline, write_timeline
 
 SCHEMA_VERSION = 1
 FOLDER = "simulated"
@@ -87,7 +88,10 @@ def replay_passes(run: RecordedRun, name: str) -> Replayed:
 def _validate_policy(run: RecordedRun, name: str) -> PolicyValidation:
     replayed = replay_passes(run, name)
     outputs = _Beside(run.path / FOLDER)
-    simulated = simulate_policy(run.scenario, name, outputs, lambda done: None)
+    plain = without_timeline(run.scenario)
+    simulated = simulate_policy(plain, name, outputs, lambda done: None)
+    if run.scenario.config.timeline:
+        write_timeline(run.scenario, name, run.path / FOLDER)
     return PolicyValidation(
         name,
         replayed,

@@ -65,10 +65,13 @@ def test_a_run_and_its_simulation_side_by_side(run: Invoke) -> None:
         for folder in (Path("out") / name, Path("out/simulated") / name):
             timeline = read_timeline(folder)
             check_tracks(timeline)
-            check_lives(timeline, folder)
-            check_counters(timeline, folder)
-            shapes.append((timeline.counters.keys(), {t for t in timeline.tracks if t[0] == 2}))
+            compute = {span["name"] for span in timeline.track(COMPUTE)}
+            requests = {track for track in timeline.tracks if track[0] == 2}
+            shapes.append((timeline.about["compute"], timeline.counters.keys(), requests, compute))
         assert shapes[0] == shapes[1]
+        check_lives(read_timeline(Path("out") / name), Path("out") / name)
+        check_counters(read_timeline(Path("out") / name), Path("out") / name)
+    assert {COMPUTE, UP, DOWN} <= read_timeline(Path("out/simulated/static-1")).tracks
     measured = read_timeline(Path("out/static-1"))
     assert measured.about["source"] == "backend"
     assert measured.about["compute"] == "layer"
