@@ -1,4 +1,6 @@
-"""`orbitflow study run`: a grid of simulations. Its options are those of `sim`, and a few more."""
+"""`orbitflow study run`: a grid of simulations, or a search among them. Its options are those of
+`sim`, and a few more.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +14,10 @@ from orbitflow.cli.shared_options import read_config, with_options_of_sim
 from orbitflow.cli.study_capacity import capacity_command
 from orbitflow.cli.study_pareto import pareto_command
 from orbitflow.errors import UserError
+from orbitflow.study.names import Direction, Sampler
 
 _STUDY = "Study"
+_SEARCH = "Search"
 _WORKLOAD = "Workload"
 
 study_app = typer.Typer(
@@ -42,6 +46,49 @@ def run_command(
             help="A TOML file with a table [grid] of key = [a, b, c].", rich_help_panel=_STUDY
         ),
     ] = None,
+    search: Annotated[
+        Sampler | None,
+        typer.Option(
+            help="Search instead of a grid: `random` draws trials, `optuna` proposes them from "
+            "what the ones before came to.",
+            rich_help_panel=_SEARCH,
+        ),
+    ] = None,
+    vary: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What is searched: key=low..high, key=low..high:log or key=a,b,c, such as "
+            "token_value=0.01..1:log; repeat for several.",
+            rich_help_panel=_SEARCH,
+        ),
+    ] = None,
+    trials: Annotated[
+        int | None,
+        typer.Option(help="How many configurations to try. Default 50.", rich_help_panel=_SEARCH),
+    ] = None,
+    objective: Annotated[
+        str | None,
+        typer.Option(
+            help="The figure to search for, as in summary.json, such as timely_share or "
+            "ttft_s.p95; its mean over the seeds counts. Default slo_attainment.",
+            rich_help_panel=_SEARCH,
+        ),
+    ] = None,
+    direction: Annotated[
+        Direction | None,
+        typer.Option(
+            help="Whether it should be large or small. Default: as the figure is better.",
+            rich_help_panel=_SEARCH,
+        ),
+    ] = None,
+    trials_at_once: Annotated[
+        int | None,
+        typer.Option(
+            help="Trials that Optuna proposes before it learns what they came to. More keep more "
+            "workers busy, fewer learn faster. Default 4.",
+            rich_help_panel=_SEARCH,
+        ),
+    ] = None,
     seeds: Annotated[
         int,
         typer.Option(
@@ -61,7 +108,10 @@ def run_command(
     ] = False,
     workers: Annotated[
         int | None,
-        typer.Option(help="Processes; by default as many as CPUs.", rich_help_panel=_STUDY),
+        typer.Option(
+            help="Simulations at a time; by default as many as CPUs here, or in the cluster.",
+            rich_help_panel=_STUDY,
+        ),
     ] = None,
     arrival_jitter: Annotated[
         float | None,
@@ -78,6 +128,14 @@ def run_command(
             rich_help_panel="Output",
         ),
     ] = None,
+    parquet: Annotated[
+        bool,
+        typer.Option(
+            "--parquet",
+            help="Also write cells.parquet: a row per simulation, every key and figure a column.",
+            rich_help_panel="Output",
+        ),
+    ] = False,
     as_json: Annotated[
         bool,
         typer.Option("--json", help="Print only the summary, as JSON.", rich_help_panel="Output"),
@@ -88,24 +146,30 @@ def run_command(
     ] = False,
     **base: Any,
 ) -> None:
-    """Simulate every cell of a grid, on all CPUs, and compare. All cells share the base's SLO.
+    """Simulate every cell of a grid, or search for the best one, on all CPUs, and compare.
+
+    All cells share the base's SLO. A study that was stopped goes on with the same command.
 
     Example: orbitflow study run --trace azure_conv --grid policy=all --grid rate_scale=0.1,0.2
+
+    Example: orbitflow study run --trace azure_conv --policy orbit --search optuna
+    --vary token_value=0.01..1:log --vary lost_weight=0..1 --trials 40
     """
     if workers is not None and workers < 1:
         raise UserError(f"--workers {workers} must be at least 1")
-    from orbitflow.cli.study_run import run
-    from orbitflow.study.grid import read_grid
-    from orbitflow.study.plan import plan_study
+    from orbitflow.cli.study_run import Output, run
+    from orbitflow.cli.study_wanted import SearchWanted, plan_wanted
 
-    study = plan_study(
+    study = plan_wanted(
         read_config(base),
-        read_grid(grid or (), grid_file),
+        grid or (),
+        grid_file,
+        SearchWanted(search, vary or (), trials, objective, direction, trials_at_once),
         seeds=seeds,
         arrival_jitter=arrival_jitter,
         bounded=bound,
     )
-    run(study, out, workers=workers or _cpus(), as_json=as_json, quiet=quiet)
+    run(study, Output(out, as_json, quiet, parquet), workers=workers or _cpus())
 
 
 def _cpus() -> int:

@@ -4,33 +4,54 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import typer
 
+from orbitflow.study.executors import Executor
 from orbitflow.study.folder import Row, StudyFolder, row_id
-from orbitflow.study.plan import Study
-from orbitflow.study.runner import run_study, unfinished
-from orbitflow.study.summary import results, summary
+from orbitflow.study.lanes import Lanes
+from orbitflow.study.parquet import check_parquet, write_parquet
+from orbitflow.study.plan import Job, Study
+from orbitflow.study.runner import run_on, unfinished
+from orbitflow.study.search_run import run_search
+from orbitflow.study.summary import CellResult, results, summary
+from orbitflow.study.task import do_task
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
     from rich.progress import TaskID
 
 
-def run(study: Study, out: Path | None, *, workers: int, as_json: bool, quiet: bool) -> None:
+class Output(NamedTuple):
+    """Where the results go, and in which forms."""
+
+    out: Path | None
+    as_json: bool
+    quiet: bool
+    parquet: bool
+
+
+def run(study: Study, output: Output, *, workers: int) -> None:
     """Run what is missing of a study and print what all of it came to. Exit 1 if a cell failed."""
-    talks = not (quiet or as_json)
+    out = output.out
+    talks = not (output.quiet or output.as_json)
+    if output.parquet:
+        check_parquet()
     folder = StudyFolder.numbered(study) if out is None else StudyFolder(out, study)
     with folder:
-        missing = len(unfinished(study, folder.rows))
+        missing = _missing(study, folder)
         if talks:
             _announce(study, folder, missing)
         try:
-            with CellProgress(missing, _jobs_of(study), shown=talks) as progress:
-                run_study(study, folder, workers=workers, on_row=progress.advance)
+            with (
+                CellProgress(missing, _jobs_of(study), shown=talks) as progress,
+                Lanes[Job](workers, do_task, "spawn") as executor,
+            ):
+                study = _run_on(executor, study, folder, progress)
         except BaseException:
             print(
                 f"orbitflow: finished cells are in {folder.path}; the same command with "
@@ -41,12 +62,12 @@ def run(study: Study, out: Path | None, *, workers: int, as_json: bool, quiet: b
         found = results(study, folder.rows)
         content = summary(study, found)
         folder.write_summary(content)
-    if as_json:
+        if output.parquet:
+            write_parquet(study, folder)
+    if output.as_json:
         print(json.dumps(content, indent=2, allow_nan=False))
     else:
-        from orbitflow.cli.study_table import print_results
-
-        print_results(study, found, folder.path)
+        _print(study, found, folder.path)
     if failed := sum(result.failed for result in found):
         runs = sum(result.failed + result.ok for result in found)
         print(
@@ -57,13 +78,51 @@ def run(study: Study, out: Path | None, *, workers: int, as_json: bool, quiet: b
         raise typer.Exit(1)
 
 
+def _run_on(
+    executor: Executor[Job], study: Study, folder: StudyFolder, progress: CellProgress
+) -> Study:
+    """Run what is missing. Give the study with every cell that it came to."""
+    if study.search is not None:
+        return run_search(executor, study, folder, on_row=progress.advance)
+    run_on(executor, study, folder, on_row=progress.advance)
+    return study
+
+
+def _missing(study: Study, folder: StudyFolder) -> int:
+    """Jobs to do; of proposed trials, as many as there can be."""
+    if study.search is None or study.trials:
+        return len(unfinished(study, folder.rows))
+    good: int = sum(row["status"] == "ok" for row in folder.rows.values())
+    return max(0, _most_jobs(study) - good)
+
+
+def _most_jobs(study: Study) -> int:
+    if study.search is None or study.trials:
+        return len(study.jobs())
+    return study.search.most * study.seeds
+
+
+def _print(study: Study, found: Sequence[CellResult], path: Path) -> None:
+    if study.search is None:
+        from orbitflow.cli.study_table import print_results
+
+        print_results(study, found, path)
+    else:
+        from orbitflow.cli.search_table import print_search
+
+        print_search(study, found, path)
+
+
 def _announce(study: Study, folder: StudyFolder, missing: int) -> None:
     from orbitflow.cli.study_table import print_notices
 
-    jobs = len(study.jobs())
+    jobs = _most_jobs(study)
     seeds = f" x {study.seeds} seeds" if study.seeds > 1 else ""
     bounds = f" and {len(study.bounds())} bounds" if study.bounded else ""
-    lines = [f"{len(study.grid.cells())} cells{seeds}{bounds} in {folder.path}"]
+    cells = f"{len(study.cells)} cells"
+    if study.search is not None:
+        cells = f"{study.search.most} trials by {study.search.sampler}"
+    lines = [f"{cells}{seeds}{bounds} in {folder.path}"]
     if missing < jobs:
         lines.append(f"{jobs - missing} of {jobs} {_jobs_of(study)} are there already")
     print_notices(study, lines)

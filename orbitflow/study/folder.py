@@ -1,18 +1,21 @@
 """The folder of a study: `study.json` says which study, `cells.jsonl` has a row per simulation
 and per bound, whose cell has no policy.
 
-Rows are appended by one process, each in one write, so that a power cut can tear the last one only;
-a torn row is dropped when the study goes on. The last row of a simulation is the one that counts.
+Rows are appended by one process, each in one write. A whole row ends in a line feed: one torn by a
+full disk is cut off at once, one torn by a power cut when the study goes on, so that no row is ever
+appended to half of one. The last row of a simulation is the one that counts.
 `lock` is held while the study runs. Formats: `docs/formats.md`.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import fcntl
 import itertools
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -70,11 +73,19 @@ class StudyFolder:
         os.close(self._lock)
 
     def add(self, row: Row) -> None:
-        """Append a row."""
+        """Append a row. Raise an OSError that says how to go on if it cannot be written whole; then
+        none of it is there.
+        """
         assert self._out is not None
         line = (json.dumps(row, allow_nan=False) + "\n").encode()
-        if os.write(self._out, line) < len(line):
-            raise OSError(f"{self.path / _ROWS}: the disk is full; free space and run it again")
+        whole = os.fstat(self._out).st_size
+        try:
+            if os.write(self._out, line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            with contextlib.suppress(OSError):  # else the next to open it cuts it off
+                os.ftruncate(self._out, whole)
+            raise _unwritten(self.path / _ROWS, error) from None
         self.rows[row_id(row)] = row
 
     def write_summary(self, summary: Mapping[str, object]) -> None:
@@ -127,12 +138,32 @@ def _claim(path: Path, study: Study) -> None:
         found = json.loads(file.read_text(encoding="utf-8"))
     except ValueError:
         found = None
+    except OSError as error:
+        raise UserError(f"{file} cannot be read ({error.strerror}): name a new folder") from None
     if not isinstance(found, dict):
         raise UserError(f"{file} is broken: name a new folder, or remove this one")
+    _check_versions(path, found, wanted)
     if differing := _differences(found, wanted):
         raise UserError(
             f"--out {path} holds another study (it differs in {', '.join(differing)}): "
             "name a new folder, or repeat the command that began it"
+        )
+
+
+def _check_versions(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Rows of two versions are not compared with one another: their figures may differ."""
+    ours, theirs = wanted["orbitflow_version"], found.get("orbitflow_version", "unknown")
+    schema = found.get("schema_version")
+    if schema != wanted["schema_version"]:
+        raise UserError(
+            f"--out {path} holds a study of schema version {schema}, orbitflow {ours} goes on with "
+            f"{wanted['schema_version']}: name a new folder, or use orbitflow {theirs}, that began "
+            "it"
+        )
+    if theirs != ours:
+        raise UserError(
+            f"--out {path} was begun by orbitflow {theirs}, this is {ours}, whose figures may "
+            f"differ: name a new folder, or use orbitflow {theirs}"
         )
 
 
@@ -170,6 +201,28 @@ def _read_rows(path: Path) -> dict[tuple[str, int], Row]:
 
 
 def _write(path: Path, value: Mapping[str, object]) -> None:
+    text = json.dumps(value, indent=2, allow_nan=False) + "\n"
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A file to write beside `path`, which it becomes once it is whole. Raise an OSError that says
+    how to go on if it cannot be written.
+    """
     temporary = path.with_name(path.name + ".partial")
-    temporary.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        raise _unwritten(path, error) from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _unwritten(path: Path, error: OSError) -> OSError:
+    return OSError(
+        f"{path} cannot be written ({error.strerror}): free space there, then the same command "
+        f"with --out {path.parent} goes on; what was written before is whole"
+    )

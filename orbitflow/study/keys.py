@@ -1,4 +1,4 @@
-"""What a grid may vary: every option of a run, by its name, and how its values are read.
+"""What grids and searches vary: every option of a run, by its name, and how its values are read.
 
 `slo-tbt`, `slo_tbt` and `slo_tbt_s` are one key. Values are read by the type of the option; sizes
 and times take the units of the command line.
@@ -22,12 +22,16 @@ _UNITS = ("_bytes", "_s")
 _NOT_VARIED = ("policies", "timeline")  # policies are varied one by one; studies keep no timelines
 
 
-def key_of(name: str) -> str:
-    """The key that a person means. Raise a UserError with the nearest names for a stranger."""
+def key_of(name: str, option: str = "--grid") -> str:
+    """The key that a person means in a value of `option`. Raise a UserError with the nearest names
+    for a stranger.
+    """
     wanted = name.strip().lower().lstrip("-").replace("-", "_")
     if (key := _keys().get(wanted)) is None:
         options = {_stem(key) for key in _keys().values()}
-        raise UserError(f"--grid: no option is called {name.strip()!r}: {nearest(wanted, options)}")
+        raise UserError(
+            f"{option}: no option is called {name.strip()!r}: {nearest(wanted, options)}"
+        )
     return key
 
 
@@ -70,6 +74,12 @@ def _read(key: str, text: str) -> Value:
     except ValueError:
         wanted = "a whole number" if kind is int else "a number"
         raise UserError(f"cannot read {text!r}: write {wanted}") from None
+
+
+def kind_of(key: str) -> type[Value]:
+    """What the values of a key are as plain values."""
+    kind = _kinds()[key]
+    return next(plain for plain in (str, bool, int, float) if issubclass(kind, plain))
 
 
 def typed(key: str, value: Value) -> object:

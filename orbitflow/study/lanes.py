@@ -9,27 +9,20 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import BaseContext
-from typing import Generic, Literal, NamedTuple, TypeAlias, TypeVar
+from typing import Generic, Literal, TypeAlias, TypeVar
 
+from orbitflow.study.executors import DIED, Reply, Work, attempt
 from orbitflow.study.task import Task
 
-Work: TypeAlias = Callable[[Task], dict[str, object]]
+__all__ = ["DIED", "Lanes", "Reply", "StartMethod", "Work"]
+
 StartMethod: TypeAlias = Literal["spawn", "fork"]
 K = TypeVar("K")
-
-
-class Reply(NamedTuple):
-    """What became of a task: its figures, or the error in one line."""
-
-    figures: dict[str, object] | None
-    error: str | None
-
-
-DIED = Reply(None, "worker died")
 
 
 class _Lane(Generic[K]):
@@ -137,11 +130,4 @@ def _serve(connection: Connection, work: Work) -> None:
             task = connection.recv()
         except EOFError:
             return
-        connection.send(_attempt(work, task))
-
-
-def _attempt(work: Work, task: Task) -> Reply:
-    try:
-        return Reply(work(task), None)
-    except Exception as error:
-        return Reply(None, " ".join(f"{type(error).__name__}: {error}".split()))
+        connection.send(attempt(partial(work, task)))

@@ -1,4 +1,4 @@
-"""A study before it runs: base configuration, grid, seeds, and the SLO that all cells share.
+"""A study before it runs: base configuration, grid or search, seeds, and the SLO of all cells.
 
 tau is the base configuration's in every cell, and so is the machine that TTFT limits are taken
 from: what a what-if changes is the service, not the promise. Where slo_scale is itself in the grid,
@@ -22,6 +22,7 @@ from orbitflow.scenario import Scenario, build_scenario
 from orbitflow.slo import Slo
 from orbitflow.study.grid import Axis, Cell, Grid
 from orbitflow.study.keys import POLICY, typed
+from orbitflow.study.search import Search
 from orbitflow.traces import resolve
 from orbitflow.traces.trace import Trace
 from orbitflow.units import format_seconds
@@ -45,7 +46,9 @@ class Job(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """Everything that decides the rows of a study."""
+    """Everything that decides the rows of a study. A search has `trials` instead of the cells of a
+    grid, whose axes then name the keys and their extreme values.
+    """
 
     base: RunConfig
     grid: Grid
@@ -55,6 +58,13 @@ class Study:
     inputs: dict[str, str]  # digests of what was read
     notices: tuple[str, ...]
     bounded: bool = False  # the same study with bounds or without
+    search: Search | None = None
+    trials: tuple[Cell, ...] = ()  # as far as they are known
+
+    @property
+    def cells(self) -> list[Cell]:
+        """Every cell, in order."""
+        return self.grid.cells() if self.search is None else list(self.trials)
 
     def jobs(self) -> list[Job]:
         """Everything to do: bounds, if wanted, then simulations."""
@@ -68,7 +78,7 @@ class Study:
 
     def simulations(self) -> list[Job]:
         """Every simulation, seeds of a cell together."""
-        cells = self.grid.cells()
+        cells = self.cells
         if "seed" in self.grid.keys:
             return [Job(cell, int(cell.values["seed"])) for cell in cells]
         return [Job(c, self.base.seed + n) for c in cells for n in range(self.seeds)]
@@ -96,7 +106,7 @@ class Study:
     def definition(self) -> dict[str, object]:
         """What makes two studies the same; the content of `study.json`."""
         base = {f.name: getattr(self.base, f.name) for f in fields(self.base)}
-        return {
+        found: dict[str, object] = {
             "schema_version": SCHEMA_VERSION,
             "orbitflow_version": __version__,
             "base": {k: list(v) if isinstance(v, tuple) else v for k, v in base.items()},
@@ -106,6 +116,9 @@ class Study:
             "full_pass_s": self.full_pass_s,
             "inputs": self.inputs,
         }
+        if self.search is not None:
+            found["search"] = self.search.to_json()
+        return found
 
 
 def plan_study(
@@ -115,13 +128,17 @@ def plan_study(
     seeds: int = 1,
     arrival_jitter: float | None = None,
     bounded: bool = False,
+    search: Search | None = None,
 ) -> Study:
-    """Check what can be checked before anything runs. Raise a UserError for what is wrong."""
+    """Check what can be checked before anything runs. Raise a UserError for what is wrong.
+
+    Of a search, `grid` is its own, and the base names no policy.
+    """
     grid = _with_policies(grid, base)
     notices = list(grid.notices)
     jitter = _jitter(grid, seeds, arrival_jitter, notices)
     base = replace(base, policies=(), arrival_jitter=jitter)
-    _check(base, grid)
+    _check(base, grid, whole=search is None)
     whole = build_scenario(
         replace(base, slo_scale=1.0, slo_tbt_s=None), raw=read(base.trace, base.num_requests)
     )
@@ -134,8 +151,10 @@ def plan_study(
         inputs=_inputs(base, grid),
         notices=tuple(notices),
         bounded=bounded,
+        search=search,
+        trials=() if search is None else search.drawn(),
     )
-    for job in study.simulations():
+    for job in study.simulations() if search is None else _extremes(grid, base.seed):
         study.config(job)  # refuses a value out of range
     return study
 
@@ -173,7 +192,13 @@ def _jitter(grid: Grid, seeds: int, given: float | None, notices: list[str]) -> 
     return given
 
 
-def _check(base: RunConfig, grid: Grid) -> None:
+def _extremes(grid: Grid, seed: int) -> list[Job]:
+    """A simulation for every extreme value of every key, all else as in the base."""
+    items = [(axis.key, value) for axis in grid.axes for value in axis.values]
+    return [Job(Cell((item,)), seed) for item in items]
+
+
+def _check(base: RunConfig, grid: Grid, *, whole: bool) -> None:
     count = 1
     for axis in grid.axes:
         count *= len(axis.values)
@@ -184,7 +209,7 @@ def _check(base: RunConfig, grid: Grid) -> None:
                 model_from_config(str(value))
             elif axis.key == "trace":
                 read(str(value), base.num_requests)
-    if count > MOST_CELLS:
+    if whole and count > MOST_CELLS:
         raise UserError(f"the grid has {count:,} cells, the limit is {MOST_CELLS:,}: vary less")
 
 

@@ -1,4 +1,4 @@
-"""Runs what a study folder lacks, on as many processes as wanted, and appends a row for each.
+"""Runs what a study folder lacks, on as many workers as wanted, and appends a row for each.
 
 What fails is a row as well. A simulation whose worker was killed is tried once more, at the end;
 the other workers never notice.
@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 
+from orbitflow.study.executors import DIED, Executor, Reply, Work
 from orbitflow.study.folder import Row, StudyFolder, job_id
-from orbitflow.study.lanes import DIED, Lanes, Reply, StartMethod, Work
+from orbitflow.study.lanes import Lanes, StartMethod
 from orbitflow.study.plan import Job, Study
 from orbitflow.study.task import Task, do_task
 
@@ -29,16 +30,23 @@ def run_study(
     """Run every simulation, and every bound that is wanted, without a good row yet. `on_row` sees
     each row as it is written.
     """
-    schedule = _Schedule(study, folder.rows)
     with Lanes[Job](workers, work, start_method) as lanes:
-        while schedule.waiting or lanes.is_busy:
-            while schedule.waiting and lanes.has_room:
-                key = schedule.waiting.popleft()
-                lanes.give(key, _task(study, key))
-            for key, reply in lanes.take():
-                row = schedule.ended(key, reply)
-                folder.add(row)
-                on_row(row)
+        run_on(lanes, study, folder, on_row=on_row)
+
+
+def run_on(
+    executor: Executor[Job], study: Study, folder: StudyFolder, *, on_row: Callable[[Row], None]
+) -> None:
+    """The same on an open executor, which stays open."""
+    schedule = _Schedule(study, folder.rows)
+    while schedule.waiting or executor.is_busy:
+        while schedule.waiting and executor.has_room:
+            job = schedule.waiting.popleft()
+            executor.give(job, _task(study, job))
+        for job, reply in executor.take():
+            row = schedule.ended(job, reply)
+            folder.add(row)
+            on_row(row)
 
 
 def unfinished(study: Study, rows: Mapping[tuple[str, int], Row]) -> list[Job]:

@@ -12,6 +12,7 @@ from orbitflow.study.bounds import BoundResult, bound_result
 from orbitflow.study.estimates import Estimate, estimates
 from orbitflow.study.folder import Row
 from orbitflow.study.grid import Cell
+from orbitflow.study.keys import Value
 from orbitflow.study.plan import SCHEMA_VERSION, Study
 
 
@@ -28,12 +29,12 @@ class CellResult(NamedTuple):
 
 
 def results(study: Study, rows: Mapping[tuple[str, int], Row]) -> list[CellResult]:
-    """Every cell of the grid in its order, over the rows that are there."""
+    """Every cell of the study in its order, over the rows that are there."""
     by_cell: dict[str, list[Row]] = {}
     for (cell_id, _), row in sorted(rows.items()):
         by_cell.setdefault(cell_id, []).append(row)
     found = []
-    for cell in study.grid.cells():
+    for cell in study.cells:
         rows_of_cell = by_cell.get(cell.id, [])
         result = _result(cell, rows_of_cell)
         if study.bounded:
@@ -46,18 +47,51 @@ def results(study: Study, rows: Mapping[tuple[str, int], Row]) -> list[CellResul
 def summary(study: Study, found: Sequence[CellResult]) -> dict[str, object]:
     """The content of `summary.json`: the same study gives the same bytes."""
     scenario = study.scenario
-    return {
+    found_json: dict[str, object] = {
         "schema_version": SCHEMA_VERSION,
         "orbitflow_version": __version__,
         "trace": {"name": scenario.trace.name, "requests": len(scenario.trace)},
         "profile": scenario.profile.name,
         "slo": {"tau_s": scenario.slo.tau_s, "origin": scenario.slo.origin},
-        "grid": {axis.key: list(axis.values) for axis in study.grid.axes},
+        "grid": _grid(study),
         "seeds": study.seeds,
         "arrival_jitter": study.base.arrival_jitter,
         "notices": list(study.notices),
         "cells": [_to_json(result) for result in found],
     }
+    if (search := study.search) is not None:
+        first = best(study, found)
+        found_json["search"] = search.to_json()
+        found_json["best"] = None if first is None else found.index(first)
+    return found_json
+
+
+def ranked(study: Study, found: Sequence[CellResult]) -> list[CellResult]:
+    """The trials of a search by what they reached, the best first; among equals the earlier one."""
+    assert study.search is not None
+    goal = study.search.objective
+    return sorted(found, key=lambda result: goal.rank(goal.of(result.figures)))
+
+
+def best(study: Study, found: Sequence[CellResult]) -> CellResult | None:
+    """The best trial of a search; None if none has the figure that is looked for."""
+    assert study.search is not None
+    goal = study.search.objective
+    first = next(iter(ranked(study, found)), None)
+    return None if first is None or goal.of(first.figures) is None else first
+
+
+def _grid(study: Study) -> dict[str, list[Value]]:
+    """The values of every key: those of the grid, or those that a search came to."""
+    if study.search is None:
+        return {axis.key: list(axis.values) for axis in study.grid.axes}
+    columns = {key: {cell.values[key] for cell in study.cells} for key in study.grid.keys}
+    return {key: sorted(values, key=_order) for key, values in columns.items()}
+
+
+def _order(value: Value) -> tuple[bool, float, str]:
+    is_text = isinstance(value, str)
+    return is_text, 0.0 if is_text else float(value), str(value)
 
 
 def _result(cell: Cell, rows: Sequence[Row]) -> CellResult:

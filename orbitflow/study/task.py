@@ -1,6 +1,7 @@
 """What a worker does: one simulation without a run folder, or one bound.
 
-A task carries all that it needs, so that any process can do it; the trace stays read for the next.
+A task carries all that it needs, so that any process on this machine can do it; the trace stays
+read for the next. A process elsewhere is given what the task names as files: its inputs.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ from typing import Any, TextIO
 
 from orbitflow.bound_share import bound_figures, bound_of
 from orbitflow.config import RunConfig
+from orbitflow.profile import Profile
 from orbitflow.scenario import build_scenario
 from orbitflow.sim.run import simulate_policy
 from orbitflow.slo import Slo
 from orbitflow.study.plan import read
+from orbitflow.traces.trace import Trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,14 @@ class Task:
     def is_bound(self) -> bool:
         """Whether what no policy can exceed is wanted."""
         return not self.config.policies
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What a task names, read already."""
+
+    trace: Trace
+    profile: Profile
 
 
 class Discard:
@@ -51,10 +62,15 @@ class Discard:
         """Write nothing."""
 
 
-def do_task(task: Task) -> dict[str, object]:
+def do_task(task: Task, inputs: Inputs | None = None) -> dict[str, object]:
     """The scalar figures of a simulation or of a bound."""
     config = task.config
-    scenario = build_scenario(config, slo=task.slo, raw=read(config.trace, config.num_requests))
+    scenario = build_scenario(
+        config,
+        slo=task.slo,
+        raw=read(config.trace, config.num_requests) if inputs is None else inputs.trace,
+        profile=None if inputs is None else inputs.profile,
+    )
     if task.is_bound:
         return dict(_flat(bound_figures(bound_of(scenario))))
     (policy,) = scenario.policies

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from orbitflow.cli.study_table import print_results
+from orbitflow.study.executors import Work
 from orbitflow.study.folder import Row, StudyFolder
-from orbitflow.study.lanes import Work
 from orbitflow.study.plan import Study
 from orbitflow.study.runner import run_study, unfinished
 from orbitflow.study.summary import CellResult, results, summary

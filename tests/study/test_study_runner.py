@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from orbitflow.errors import PolicyError, UserError
+from orbitflow.study.executors import Work
 from orbitflow.study.folder import Row, StudyFolder, row_id
-from orbitflow.study.lanes import Work
 from orbitflow.study.plan import Study
 from orbitflow.study.runner import run_study, unfinished
 from orbitflow.study.summary import results, summary
