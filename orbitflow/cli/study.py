@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +13,7 @@ from orbitflow.cli.shared_options import read_config, with_options_of_sim
 from orbitflow.cli.study_capacity import capacity_command
 from orbitflow.cli.study_pareto import pareto_command
 from orbitflow.errors import UserError
-from orbitflow.study.names import Direction, Sampler
+from orbitflow.study.names import Direction, ExecutorName, Sampler
 
 _STUDY = "Study"
 _SEARCH = "Search"
@@ -113,6 +112,22 @@ def run_command(
             rich_help_panel=_STUDY,
         ),
     ] = None,
+    executor: Annotated[
+        ExecutorName,
+        typer.Option(
+            help="Where simulations run: in processes here, or on a Ray cluster that is there "
+            "already (orbitflow installed on its nodes; traces and profiles travel by themselves).",
+            rich_help_panel=_STUDY,
+        ),
+    ] = ExecutorName.LOCAL,
+    ray_address: Annotated[
+        str | None,
+        typer.Option(
+            help="With --executor ray: host:port as `ray start --head` prints it, or auto for the "
+            "cluster of this machine. Default: RAY_ADDRESS, else auto.",
+            rich_help_panel=_STUDY,
+        ),
+    ] = None,
     arrival_jitter: Annotated[
         float | None,
         typer.Option(
@@ -157,6 +172,7 @@ def run_command(
     """
     if workers is not None and workers < 1:
         raise UserError(f"--workers {workers} must be at least 1")
+    from orbitflow.cli.study_executor import executor_of
     from orbitflow.cli.study_run import Output, run
     from orbitflow.cli.study_wanted import SearchWanted, plan_wanted
 
@@ -169,12 +185,7 @@ def run_command(
         arrival_jitter=arrival_jitter,
         bounded=bound,
     )
-    run(study, Output(out, as_json, quiet, parquet), workers=workers or _cpus())
-
-
-def _cpus() -> int:
-    """CPUs that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    run(study, Output(out, as_json, quiet, parquet), executor_of(executor, ray_address, workers))
 
 
 study_app.command("capacity")(capacity_command)

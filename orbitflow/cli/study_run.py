@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import typer
 
+from orbitflow.cli.study_executor import OpenExecutor
 from orbitflow.study.executors import Executor
 from orbitflow.study.folder import Row, StudyFolder, row_id
-from orbitflow.study.lanes import Lanes
 from orbitflow.study.parquet import check_parquet, write_parquet
 from orbitflow.study.plan import Job, Study
 from orbitflow.study.runner import run_on, unfinished
 from orbitflow.study.search_run import run_search
 from orbitflow.study.summary import CellResult, results, summary
-from orbitflow.study.task import do_task
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
@@ -35,22 +34,17 @@ class Output(NamedTuple):
     parquet: bool
 
 
-def run(study: Study, output: Output, *, workers: int) -> None:
+def run(study: Study, output: Output, open_executor: OpenExecutor) -> None:
     """Run what is missing of a study and print what all of it came to. Exit 1 if a cell failed."""
-    out = output.out
     talks = not (output.quiet or output.as_json)
     if output.parquet:
         check_parquet()
-    folder = StudyFolder.numbered(study) if out is None else StudyFolder(out, study)
-    with folder:
+    with open_executor() as executor, _open(study, output.out) as folder:
         missing = _missing(study, folder)
         if talks:
             _announce(study, folder, missing)
         try:
-            with (
-                CellProgress(missing, _jobs_of(study), shown=talks) as progress,
-                Lanes[Job](workers, do_task, "spawn") as executor,
-            ):
+            with CellProgress(missing, _jobs_of(study), shown=talks) as progress:
                 study = _run_on(executor, study, folder, progress)
         except BaseException:
             print(
@@ -76,6 +70,10 @@ def run(study: Study, output: Output, *, workers: int) -> None:
             file=sys.stderr,
         )
         raise typer.Exit(1)
+
+
+def _open(study: Study, out: Path | None) -> StudyFolder:
+    return StudyFolder.numbered(study) if out is None else StudyFolder(out, study)
 
 
 def _run_on(

@@ -1,0 +1,31 @@
+"""Which executor `--executor` means, opened once the study folder is there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TypeAlias
+
+from orbitflow.cli.cpus import usable_cpus
+from orbitflow.errors import UserError
+from orbitflow.study.executors import Executor
+from orbitflow.study.lanes import Lanes
+from orbitflow.study.names import ExecutorName
+from orbitflow.study.plan import Job
+from orbitflow.study.task import do_task
+
+OpenExecutor: TypeAlias = Callable[[], Executor[Job]]
+
+
+def executor_of(name: ExecutorName, ray_address: str | None, workers: int | None) -> OpenExecutor:
+    """What opens the executor. Raise a UserError at once if it needs what is not installed."""
+    if name is ExecutorName.LOCAL:
+        if ray_address is not None:
+            raise UserError("--ray-address is for --executor ray: add it, or leave the address out")
+        return lambda: Lanes[Job](workers or usable_cpus(), do_task, "spawn")
+    from orbitflow.study.ray_cluster import AUTO, import_ray
+    from orbitflow.study.ray_lanes import RayLanes
+
+    import_ray()
+    address = ray_address or os.environ.get("RAY_ADDRESS") or AUTO
+    return lambda: RayLanes[Job](address, workers)
