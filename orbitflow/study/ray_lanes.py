@@ -2,11 +2,12 @@
 
 Workers read no files of this machine: each trace and profile of a study travels to the cluster's
 object store once, and tasks refer to it. A worker that dies, or its node, takes its own task down.
+Leaving the cluster stops what is under way: to cancel tasks one by one races with their replies,
+and Ray 2.60 aborts the process that does so.
 """
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
@@ -53,9 +54,6 @@ class RayLanes(Generic[K]):
         return self
 
     def __exit__(self, *_: object) -> None:
-        for ref in self._keys:
-            with contextlib.suppress(Exception):  # the cluster may be gone, and its tasks with it
-                self._ray.cancel(ref, force=True)
         self._keys.clear()
         self._inputs.clear()
         disconnect()
