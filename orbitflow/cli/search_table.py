@@ -19,32 +19,24 @@ from orbitflow.cli.study_columns import (
     print_errors,
     print_table,
     rate,
+    width_of,
 )
+from orbitflow.study.keys import POLICY
 from orbitflow.study.plan import Job, Study
 from orbitflow.study.search import Search
 from orbitflow.study.summary import CellResult, best, ranked
 
 _SHOWN = 20
+_PROMISED = frozenset({"profile", "model", "compute_scale"})  # what isolated prefills depend on
 
 
 def print_search(study: Study, found: Sequence[CellResult], path: Path) -> None:
     """Print the best trials, the best configuration as a command, and where the results are."""
-    search, scenario = study.search, study.scenario
+    search = study.search
     assert search is not None
-    columns = _columns(search)
     first = best(study, found)
-    title = f"{scenario.trace.name} on {scenario.profile.name}: {_searched(study, found)}"
-    table = Table(title=Text(title), title_justify="left")
-    for key in study.grid.keys:
-        table.add_column(key, no_wrap=True)
-    for column in columns:
-        table.add_column(column.title, justify="right")
-    for result in ranked(study, found)[:_SHOWN]:
-        named = [key_text(key, result.cell.values[key]) for key in study.grid.keys]
-        style = "bold green" if result is first else None
-        table.add_row(*named, *_cells(result, columns, is_best=result is first), style=style)
     console = console_of()
-    print_table(console, table)
+    print_table(console, _fitting(console, study, found))
     print_errors(console, found)
     if len(found) > _SHOWN:
         console.print(Text(f"the best {_SHOWN} of {len(found)} trials; all are in {path}"))
@@ -53,6 +45,34 @@ def print_search(study: Study, found: Sequence[CellResult], path: Path) -> None:
         return
     console.print(Text(f"* the best trial; results in {path}"))
     _print_command(console, study, first)
+
+
+def _fitting(console: Console, study: Study, found: Sequence[CellResult]) -> Table:
+    """The table with as many figures as a terminal has room for, the one looked for at least."""
+    assert study.search is not None
+    columns = _columns(study.search)
+    table = _table(study, found, columns)
+    while console.is_terminal and len(columns) > 1 and width_of(console, table) > console.width:
+        columns = columns[:-1]
+        table = _table(study, found, columns)
+    return table
+
+
+def _table(study: Study, found: Sequence[CellResult], columns: Sequence[Column]) -> Table:
+    scenario, first = study.scenario, best(study, found)
+    axes = [axis for axis in study.grid.axes if len(axis.values) > 1 or axis.key != POLICY]
+    fixed = [str(axis.values[0]) for axis in study.grid.axes if axis not in axes]
+    title = ", ".join((f"{scenario.trace.name} on {scenario.profile.name}", *fixed))
+    table = Table(title=Text(f"{title}: {_searched(study, found)}"), title_justify="left")
+    for axis in axes:
+        table.add_column(axis.key, no_wrap=True)
+    for column in columns:
+        table.add_column(column.title, justify="right")
+    for result in ranked(study, found)[:_SHOWN]:
+        named = [key_text(axis.key, result.cell.values[axis.key]) for axis in axes]
+        style = "bold green" if result is first else None
+        table.add_row(*named, *_cells(result, columns, is_best=result is first), style=style)
+    return table
 
 
 def _searched(study: Study, found: Sequence[CellResult]) -> str:
@@ -90,4 +110,6 @@ def _print_command(console: Console, study: Study, first: CellResult) -> None:
     job = Job(first.cell, study.base.seed)
     words = arguments_of_sim(study.config(job), tau_s=study.slo(job).tau_s)
     console.print(Text("to run it by itself, under the study's limit on the time between tokens:"))
+    if not _PROMISED.isdisjoint(study.grid.keys):
+        console.print(Text("(its TTFT limits are then its own machine's, not those of the base)"))
     console.print(Text("  " + shlex.join(["orbitflow", "sim", *words])), soft_wrap=True)

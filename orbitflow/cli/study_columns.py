@@ -113,6 +113,10 @@ def console_of(*, stderr: bool = False) -> Console:
 def print_table(console: Console, table: Table) -> None:
     """Print a table as wide as it is where there is no terminal to fit into."""
     if not console.is_terminal:
-        measured = console.measure(table, options=_unlimited(console))
-        console.width = max(_WIDE, measured.maximum)
+        console.width = max(_WIDE, width_of(console, table))
     console.print(table)
+
+
+def width_of(console: Console, table: Table) -> int:
+    """How wide a table is if nothing in it is wrapped."""
+    return console.measure(table, options=_unlimited(console)).maximum

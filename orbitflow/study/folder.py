@@ -222,7 +222,8 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def _unwritten(path: Path, error: OSError) -> OSError:
+    why = error.strerror or error
     return OSError(
-        f"{path} cannot be written ({error.strerror}): free space there, then the same command "
+        f"{path} cannot be written ({why}): free space there, then the same command "
         f"with --out {path.parent} goes on; what was written before is whole"
     )

@@ -178,7 +178,7 @@ def _jitter(grid: Grid, seeds: int, given: float | None, notices: list[str]) -> 
     if seeds < 1:
         raise UserError(f"--seeds {seeds} must be at least 1")
     if {"slo_scale", "slo_tbt_s"} <= set(grid.keys):
-        raise UserError("--grid slo_scale and slo_tbt exclude each other: keep one of them")
+        raise UserError("slo_scale and slo_tbt exclude each other: vary one of them")
     if seeds > 1 and "seed" in grid.keys:
         raise UserError("--seeds and --grid seed=... are both given: keep one of them")
     varies = seeds > 1 or "seed" in grid.keys

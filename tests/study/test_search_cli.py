@@ -10,11 +10,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
-from orbitflow.cli import app, main
+from orbitflow.cli import app, main, search_table
 from orbitflow.cli.options_of_sim import arguments_of_sim
 from orbitflow.config import DepositRule, RunConfig
+from orbitflow.study.estimates import Estimate
+from orbitflow.study.names import Sampler
+from orbitflow.study.objective import read_objective
+from orbitflow.study.plan import plan_study
+from orbitflow.study.search import Search
+from orbitflow.study.space import read_space
+from orbitflow.study.summary import CellResult
 
 RUN = ["study", "run", "--trace", "tiny.jsonl"]
 VARY = ["--vary", "kv-capacity-tokens=6000..40000:log", "--vary", "policy=no-offload,dynamic"]
@@ -114,6 +122,28 @@ def test_the_command_of_a_configuration_reads_back_as_it(
     words = arguments_of_sim(config, tau_s=0.1 / 3)
     assert CliRunner().invoke(app, ["sim", *words]).exit_code == 0
     assert seen == [replace(config, slo_tbt_s=0.1 / 3)]
+
+
+def test_a_narrow_terminal_keeps_what_is_looked_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = RunConfig(trace=str(Path("tiny.jsonl").resolve()))
+    space = read_space(["token_value=0.1..1", "kv_capacity_tokens=100..200"], ["orbit"])
+    search = Search(space, Sampler.RANDOM, read_objective("ttft_s.p95", None), 3)
+    study = plan_study(base, search.grid, search=search)
+    figures = {"ttft_s.p95": Estimate(0.2, None), "timely_share": Estimate(0.5, None)}
+    found = [CellResult(cell, 0.1, 1, 0, (), figures) for cell in study.cells]
+    for width, titles in ((48, 1), (68, 3), (200, 7)):
+        console = Console(width=width, force_terminal=True)
+        monkeypatch.setattr(search_table, "console_of", lambda console=console: console)
+        console.file = sys.stdout
+        search_table.print_search(study, found, Path("out"))
+        shown = capsys.readouterr().out
+        head = next(line for line in shown.splitlines() if "kv_capacity_tokens" in line)
+        assert head.count("┃") - 3 == titles
+        assert "TTFT p95" in head
+        assert "orbit:" in shown
+        assert "--token-value" in shown.splitlines()[-1]
 
 
 def test_without_optuna_the_extra_is_named(
