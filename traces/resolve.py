@@ -1,8 +1,8 @@
 """From what a person typed to a trace, in this order, with a notice that says which it was:
 
-a file that exists; `demo`, which is bundled; a fetched public trace in the cache, if its checksum
-is right; for `azure_conv` the bundled synthetic twin. Anything else is refused with the way to get
-it.
+a file that exists; `demo`, which is bundled; `paper` or `paper:rate=5,seed=3`, drawn by the paper's
+recipe; a fetched public trace in the cache, if its checksum is right; for `azure_conv` the bundled
+synthetic twin. Anything else is refused with the way to get it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from orbitflow.errors import TraceError
+from orbitflow.traces.paper_name import is_paper_name, paper_trace
 from orbitflow.traces.public import (
     PublicTrace,
     cache_dir,
@@ -40,6 +41,8 @@ def resolve(name_or_path: str, *, limit: int | None = None) -> Trace:
         return read_trace(path, limit=limit)
     if name_or_path == DEMO:
         return _demo(limit)
+    if is_paper_name(name_or_path):
+        return _first(paper_trace(name_or_path), limit)
     public = find_public(name_or_path)
     if public is None:
         hint = nearest_public(name_or_path)
@@ -81,7 +84,10 @@ def _twin(public: PublicTrace, limit: int | None) -> Trace:
             f"; KS to the real one: input {model.fidelity.ks_prompt_tokens:.4f}, "
             f"output {model.fidelity.ks_output_tokens:.4f}, gaps {model.fidelity.ks_gap_s:.4f}"
         )
-    if limit is not None:
-        trace = scaled(trace, num_requests=min(limit, len(trace)))
+    trace = _first(trace, limit)
     how = f"`orbitflow trace fetch {public.name}` gets the real trace"
     return replace(trace, notices=(notice, f"{public.name}: {how}"))
+
+
+def _first(trace: Trace, limit: int | None) -> Trace:
+    return trace if limit is None else scaled(trace, num_requests=min(limit, len(trace)))

@@ -88,7 +88,7 @@ def write_rows(
     """Write rows that are in order, their times multiplied by `scale`; return how many."""
     count = 0
     origin = 0.0
-    with _whole_file(path, overwrite) as file:
+    with whole_file(path, overwrite) as file:
         for count, row in enumerate(rows, 1):
             if count == 1:
                 origin = row.arrival
@@ -117,8 +117,11 @@ def _number(value: float) -> str:
 
 
 @contextmanager
-def _whole_file(path: Path, overwrite: bool) -> Iterator[TextIO]:
-    """Open a file that takes its name only when the block ends well."""
+def whole_file(path: Path, overwrite: bool) -> Iterator[TextIO]:
+    """Open a file that takes its name only when the block ends well.
+
+    Raise a TraceError if it is there and `overwrite` is false, or if it cannot be written.
+    """
     if os.path.isdir(path):
         raise TraceError(f"{path}: is a folder; expected the name of a file to write")
     if os.path.exists(path) and not overwrite:

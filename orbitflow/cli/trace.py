@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orbitflow.cli.trace_paper import paper_command
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -25,6 +27,7 @@ trace_app = typer.Typer(
     help="Convert, inspect, synthesize and fetch request traces.",
     no_args_is_help=True,
 )
+trace_app.command("paper")(paper_command)
 
 
 @trace_app.command("convert")
