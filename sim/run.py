@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 from orbitflow.config import DeliveryPace, Fidelity
 from orbitflow.driving import Observer, Observers
-from orbitflow.recorder import Recorder
 from orbitflow.scenario import Scenario
 from orbitflow.serving import ServingCore
 from orbitflow.session import Outputs, open_session
@@ -20,29 +19,37 @@ from orbitflow.timeline_tracks import Tracks
 
 
 def simulate_policy(
-    scenario: Scenario, name: str, folder: Outputs, progress: Callable[[int], None]
+    scenario: Scenario,
+    name: str,
+    folder: Outputs,
+    progress: Callable[[int], None],
+    watcher: Observer | None = None,
 ) -> PolicyReport:
-    """Run one policy over the scenario's trace. `progress` is told as requests end."""
+    """Run one policy over the scenario's trace. `progress` is told as requests end, `watcher` of
+    every step.
+    """
     with open_session(scenario, name, folder, progress) as session:
+        observer: Observer = session.recorder
+        if watcher is not None:
+            observer = Observers(observer, watcher)
         if scenario.config.timeline:
             with folder.lines(f"{name}/timeline.json") as timeline_out:
                 timeline = Timeline(timeline_out, _origin(scenario.config.fidelity))
-                _server(scenario, session.core, session.recorder, timeline).run()
+                _server(scenario, session.core, observer, timeline).run()
                 timeline.close()
         else:
-            _server(scenario, session.core, session.recorder, None).run()
+            _server(scenario, session.core, observer, None).run()
     return session.report()
 
 
 def _server(
-    scenario: Scenario, core: ServingCore, recorder: Recorder, timeline: Timeline | None
+    scenario: Scenario, core: ServingCore, observer: Observer, timeline: Timeline | None
 ) -> Server:
     """The simulation in the fidelity that the run asks for."""
     config, requests = scenario.config, scenario.trace.requests()
     plane = core.policy.data_plane
     latency_s = scenario.profile.planner_latency_s
     noise = Noise(scenario.noise, config.seed) if scenario.noise else None
-    observer: Observer = recorder
     if timeline is not None:
         tracks = Tracks(
             timeline,
@@ -51,7 +58,7 @@ def _server(
             by_pass=config.fidelity is Fidelity.STEP,
             planner_latency_s=latency_s,
         )
-        observer = Observers(recorder, tracks.observer)
+        observer = Observers(observer, tracks.observer)
     if config.fidelity is Fidelity.STEP:
         executor = SimExecutor(scenario.true, plane, noise)
         return Simulation(core, executor, requests, observer, planner_latency_s=latency_s)

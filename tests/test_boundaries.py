@@ -29,6 +29,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("sim", "backend"),
     ("calibrate",),
     ("study", "explain", "validate"),
+    ("paper",),
     ("cli", "tables", "__main__"),
 )
 TOP = len(LAYERS) - 1

@@ -1,5 +1,5 @@
-"""`orbitflow study run`: a grid of simulations, or a search among them. Its options are those of
-`sim`, and a few more.
+"""`orbitflow study`. `run` is a grid of simulations, or a search among them: its options are those
+of `sim`, and a few more. The others have modules of their own.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import typer
 
 from orbitflow.cli.shared_options import read_config, with_options_of_sim
 from orbitflow.cli.study_capacity import capacity_command
+from orbitflow.cli.study_paper import paper_command
 from orbitflow.cli.study_pareto import pareto_command
 from orbitflow.errors import UserError
 from orbitflow.study.names import Direction, ExecutorName, Sampler
@@ -27,6 +28,9 @@ study_app = typer.Typer(
 @study_app.callback()
 def common() -> None:
     """Run a grid of simulations and compare its cells."""
+
+
+study_app.command("paper")(paper_command)
 
 
 @study_app.command("run")

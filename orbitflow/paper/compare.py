@@ -1,0 +1,91 @@
+"""The paper's numbers beside ours, and a sentence for each row that differs.
+
+A row agrees if the 95 % interval of ours, under the paper's accounting, reaches the published
+number, give or take what that was rounded to; where the interval is so wide that it reaches nearly
+anything, the row is open. The sentence of a row that differs says by how much, what ours is of, why
+(`reasons`), and what fair books make of it where that is more than the difference.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import NamedTuple
+
+from orbitflow.paper.derive import FAIR, PAPERS, Context, Derived, derive
+from orbitflow.paper.experiments import Scope
+from orbitflow.paper.measured import Measured
+from orbitflow.paper.published import PUBLISHED, Published
+from orbitflow.paper.reasons import Facts, reason_for
+from orbitflow.study.estimates import Estimate
+
+WIDE_SHARE = 0.25  # of the published number
+WIDE_POINTS = 5.0
+
+
+class Verdict(StrEnum):
+    """How a row ends."""
+
+    AGREES = "yes"
+    DIFFERS = "no"
+    OPEN = "open"
+    MISSING = "not run"
+
+
+class Compared(NamedTuple):
+    """One row: the published number, ours under both accountings, and what there is to say."""
+
+    published: Published
+    papers: Estimate | None
+    fair: Estimate | None
+    verdict: Verdict
+    sentence: str
+
+
+def compare(measured: Measured, scope: Scope) -> list[Compared]:
+    """Every published number, in order."""
+    papers, fair = Context(measured, scope, PAPERS), Context(measured, scope, FAIR)
+    return [compared(row, derive(row.key, papers), derive(row.key, fair)) for row in PUBLISHED]
+
+
+def compared(row: Published, papers: Derived | None, fair: Derived | None) -> Compared:
+    """One published number beside ours."""
+    fairly = None if fair is None else fair.value
+    if row.not_run is not None:
+        return Compared(row, None, None, Verdict.MISSING, f"not run: {row.not_run}")
+    if papers is None:
+        return Compared(row, None, fairly, Verdict.MISSING, "runs that it needs are missing")
+    ours, distance = papers.value, _distance(row, papers.value.mean)
+    reach = row.give + (ours.half_width or 0.0)
+    if abs(distance) <= reach:
+        if (ours.half_width or 0.0) <= _widest(row):
+            return Compared(row, ours, fairly, Verdict.AGREES, "within the interval")
+        sentence = f"the interval is too wide to tell (± {ours.half_width:.3g})"
+        return Compared(row, ours, fairly, Verdict.OPEN, sentence)
+    parts = [_difference(row, distance)]
+    if papers.detail is not None:
+        parts[0] += f" ({papers.detail})"
+    facts = Facts(row.low, row.high, ours.mean, row.unit == "%")
+    parts[0] += ": " + reason_for(row.family, facts)
+    if fairly is not None and abs(fairly.mean - ours.mean) > abs(distance):
+        moved = fairly.mean - ours.mean
+        parts.append(f"how it is counted moves ours by {moved:+.3g}, more than the difference")
+    return Compared(row, ours, fairly, Verdict.DIFFERS, "; ".join(parts))
+
+
+def _distance(row: Published, mean: float) -> float:
+    """How far a mean lies above (+) or below (-) what is published; 0 within its bounds."""
+    if row.low <= mean <= row.high:
+        return 0.0
+    return mean - (row.low if mean < row.low else row.high)
+
+
+def _widest(row: Published) -> float:
+    """Half an interval that still says something."""
+    share = WIDE_SHARE * row.low
+    return max(WIDE_POINTS, share) if row.unit in ("%", "points") else share
+
+
+def _difference(row: Published, distance: float) -> str:
+    unit = "points" if row.unit == "%" else row.unit
+    which = "higher" if distance > 0 else "lower"
+    return f"{which} by {abs(distance):.3g} {unit}".rstrip()
