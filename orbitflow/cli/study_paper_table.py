@@ -18,6 +18,7 @@ from orbitflow.paper.report import shown, value_of
 from orbitflow.paper.systems import System
 
 _WIDE = 120
+_NARROW = 110  # no room for what a number is about: paper.md has it
 
 
 def print_study(
@@ -28,7 +29,7 @@ def print_study(
     for figure in figures:
         console.print(_of_metrics(figure, measured) if len(figure.columns) == 1
                       else _of_columns(figure, measured))  # fmt: skip
-    console.print(_comparison(rows))
+    console.print(_comparison(rows, console.width >= _NARROW))
     for row in rows:
         if row.verdict is not Verdict.AGREES:
             console.print(Text(f"{row.published.key}: {row.sentence}"), soft_wrap=False)
@@ -39,7 +40,7 @@ def _of_columns(figure: Figure, measured: Measured) -> Table:
     first, second = figure.metrics[:2]
     table = Table(title=Text(f"{figure.title}: {first.title} | {second.title}"))
     table.title_justify = "left"
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     for label in figure.columns:
         table.add_column(label, justify="right")
     for section, columns in figure.sections:
@@ -60,7 +61,7 @@ def _pair(figure: Figure, measured: Measured, system: System, named: Named) -> T
 
 def _of_metrics(figure: Figure, measured: Measured) -> Table:
     table = Table(title=Text(figure.title), title_justify="left")
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     for metric in figure.metrics:
         table.add_column(metric.title, justify="right")
     ((_, (column,)),) = figure.sections
@@ -71,16 +72,18 @@ def _of_metrics(figure: Figure, measured: Measured) -> Table:
     return table
 
 
-def _comparison(rows: Sequence[Compared]) -> Table:
+def _comparison(rows: Sequence[Compared], wide: bool) -> Table:
     table = Table(title=Text("Published numbers beside ours"), title_justify="left")
-    for title in ("number", "what"):
-        table.add_column(title)
+    table.add_column("number", no_wrap=True)
+    if wide:
+        table.add_column("what")
     for title in ("published", "ours, its way", "ours, fair"):
         table.add_column(title, justify="right")
     table.add_column("agrees")
     for row in rows:
-        cells = [row.published.what, row.published.shown, shown(row.papers), shown(row.fair)]
-        table.add_row(row.published.key, *cells, str(row.verdict))
+        named = [row.published.key, row.published.what][: 1 + wide]
+        cells = [row.published.shown, shown(row.papers), shown(row.fair), str(row.verdict)]
+        table.add_row(*named, *cells)
     return table
 
 

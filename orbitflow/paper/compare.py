@@ -55,11 +55,12 @@ def compared(row: Published, papers: Derived | None, fair: Derived | None) -> Co
     if papers is None:
         return Compared(row, None, fairly, Verdict.MISSING, "runs that it needs are missing")
     ours, distance = papers.value, _distance(row, papers.value.mean)
-    reach = row.give + (ours.half_width or 0.0)
-    if abs(distance) <= reach:
-        if (ours.half_width or 0.0) <= _widest(row):
+    if ours.half_width is None:
+        return Compared(row, ours, fairly, Verdict.OPEN, "one workload has no interval to tell by")
+    if abs(distance) <= row.give + ours.half_width:
+        if ours.half_width <= _widest(row):
             return Compared(row, ours, fairly, Verdict.AGREES, "within the interval")
-        sentence = f"the interval is too wide to tell (± {ours.half_width:.3g})"
+        sentence = f"the interval (± {ours.half_width:.3g}) is too wide to tell"
         return Compared(row, ours, fairly, Verdict.OPEN, sentence)
     parts = [_difference(row, distance)]
     if papers.detail is not None:

@@ -42,9 +42,8 @@ LATENCIES = (
     Metric("P95, ms", "paper.tbt_p95_s", False, 1e3),
     Metric("P99, ms", "paper.tbt_p99_s", False, 1e3),
     Metric("fair P99, ms", "tbt_s.p99", False, 1e3),
-    Metric("tokens/s", "throughput_tokens_per_s", False),
+    Metric("tok/s", "throughput_tokens_per_s", False),
     Metric("E2E, min", "e2el_s.mean", False, 1 / 60),
-    Metric("TTFT P95, min", "ttft_s.p95", False, 1 / 60),
     SLO,
 )
 PLANNER = (

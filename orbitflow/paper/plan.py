@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from orbitflow import __version__
@@ -57,6 +57,7 @@ def plan_paper(points: Sequence[Point], seeds: int) -> PaperStudy:
     cells = tuple({point.cell.id: point.cell for point in points}.values())
     base = RunConfig(trace="paper", profile=A5000)
     scenario = build_scenario(base, raw=read(base.trace, None))
+    scenario = replace(scenario, trace=replace(scenario.trace, name="paper"))  # names the folder
     study = PaperStudy(base, Grid(()), seeds, scenario, scenario.slo.tau_s, {}, (), points=cells)
     study.inputs.update(_inputs(study))
     return study

@@ -110,8 +110,10 @@ def shown(value: Estimate | None) -> str:
     """A number beside a published one."""
     if value is None:
         return "n/a"
-    half = "" if value.half_width is None else f" ± {value.half_width:.2g}"
-    return f"{value.mean:.3g}{half}"
+    if value.half_width is None:
+        return f"{value.mean:.3g}"
+    digits = ".2g" if value.half_width < 10 else ".0f"
+    return f"{value.mean:.3g} ± {value.half_width:{digits}}"
 
 
 def _tables(figure: Figure, measured: Measured) -> list[str]:
