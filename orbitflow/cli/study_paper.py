@@ -19,11 +19,11 @@ def paper_command(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for the results, gone on with if it is there.  [studies/paper-<n>]"
+            help="Folder for the results, gone on with if it is there; else studies/paper-<n>."
         ),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(help="Simulations at a time.  [one per CPU]")
+        int | None, typer.Option(help="Simulations at a time; else one per CPU.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print only summary.json.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only the tables.")] = False,

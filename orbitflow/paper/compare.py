@@ -3,7 +3,7 @@
 A row agrees if the 95 % interval of ours, under the paper's accounting, reaches the published
 number, give or take what that was rounded to; where the interval is so wide that it reaches nearly
 anything, the row is open. The sentence of a row that differs says by how much, what ours is of, why
-(`reasons`), and what fair books make of it where that is more than the difference.
+(`reasons`), and what fair books make of it where that moves ours by more.
 """
 
 from __future__ import annotations
@@ -65,11 +65,11 @@ def compared(row: Published, papers: Derived | None, fair: Derived | None) -> Co
     parts = [_difference(row, distance)]
     if papers.detail is not None:
         parts[0] += f" ({papers.detail})"
-    facts = Facts(row.low, row.high, ours.mean, row.unit == "%")
+    facts = Facts(row.low, row.high, ours.mean, row.unit == "%", papers.room)
     parts[0] += ": " + reason_for(row.family, facts)
     if fairly is not None and abs(fairly.mean - ours.mean) > abs(distance):
-        moved = fairly.mean - ours.mean
-        parts.append(f"how it is counted moves ours by {moved:+.3g}, more than the difference")
+        of_another = f" ({fair.detail})" if fair and fair.detail != papers.detail else ""
+        parts.append(f"fair books move ours to {fairly.mean:.3g}{of_another}, by more than that")
     return Compared(row, ours, fairly, Verdict.DIFFERS, "; ".join(parts))
 
 

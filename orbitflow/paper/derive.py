@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from orbitflow.paper.experiments import Scope
-from orbitflow.paper.measured import Measured
+from orbitflow.paper.measured import Measured, difference, quotient
 from orbitflow.paper.points import Point, Setting
 from orbitflow.paper.published import PUBLISHED
 from orbitflow.paper.systems import (
@@ -77,12 +77,12 @@ class Context:
     def gain(self, system: System, other: System, setting: Setting, figure: str) -> Estimate | None:
         """Points of percentage that a system has more than another."""
         pair = Point(system, setting), Point(other, setting)
-        return scaled(self.measured.paired(*pair, figure, lambda a, b: a - b), 100)
+        return scaled(self.measured.paired(*pair, figure, difference), 100)
 
     def ratio(self, system: System, other: System, figure: str) -> Estimate | None:
         """A figure of a system over another's, in the main setting."""
         pair = Point(system, self.main), Point(other, self.main)
-        return self.measured.paired(*pair, figure, lambda a, b: a / b)
+        return self.measured.paired(*pair, figure, quotient)
 
     def below(self, other: System, figure: str) -> Estimate | None:
         """Percent that OrbitFlow's figure lies below another's."""
@@ -96,10 +96,13 @@ class Context:
 
 
 class Derived(NamedTuple):
-    """Ours, and what it is of, where that was chosen by the figures or says more."""
+    """Ours; what it is of, where that was chosen by the figures or says more; and what there was
+    to gain, in points, where it is a gain.
+    """
 
     value: Estimate
     detail: str | None = None
+    room: float | None = None
 
 
 Derivation = Callable[[Context], Derived | None]
@@ -184,17 +187,27 @@ def _banked(system: System) -> Derivation:
         if before is None or after is None:
             return None
         point = Point(system, c.loose)
-        gain = c.measured.paired(point, point, after, lambda a, b: a - b, other=before)
-        return _plainly(scaled(gain, 100))
+        gain = c.measured.paired(point, point, after, difference, other=before)
+        return _with_room(scaled(gain, 100), c.percent(system, c.loose, before))
 
     return found
 
 
+def _added(c: Context, setting: Setting) -> Derived | None:
+    """What deposit adds where plans know of it."""
+    gain = c.gain(DEPOSIT, PAUSING, setting, c.counts.tbt)
+    return _with_room(gain, c.percent(PAUSING, setting, c.counts.tbt))
+
+
+def _with_room(gain: Estimate | None, before: Estimate | None) -> Derived | None:
+    if gain is None or before is None:
+        return None
+    return Derived(gain, f"from {before.mean:.1f} %", 100 - before.mean)
+
+
 def _questions(c: Context) -> Derived | None:
     point = Point(ORBITFLOW, c.main)
-    found = c.measured.paired(
-        point, point, "planner.searches", lambda a, b: a / b, other="requests"
-    )
+    found = c.measured.paired(point, point, "planner.searches", quotient, other="requests")
     return _plainly(found)
 
 
@@ -241,8 +254,8 @@ DERIVATIONS: Mapping[str, Derivation] = MappingProxyType(
         },
         "deposit.flexgen_plus": _banked(FLEXGEN_PLUS),
         "deposit.dynamic": _banked(DYNAMIC),
-        "deposit.loose": lambda c: _plainly(c.gain(DEPOSIT, PAUSING, c.loose, c.counts.tbt)),
-        "deposit.tight": lambda c: _plainly(c.gain(DEPOSIT, PAUSING, c.tight, c.counts.tbt)),
+        "deposit.loose": lambda c: _added(c, c.loose),
+        "deposit.tight": lambda c: _added(c, c.tight),
         "victim.longest": _over(_better_than, min, _OTHER_VICTIMS),
         "tail.p95_flexgen": lambda c: _plainly(c.below(FLEXGEN, c.counts.p95)),
         "tail.p95_deepspeed": lambda c: _plainly(c.below(DEEPSPEED, c.counts.p95)),

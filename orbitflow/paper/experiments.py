@@ -87,7 +87,7 @@ class Scope(NamedTuple):
 
 
 FULL = Scope(
-    seeds=4,
+    seeds=5,
     requests=26,
     scales=(1.0, 1.5, 2.5),
     rates=(1.0, 2.0, 5.0),

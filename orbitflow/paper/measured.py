@@ -12,7 +12,17 @@ from orbitflow.paper.points import Point
 from orbitflow.study.estimates import Estimate, estimate
 from orbitflow.study.folder import Row
 
-Compare = Callable[[float, float], float]
+Compare = Callable[[float, float], float | None]
+
+
+def difference(left: float, right: float) -> float:
+    """Left - right."""
+    return left - right
+
+
+def quotient(left: float, right: float) -> float | None:
+    """Left / right; None where there is nothing to divide by."""
+    return left / right if right else None
 
 
 class Measured:
@@ -43,8 +53,9 @@ class Measured:
         self, left: Point, right: Point, figure: str, compare: Compare, other: str | None = None
     ) -> Estimate | None:
         """`compare` of a left point's figure and a right point's, `other` where that is another
-        figure, over the seeds that both have.
+        figure, over the seeds for which it is defined.
         """
         ours, theirs = self.by_seed(left, figure), self.by_seed(right, other or figure)
-        both = [compare(ours[seed], theirs[seed]) for seed in ours if theirs.get(seed)]
-        return estimate(both) if both else None
+        both = [compare(ours[seed], theirs[seed]) for seed in ours if seed in theirs]
+        known = [value for value in both if value is not None]
+        return estimate(known) if known else None

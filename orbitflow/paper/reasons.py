@@ -14,16 +14,18 @@ from typing import NamedTuple
 from orbitflow.paper.published import Family
 
 SATURATED = 99.0  # percent
-SMALL = 1.0  # points
 
 
 class Facts(NamedTuple):
-    """What conditions see: the published bounds, our mean, and whether it is a share."""
+    """What conditions see: the published bounds, our mean, whether it is a share, and, of a gain,
+    the points that there were to gain.
+    """
 
     low: float
     high: float
     ours: float
     is_share: bool
+    room: float | None = None
 
 
 class Reason(NamedTuple):
@@ -42,8 +44,8 @@ def _is_full(facts: Facts) -> bool:
     return facts.is_share and facts.ours >= SATURATED
 
 
-def _is_nothing(facts: Facts) -> bool:
-    return abs(facts.ours) < SMALL < facts.low
+def _has_no_room(facts: Facts) -> bool:
+    return facts.room is not None and facts.room < facts.low
 
 
 def _is_zero(facts: Facts) -> bool:
@@ -83,8 +85,7 @@ _REASONS: Mapping[Family, Sequence[Reason]] = MappingProxyType(
                    "also stops for copies block by block"),
         ),
         Family.DEPOSIT: (
-            Reason(_is_nothing, "at this scale hardly a token is late before deposit, so there is "
-                   "nothing to add"),
+            Reason(_has_no_room, "fewer tokens than that were late before deposit"),
             Reason(_is_lower, "passes here lie on the published lines (R2 0.69), without the "
                    "scatter of measured ones that deposit smooths"),
             Reason(_always, "plans here spend the balances on purpose, so deposit changes "

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from orbitflow import __version__
 from orbitflow.paper.compare import Compared
 from orbitflow.paper.experiments import Figure, Named, Scope
-from orbitflow.paper.measured import Measured
+from orbitflow.paper.measured import Measured, quotient
 from orbitflow.paper.metrics import EVERY, Metric
 from orbitflow.paper.points import Point
 from orbitflow.paper.systems import System
@@ -24,7 +24,7 @@ ACCOUNTING = (
     "requests are late, and only OrbitFlow banks early tokens.",
     "Fair accounting: wall-clock emission, so queues, prompts and pauses count; early tokens are "
     "banked for everybody; timely share is the share of reading time in which a reader at the "
-    "SLO's pace is fed. TTFT and SLO attainment count all requests.",
+    "SLO's pace is fed, over requests that are served; TTFT and SLO attainment count all.",
     "Not as in the paper: arrivals are in seconds for everybody (one engine step = the pass of a "
     "full GPU), where the paper counts steps of the served system, which sends a slow system its "
     "load more slowly. All systems share one data plane and one model of the machine (published "
@@ -36,7 +36,7 @@ def value_of(measured: Measured, point: Point, metric: Metric) -> Estimate | Non
     """A metric of a point."""
     if metric.per is None:
         return measured.of(point, metric.figure)
-    return measured.paired(point, point, metric.figure, lambda a, b: a / b, other=metric.per)
+    return measured.paired(point, point, metric.figure, quotient, other=metric.per)
 
 
 def summary(

@@ -69,8 +69,8 @@ def test_a_row_and_its_sentence(derived: Derived | None, verdict: Verdict, said:
 
 def test_fair_books_are_named_where_they_matter_more() -> None:
     small, large = (compared(ROW, ours(40.0), ours(mean)) for mean in (45.0, 80.0))
-    assert "counted" not in small.sentence
-    assert "moves ours by +40, more than the difference" in large.sentence
+    assert "fair" not in small.sentence
+    assert large.sentence.endswith("; fair books move ours to 80, by more than that")
 
 
 def test_what_is_not_run_is_said() -> None:
@@ -102,6 +102,13 @@ def test_every_row_has_one_true_sentence(
         assert (done.verdict is not Verdict.DIFFERS) == reaches
     if done.verdict is Verdict.DIFFERS:
         assert done.sentence.startswith("higher" if mean > row.high else "lower")
+
+
+def test_a_gain_without_room_says_so() -> None:
+    row = replace(ROW, family=Family.DEPOSIT, unit="points", low=18.0, high=18.0)
+    tight, roomy = (compared(row, Derived(Estimate(4.0, 1.0), None, r), None) for r in (5.0, 50.0))
+    assert tight.sentence == "lower by 14 points: fewer tokens than that were late before deposit"
+    assert "scatter" in roomy.sentence
 
 
 @pytest.mark.parametrize("family", Family)

@@ -18,7 +18,7 @@ from orbitflow.cli.study_paper_run import run
 from orbitflow.config import RunConfig
 from orbitflow.errors import UserError
 from orbitflow.paper.experiments import FULL, QUICK, Scope, all_points, figures
-from orbitflow.paper.measured import Measured
+from orbitflow.paper.measured import Measured, difference, quotient
 from orbitflow.paper.plan import plan_paper
 from orbitflow.paper.points import A5000, Point, Setting, config_of
 from orbitflow.paper.systems import DYNAMIC, ORBITFLOW, with_victim
@@ -85,16 +85,20 @@ def test_comparisons_are_made_seed_by_seed() -> None:
         for point, seed, status, value in [
             (one, 0, "ok", 4.0), (one, 1, "ok", 9.0), (one, 2, "ok", 5.0), (one, 3, "ok", None),
             (other, 0, "ok", 2.0), (other, 1, "ok", 3.0), (other, 2, "failed", 1.0),
+            (one, 4, "ok", 4.0), (other, 4, "ok", 0.0),
         ]
     }  # fmt: skip
     measured = Measured(rows)
-    assert measured.runs(one) == 4
+    assert measured.runs(one) == 5
     assert measured.of(one, "x") is not None
-    found = measured.paired(one, other, "x", lambda a, b: a / b)
+    found = measured.paired(one, other, "x", quotient)
     assert found is not None
     assert found.mean == 2.5  # (4/2 + 9/3) / 2, not 6/2.5
+    apart = measured.paired(one, other, "x", difference)
+    assert apart is not None
+    assert apart.mean == 4.0  # (2 + 6 + 4) / 3: an attainment of 0 is a figure
     assert measured.of(one, "y") is None
-    assert measured.paired(one, other, "y", lambda a, b: a / b) is None
+    assert measured.paired(one, other, "y", quotient) is None
     assert isinstance(found, Estimate)
 
 
