@@ -33,6 +33,7 @@ SPREAD = 0.2
 SHORTEST = 16
 CAPACITY_SHARE = (23, 100)
 MOST_REQUESTS = 1_000_000
+HEAVIEST = 1e9
 
 MAIN_MIX: Mapping[str, float] = MappingProxyType(
     {"SS": 4, "SM": 7, "SL": 4, "MS": 3, "MM": 8, "ML": 21, "LS": 3, "LM": 2, "LL": 0}
@@ -59,13 +60,13 @@ class Recipe:
             raise UserError(f"{self.requests} requests: must be 1 to {MOST_REQUESTS:,}")
         if self.batch < 1:
             raise UserError(f"a batch of {self.batch}: must be at least 1")
-        for name, value, most in (
-            ("rate", self.rate, 1e6),
-            ("cv", self.cv, 100),
-            ("context", self.context, 1e4),
+        for name, value, least, most in (
+            ("rate", self.rate, 1e-6, 1e6),
+            ("cv", self.cv, 1e-6, 100),
+            ("context", self.context, 1e-3, 1e4),
         ):
-            if not (math.isfinite(value) and 0 < value <= most):
-                raise UserError(f"{name} {value}: must be more than 0, at most {most:g}")
+            if not least <= value <= most:
+                raise UserError(f"{name} {value}: must be from {least:g} to {most:g}")
         _check_mix(self.mix)
 
 
@@ -143,7 +144,7 @@ def _check_mix(mix: Mapping[str, float]) -> None:
     for name, weight in mix.items():
         if name not in CLASSES:
             raise UserError(f"mix: {name!r} is no class: one of {', '.join(CLASSES)}")
-        if not (math.isfinite(weight) and weight >= 0):
-            raise UserError(f"mix: the weight {weight} of {name} must be at least 0")
+        if not 0 <= weight <= HEAVIEST:
+            raise UserError(f"mix: the weight {weight} of {name} must be 0 to {HEAVIEST:g}")
     if not sum(mix.values()) > 0:
         raise UserError("mix: no class has a weight: give one, such as ML:1")
