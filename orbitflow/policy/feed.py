@@ -57,6 +57,12 @@ class Feeder:
             sum(self._share(cost, turn, page_s, is_alone=len(turns) == 1) for turn in turns),
         )
 
+    def alone_s(self, cost: CostModel, context_tokens: int) -> float:
+        """Seconds of a pass of one request that has the machine for itself."""
+        page_s = cost.page_bytes / float(cost.h2d.bytes_per_s[-1])
+        turn = self._together([Mouth(context_tokens, 1.0)])
+        return self._share(cost, turn, page_s, is_alone=True)
+
     def _together(self, mouths: Sequence[Mouth]) -> _Turn:
         sizes = [self._pages(mouth) for mouth in mouths]
         tokens = sum(mouth.context_tokens for mouth in mouths)

@@ -44,3 +44,17 @@ class OutputLengths:
         if not longer:
             return max(1, generated)
         return self._sorted[first + int(QUANTILE * (longer - 1))] - generated
+
+    def ends_within(self, request: Request, generated: int, tokens: float) -> float:
+        """The chance that a request ends within so many tokens more, by the same requests; where
+        none was longer, as if any length up to the one guessed by `left` were as likely.
+        """
+        if tokens <= 0:
+            return 0.0
+        if self._is_oracle:
+            return float(request.output_tokens - generated <= tokens)
+        first = bisect_right(self._sorted, generated)
+        longer = len(self._sorted) - first
+        if not longer:
+            return min(1.0, tokens / self.left(request, generated))
+        return (bisect_right(self._sorted, generated + tokens) - first) / longer

@@ -19,28 +19,21 @@ from orbitflow.memory import BatchPages, KvLimits
 from orbitflow.pipeline import Overlap
 from orbitflow.placement import ALL_RESIDENT, RESIDENT, Placement
 from orbitflow.policy.base import DataPlane, Decision, Lengths, Policy, View
-from orbitflow.policy.deadlines import Candidate, Deadlines
+from orbitflow.policy.door import Door
 from orbitflow.policy.draft import RING_GROUPS
-from orbitflow.policy.feed import Feeder, Mouth
+from orbitflow.policy.feed import Feeder
 from orbitflow.policy.figures import PlanningFigures
-from orbitflow.policy.lengths import OutputLengths
 from orbitflow.policy.pausing import first_owed
-from orbitflow.policy.turns import Drafted, Drafter, Scene
+from orbitflow.policy.prospects import Prospects
+from orbitflow.policy.turns import PLANNED_PAGES, Drafted, Drafter, Scene
 from orbitflow.policy.validity import resident_window
 from orbitflow.refiner import Refiner
 from orbitflow.request import Request
-from orbitflow.sequence import Sequence, State
+from orbitflow.sequence import Sequence
 from orbitflow.step import Events, Step, StepOutcome
 from orbitflow.tuning import LengthsKnown, Tuning
 
-RECOVERY = 1.75  # load beyond 1 that is risked, by the share of time left to catch up in
-FRESH_LOAD = 1.0  # up to which requests are let in that can still make their TTFT limit
-URGENT = 128.0  # tau before it is too late for that, when more is risked for them
-LATE_LOAD = 0.85  # up to which late ones are: what is left over is for fresh ones to come
-HURT_TOKENS = 8.0  # that a prompt may make late, over all who are being read to
 RETRY_PASSES = 16  # until the door looks again at who could not be let in
-BANK_SHARE = 0.8  # of a balance that the door counts on
-PREFILL_MEMORY = 256  # tau over which the share of time that prompts take is averaged
 
 
 class Orbit(Policy):
@@ -71,18 +64,13 @@ class Orbit(Policy):
         self.planning = PlanningFigures()
         self._refiner = Refiner(cost)
         self._bank = Bank(banks=tuning.deposit)
-        self._lengths = OutputLengths(is_oracle=tuning.lengths is LengthsKnown.ORACLE)
-        self._deadlines = Deadlines()
-        self._drafter = Drafter(limits, tuning, self.planning, self._weight)
-        self._lookahead = self._drafter.planned_passes
-        self._feeder = Feeder(
+        self._lookahead = PLANNED_PAGES * limits.page_tokens
+        feeder = Feeder(
             limits, ring_groups=RING_GROUPS, turn_passes=self._lookahead, rotates=tuning.pause
         )
-        self._taus: dict[int, float] = {}
-        self._due_s: dict[int, float] = {}  # of first tokens
-        self._lost: set[int] = set()  # have missed their TTFT limit
-        self._refused = False  # somebody could not be let in
-        self._prefill_share = 0.0
+        self._prospects = Prospects(self._bank, feeder, tuning)
+        self._door = Door(limits, self._prospects, feeder, has_gate=tuning.gate)
+        self._drafter = Drafter(limits, tuning, self.planning, self._prospects.weight)
         self.last_draft: Drafted | None = None  # what is followed; None if everything is resident
         self._until = 0  # the pass that ends its window
         self._news = True  # something has happened since it was made
@@ -97,7 +85,7 @@ class Orbit(Policy):
     def decide(self, view: View) -> Decision:
         """Let at most one in, then say whose turn it is."""
         members = sorted((*view.active, *view.parked), key=lambda s: s.order)
-        newcomer = self._newcomer(view, members)
+        newcomer = self._door.newcomer(view, self._refiner.cost, members)
         if not members and newcomer is None:
             self.last_draft = None
             return Decision()
@@ -131,16 +119,8 @@ class Orbit(Policy):
     def observe(self, step: Step, outcome: StepOutcome, events: Events) -> bool:
         """Book tokens, learn from times; whether the plan should be made anew."""
         self._bank.add(step.decode_ids, outcome.pass_end_s)
-        for request_id in events.first_tokens:
-            self._bank.open(request_id, self._taus[request_id], outcome.end_s)
-            if outcome.end_s > self._due_s[request_id]:
-                self._lost.add(request_id)
-        for finished in events.finished:
-            self._bank.close(finished.request.id)
-            del self._taus[finished.request.id], self._due_s[finished.request.id]
-            self._lost.discard(finished.request.id)
-            self._lengths.finished(finished.request.output_tokens)
-        self._book_prefill(step, outcome)
+        self._prospects.observe(outcome, events)
+        self._door.observe(self._refiner.cost, step, outcome)
         is_transfer = not (step.passes or step.chunks)
         self._news = self._news or is_transfer or bool(events.first_tokens or events.finished)
         if not (self._tuning.refine and self._refiner.learn(step, outcome)):
@@ -150,75 +130,7 @@ class Orbit(Policy):
         self._news = True
         return True
 
-    # -- the door ----------------------------------------------------------------------------------
-
-    def _newcomer(self, view: View, members: list[Sequence]) -> Request | None:
-        self._refused = False
-        if view.batch_room <= 0 or any(s.state is State.PREFILL for s in members):
-            return None
-        for candidate in self._deadlines.candidates(view, self._refiner.cost.prefill_s):
-            request = candidate.request
-            if view.account.host_free < self.limits.whole_pages(request.final_tokens):
-                continue
-            if not members or not self._tuning.gate or self._is_welcome(view, members, candidate):
-                return request
-            self._refused = True
-        return None
-
-    def _is_welcome(self, view: View, members: list[Sequence], candidate: Candidate) -> bool:
-        """Whether everybody can still be fed, and few tokens come late for its prompt."""
-        cost, request = self._refiner.cost, candidate.request
-        prefill_s = cost.prefill_s(request.prompt_tokens)
-        mouths, hurt = [], 0.0
-        for s in members:
-            due_s = self._bank.due_s(s.id)
-            assert due_s is not None
-            balance_s = due_s - view.now_s - prefill_s
-            hurt += max(0.0, -balance_s) / s.tau_s
-            left = self._lengths.left(s.request, s.generated_tokens(view.passes))
-            pace_s = s.tau_s + BANK_SHARE * max(0.0, balance_s) / left
-            mouths.append(Mouth(s.context_tokens(view.passes) + left // 2, pace_s))
-        left = self._lengths.left(request, 0)
-        mouths.append(Mouth(request.prompt_tokens + left // 2, view.tau_of(request)))
-        if hurt > HURT_TOKENS:
-            return False
-        limit = self._load_limit(view, candidate) * (1 - self._prefill_share)
-        return self._feeder.load(cost, mouths) <= limit
-
-    def _load_limit(self, view: View, candidate: Candidate) -> float:
-        """Up to which load a request is let in."""
-        if candidate.starts_s is None:
-            return LATE_LOAD
-        tau_s = view.tau_of(candidate.request)
-        if candidate.starts_s - view.now_s > URGENT * tau_s:
-            return FRESH_LOAD
-        alone_s = self._refiner.cost.decode_pass_s(1, candidate.request.prompt_tokens)
-        return 1 + RECOVERY * max(0.0, 1 - alone_s / tau_s)
-
-    def _let_in(self, view: View, newcomer: Request | None) -> None:
-        if newcomer is None:
-            return
-        is_oldest = newcomer.id == next(iter(view.waiting)).id
-        self._deadlines.admitted(newcomer, is_oldest=is_oldest)
-        self._taus[newcomer.id] = view.tau_of(newcomer)
-        self._due_s[newcomer.id] = newcomer.arrival_s + view.ttft_of(newcomer)
-
-    def _book_prefill(self, step: Step, outcome: StepOutcome) -> None:
-        """The share of time that prompts take, averaged over PREFILL_MEMORY tau."""
-        took_s = outcome.end_s - outcome.start_s
-        if took_s <= 0 or not self._taus:
-            return
-        prompts_s = min(
-            took_s, sum(self._refiner.cost.chunk_s(c.tokens, c.start) for c in step.chunks)
-        )
-        memory_s = PREFILL_MEMORY * min(self._taus.values())
-        kept = float(np.exp(-took_s / memory_s))
-        self._prefill_share = kept * self._prefill_share + (1 - kept) * prompts_s / took_s
-
     # -- the turns ---------------------------------------------------------------------------------
-
-    def _weight(self, sequence: Sequence) -> float:
-        return self._tuning.lost_weight if sequence.id in self._lost else 1.0
 
     def _easy(
         self, view: View, members: list[Sequence], newcomer: Request | None
@@ -235,6 +147,11 @@ class Orbit(Policy):
             return None
         admit = () if newcomer is None else (newcomer.id,)
         return Decision(admit, placement=ALL_RESIDENT, window=self._short(window))
+
+    def _let_in(self, view: View, newcomer: Request | None) -> None:
+        if newcomer is not None:
+            self._door.let_in(view, newcomer)
+            self._prospects.let_in(view, newcomer)
 
     def _draft(
         self, view: View, members: list[Sequence], newcomer: Request | None
@@ -260,4 +177,4 @@ class Orbit(Policy):
         )
 
     def _short(self, window: int) -> int:
-        return min(window, RETRY_PASSES) if self._refused else window
+        return min(window, RETRY_PASSES) if self._door.has_refused else window

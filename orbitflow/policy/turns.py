@@ -65,7 +65,7 @@ class Drafter:
         limits: KvLimits,
         tuning: Tuning,
         figures: PlanningFigures,
-        weigh: Callable[[Sequence], float],
+        weigh: Callable[[View, CostModel, Sequence], float],
     ) -> None:
         self._limits = limits
         self._tuning = tuning
@@ -154,8 +154,9 @@ class Drafter:
             left_s = inf if due_s is None else due_s - view.now_s - prompts_s
             context = s.context_tokens(view.passes)
             rests = s not in going and not scene.must_run(s)
+            weight = self._weigh(view, cost, s)
             absent = len(s.host) if s.prefilled_tokens else 0
-            asked.append(Member(s.id, context, s.tau_s, left_s, self._weigh(s), absent, rests))
+            asked.append(Member(s.id, context, s.tau_s, left_s, weight, absent, rests))
         if newcomer is not None:
             tau_s, context = view.tau_of(newcomer), newcomer.prompt_tokens + 1
             asked.append(Member(newcomer.id, context, tau_s, inf, 1.0, 0, False))

@@ -52,3 +52,33 @@ def test_only_the_latest_count() -> None:
         lengths.finished(tokens)
     assert lengths.left(ANY, 0) == 4
     assert lengths.left(ANY, 4) == 4, "the nines are forgotten"
+
+
+def test_chances_by_hand() -> None:
+    """Of ten lengths 100 to 1,000: four are beyond 650, of these 700 and 800 end within 150."""
+    lengths = OutputLengths()
+    assert lengths.ends_within(ANY, 0, FIRST_TOKENS / 4) == 0.25, "nothing known yet"
+    for tokens in range(100, 1001, 100):
+        lengths.finished(tokens)
+    assert lengths.ends_within(ANY, 650, 150) == 0.5
+    assert lengths.ends_within(ANY, 650, 0) == 0
+    assert lengths.ends_within(ANY, 1000, 250) == 0.25, "longer than anybody"
+    oracle = OutputLengths(is_oracle=True)
+    assert (oracle.ends_within(ANY, 100, 599), oracle.ends_within(ANY, 100, 600)) == (0, 1)
+
+
+@settings(derandomize=True, deadline=None)
+@given(
+    st.lists(st.integers(1, 50), max_size=60),
+    st.integers(0, 60),
+    st.floats(0, 100),
+    st.floats(0, 100),
+)
+def test_chances_grow_with_time(
+    finished: list[int], generated: int, one: float, other: float
+) -> None:
+    lengths = OutputLengths()
+    for tokens in finished:
+        lengths.finished(tokens)
+    early, late = (lengths.ends_within(ANY, generated, tokens) for tokens in sorted((one, other)))
+    assert 0 <= early <= late <= 1

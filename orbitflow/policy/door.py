@@ -1,0 +1,137 @@
+"""The door of `orbit`: whom to let in, if anybody.
+
+    load <= limit (1 - share of time that prompts take)            everybody can be fed
+    sum over readers of the growth of P(ends before it has caught up) <= HARM
+
+Candidates come by deadline (`deadlines`); those too slow even alone come last, and as if late.
+`limit` is LATE_LOAD for late ones, FRESH_LOAD for those who can still make their TTFT limit, and
+within URGENT tau of the last moment 1 + RECOVERY (1 - pass alone / tau): what is overdone can be
+caught up only by the share of time that is left over. The second line is asked for a fresh one
+whose prompt would make more than HURT_TOKENS late; of a late one that is too much already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import exp
+
+from orbitflow.cost import CostModel
+from orbitflow.memory import KvLimits
+from orbitflow.policy.base import View
+from orbitflow.policy.deadlines import Candidate, Deadlines
+from orbitflow.policy.feed import Feeder, Mouth
+from orbitflow.policy.prospects import Outlook, Prospects
+from orbitflow.request import Request
+from orbitflow.sequence import Sequence, State
+from orbitflow.step import Step, StepOutcome
+
+RECOVERY = 1.75  # load beyond 1 that is risked, by the share of time left to catch up in
+FRESH_LOAD = 1.0  # up to which requests are let in that can still make their TTFT limit
+URGENT = 128.0  # tau before it is too late for that, when more is risked for them
+LATE_LOAD = 0.85  # up to which late ones are: what is left over is for fresh ones to come
+HURT_TOKENS = 8.0  # that any prompt may make late, over all who are being read to
+HARM = 0.25  # requests that may miss their limits for one that meets them
+LEAST_SPARE = 0.05  # share of time that is always counted on for catching up
+BANK_SHARE = 0.8  # of a balance that is counted on
+HOPELESS_PACE = 2.0  # times tau: how slowly those too slow even alone are fed
+PREFILL_MEMORY = 256  # tau over which the share of time that prompts take is averaged
+
+
+class Door:
+    """Decides whom to let in. Without a gate whoever comes first by deadline."""
+
+    def __init__(
+        self, limits: KvLimits, prospects: Prospects, feeder: Feeder, *, has_gate: bool
+    ) -> None:
+        self._limits = limits
+        self._prospects = prospects
+        self._feeder = feeder
+        self._has_gate = has_gate
+        self._deadlines = Deadlines()
+        self._prefill_share = 0.0
+        self.has_refused = False  # somebody, when last asked
+
+    def newcomer(self, view: View, cost: CostModel, members: list[Sequence]) -> Request | None:
+        """The next to let in."""
+        self.has_refused = False
+        if view.batch_room <= 0 or any(s.state is State.PREFILL for s in members):
+            return None
+        readers: list[Outlook] | None = None
+        for candidate in self._candidates(view, cost):
+            request = candidate.request
+            if view.account.host_free < self._limits.whole_pages(request.final_tokens):
+                continue
+            if not members or not self._has_gate:
+                return request
+            if readers is None:
+                readers = self._prospects.outlooks(view, cost, members)
+            if self._is_welcome(view, cost, readers, candidate):
+                return request
+            self.has_refused = True
+        return None
+
+    def let_in(self, view: View, request: Request) -> None:
+        """One of them is let in."""
+        is_oldest = request.id == next(iter(view.waiting)).id
+        self._deadlines.admitted(request, is_oldest=is_oldest)
+
+    def observe(self, cost: CostModel, step: Step, outcome: StepOutcome) -> None:
+        """The share of time that prompts take, averaged over PREFILL_MEMORY tau."""
+        took_s, tau_s = outcome.end_s - outcome.start_s, self._prospects.least_tau_s
+        if took_s <= 0 or tau_s is None:
+            return
+        prompts_s = min(took_s, sum(cost.chunk_s(c.tokens, c.start) for c in step.chunks))
+        kept = exp(-took_s / (PREFILL_MEMORY * tau_s))
+        self._prefill_share = kept * self._prefill_share + (1 - kept) * prompts_s / took_s
+
+    # -- inside ------------------------------------------------------------------------------------
+
+    def _candidates(self, view: View, cost: CostModel) -> Iterator[Candidate]:
+        """By deadline; those who cannot be fed even alone come last."""
+        hopeless = []
+        for candidate in self._deadlines.candidates(view, cost.prefill_s):
+            request, left = candidate.request, self._prospects.left(candidate.request)
+            tau_s, prompt = view.tau_of(request), request.prompt_tokens
+            if self._prospects.is_hopeless(cost, prompt, left, tau_s):
+                hopeless.append(Candidate(request, None))
+            else:
+                yield candidate
+        yield from hopeless
+
+    def _is_welcome(
+        self, view: View, cost: CostModel, readers: list[Outlook], candidate: Candidate
+    ) -> bool:
+        """Whether everybody can still be fed, and few lose by its prompt."""
+        request, is_fresh = candidate.request, candidate.starts_s is not None
+        delay_s = cost.prefill_s(request.prompt_tokens)
+        hurt = sum(max(0.0, delay_s - r.balance_s) / r.tau_s for r in readers)
+        if hurt > HURT_TOKENS and not is_fresh:
+            return False
+        left = self._prospects.left(request)
+        mouths = [_mouth(reader, delay_s) for reader in readers]
+        mouths.append(Mouth(request.prompt_tokens + left // 2, view.tau_of(request)))
+        load = self._feeder.load(cost, mouths)
+        if load > self._limit(view, cost, candidate) * (1 - self._prefill_share):
+            return False
+        if hurt <= HURT_TOKENS:
+            return True
+        spare = max(LEAST_SPARE, 1 - load - self._prefill_share)
+        return sum(self._prospects.chance_of_harm(r, delay_s, spare) for r in readers) <= HARM
+
+    def _limit(self, view: View, cost: CostModel, candidate: Candidate) -> float:
+        """Up to which load a request is let in."""
+        if candidate.starts_s is None:
+            return LATE_LOAD
+        tau_s = view.tau_of(candidate.request)
+        if candidate.starts_s - view.now_s > URGENT * tau_s:
+            return FRESH_LOAD
+        alone_s = cost.decode_pass_s(1, candidate.request.prompt_tokens)
+        return 1 + RECOVERY * max(0.0, 1 - alone_s / tau_s)
+
+
+def _mouth(reader: Outlook, delay_s: float) -> Mouth:
+    """A reader to be fed after a prompt of `delay_s`."""
+    pace_s = reader.tau_s + BANK_SHARE * max(0.0, reader.balance_s - delay_s) / reader.left
+    if reader.is_hopeless:
+        pace_s *= HOPELESS_PACE
+    return Mouth(reader.context_tokens + reader.left // 2, pace_s)

@@ -1,0 +1,75 @@
+"""The door: what a prompt may cost those who are being read to, and who is too slow even alone."""
+
+from __future__ import annotations
+
+import pytest
+from reference.harness import serve
+from strategies import Machine, small_machine
+
+from orbitflow.policy.door import HARM, HURT_TOKENS
+from orbitflow.policy.orbit import Orbit
+from orbitflow.request import Request
+
+TAU_S = 0.5
+READERS = 4
+COMES_S = 0.12  # when all of them have their first token, and hardly any balance
+MACHINE = small_machine(2_000)
+PROMPT_S = MACHINE.cost.prefill_s(1_200)
+
+
+def _first_tokens(
+    requests: list[Request], machine: Machine = MACHINE, max_batch: int | None = None
+) -> dict[int, float]:
+    limits = {r.id: r.slo_ttft_s or 1e9 for r in requests}
+    run = serve(
+        Orbit(),
+        machine,
+        requests,
+        tau_s=TAU_S,
+        ttft_of=lambda r: limits[r.id],
+        max_batch=max_batch,
+    )
+    assert len(run.finished) == len(requests)
+    return {number: times[0] for number, times in run.times.items()}
+
+
+def _of_a_long_prompt(slo_ttft_s: float) -> float:
+    """When a prompt that makes all readers late has its first token, from its arrival on."""
+    readers = [Request(n, 0.0, 20, 150, None, 60.0) for n in range(READERS)]
+    newcomer = Request(READERS, COMES_S, 1_200, 5, None, slo_ttft_s)
+    first = _first_tokens([*readers, newcomer])
+    assert all(first[n] < COMES_S for n in range(READERS))
+    return first[READERS] - COMES_S
+
+
+def test_a_fresh_one_is_let_in_though_it_hurts_who_can_catch_up() -> None:
+    """Four readers of 150 tokens late by some three tokens each: that is caught up, for a pass
+    takes a third of tau. So a request that can just make its limit is not made to wait.
+    """
+    assert READERS * (PROMPT_S - COMES_S - TAU_S) / TAU_S > HURT_TOKENS, "or nothing is tested"
+    a_pass_s = MACHINE.cost.decode_pass_s(READERS, READERS * 40)
+    assert _of_a_long_prompt(PROMPT_S + 2.0) <= PROMPT_S + 2 * a_pass_s
+
+
+def test_a_late_one_waits_until_it_hurts_nobody() -> None:
+    a_pass_s = MACHINE.cost.decode_pass_s(READERS, READERS * 40)
+    assert _of_a_long_prompt(PROMPT_S / 2) > _of_a_long_prompt(PROMPT_S + 2.0) + a_pass_s
+
+
+@pytest.mark.parametrize("is_slow", [False, True])
+def test_those_too_slow_even_alone_come_last(is_slow: bool) -> None:
+    """One place. 1 is long and due first, 2 short. Where the link is so slow that the long one
+    cannot be fed even alone, the short one goes first.
+    """
+    requests = [
+        Request(0, 0.0, 20, 150, None, 60.0),
+        Request(1, 0.1, 300, 150, None, 900.0),
+        Request(2, 0.2, 20, 20, None, 1_000.0),
+    ]
+    machine = small_machine(240, link_bytes_per_s=2e5 if is_slow else 3e7)
+    first = _first_tokens(requests, machine, max_batch=1)
+    assert (first[2] < first[1]) is is_slow
+
+
+def test_harm_is_counted_in_requests() -> None:
+    assert 0 < HARM < 1, "one that meets its limits is not worth another that misses them"
