@@ -59,12 +59,15 @@ class Feeder:
 
     def alone_s(self, cost: CostModel, context_tokens: int) -> float:
         """Seconds of a pass of one request that has the machine for itself."""
+        if self._pages(context_tokens) <= self._limits.gpu_pages:
+            return cost.decode_pass_s(1, context_tokens)
         page_s = cost.page_bytes / float(cost.h2d.bytes_per_s[-1])
-        turn = self._together([Mouth(context_tokens, 1.0)])
-        return self._share(cost, turn, page_s, is_alone=True)
+        return self._share(
+            cost, self._together([Mouth(context_tokens, 1.0)]), page_s, is_alone=True
+        )
 
     def _together(self, mouths: Sequence[Mouth]) -> _Turn:
-        sizes = [self._pages(mouth) for mouth in mouths]
+        sizes = [self._pages(mouth.context_tokens) for mouth in mouths]
         tokens = sum(mouth.context_tokens for mouth in mouths)
         pace_s = min(mouth.pace_s for mouth in mouths)
         return _Turn(len(mouths), tokens, sum(sizes), max(sizes), pace_s)
@@ -82,8 +85,8 @@ class Feeder:
             shares[best : best + 1] = [grown[best]]
         return turns
 
-    def _pages(self, mouth: Mouth) -> int:
-        return self._limits.layers * -(-mouth.context_tokens // self._limits.page_tokens)
+    def _pages(self, context_tokens: int) -> int:
+        return self._limits.layers * -(-context_tokens // self._limits.page_tokens)
 
     def _share(self, cost: CostModel, turn: _Turn, page_s: float, *, is_alone: bool) -> float:
         over = turn.pages - self._limits.gpu_pages
