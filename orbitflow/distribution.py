@@ -67,6 +67,18 @@ class Distribution:
         p50, p95, p99 = (float(q) for q in np.percentile(values, (50, 95, 99)))
         return Quantiles(float(values.mean()), p50, p95, p99, float(values.max()))
 
+    def at(self, shares: FloatArray) -> FloatArray:
+        """The values below which these shares of all lie, as `quantiles` has them; empty if there
+        are none.
+        """
+        if self._bins is not None:
+            self._fold()
+            return np.array([self._from_bins(self._bins, float(q)) for q in shares])
+        if not self._buffer:
+            return np.empty(0)
+        found: FloatArray = np.quantile(np.frombuffer(self._buffer), shares)
+        return found
+
     def _fold(self) -> None:
         if not self._buffer:
             return

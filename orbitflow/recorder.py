@@ -7,6 +7,8 @@ from array import array
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+import numpy as np
+
 from orbitflow.config import DeliveryPace
 from orbitflow.cost import CostModel
 from orbitflow.policy.base import Policy
@@ -34,6 +36,8 @@ _STEP_COLUMNS = {
     "parked": "q",
 }
 _BLOCK = 8192  # rows
+_EVEN, _TAIL = np.linspace(0, 0.99, 199), 1 - np.logspace(-2, -5, 31)
+_SHARES = np.concatenate([_EVEN, _TAIL, [1.0]])  # of `tbt.npz`, denser towards the tail
 
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
@@ -157,6 +161,12 @@ class Recorder:
             self._requests_out.write(judged.result.to_json_line() + "\n")
         if events.finished:
             self._progress(len(events.finished))
+
+    def write_gaps(self, out: Blocks) -> None:
+        """Write the distribution of all gaps between tokens: the content of `tbt.npz`."""
+        gaps_s = self.totals.tbt.at(_SHARES)
+        shares = _SHARES[: len(gaps_s)]  # none, where there are no gaps
+        out.write({"share": array("d", shares), "tbt_s": array("d", gaps_s)})
 
     def report(self, policy: Policy, *, deposit: bool) -> PolicyReport:
         """What the run came to, with what the policy declares of itself."""

@@ -76,7 +76,8 @@ def make_core(
 def open_session(
     scenario: Scenario, name: str, folder: Outputs, progress: Callable[[int], None]
 ) -> Iterator[Session]:
-    """Open a session and its files, `name`/requests.jsonl, decisions.jsonl and steps.npz.
+    """Open a session and its files, `name`/requests.jsonl, decisions.jsonl and steps.npz;
+    tbt.npz is added when it ends.
 
     `progress` is told as requests end.
     """
@@ -106,6 +107,8 @@ def open_session(
         )
         yield Session(policy, core, recorder, deposit)
         recorder.steps.flush()
+    with folder.columns(f"{name}/tbt.npz") as gaps_out:
+        recorder.write_gaps(gaps_out)
 
 
 def _banks(policy: Policy, rule: DepositRule) -> bool:

@@ -56,6 +56,8 @@ def summary(
             "device": profile.provenance.device,
             "method": profile.provenance.method,
             "simplified": list(profile.simplified),
+            "layers": scenario.limits.layers,
+            "token_layer_bytes": profile.model.kv_bytes_per_token_per_layer,
             "kv_capacity_tokens": scenario.limits.capacity_tokens,
             "host_pages": scenario.limits.host_pages,
             "page_tokens": scenario.limits.page_tokens,

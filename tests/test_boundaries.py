@@ -28,7 +28,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     ("sim", "backend"),
     ("calibrate",),
-    ("study", "explain", "validate"),
+    ("study", "explain", "validate", "report"),
     ("paper",),
     ("cli", "tables", "__main__"),
 )

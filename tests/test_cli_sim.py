@@ -433,7 +433,7 @@ def read_lines(path: str | Path) -> list[dict[str, Any]]:
 def test_the_run_folder(sim: Invoke) -> None:
     sim("--out", "deep/run", "--kv-capacity-tokens", "3400", "--json")
     found = {str(p.relative_to("deep/run")) for p in Path("deep/run").rglob("*") if p.is_file()}
-    per_policy = ("requests.jsonl", "steps.npz", "decisions.jsonl")
+    per_policy = ("requests.jsonl", "steps.npz", "decisions.jsonl", "tbt.npz")
     assert found == {
         *("config.toml", "env.json", "summary.json"),
         *(f"{name}/{file}" for name in DEFAULT_POLICIES for file in per_policy),

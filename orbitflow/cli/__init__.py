@@ -17,6 +17,7 @@ from orbitflow.cli.doctor import doctor_command
 from orbitflow.cli.generate import generate_command
 from orbitflow.cli.plan import plan_command
 from orbitflow.cli.profile import profile_app
+from orbitflow.cli.report import report_command
 from orbitflow.cli.run import run_command
 from orbitflow.cli.sim import sim_command
 from orbitflow.cli.study import study_app
@@ -64,6 +65,7 @@ app.command("calibrate")(calibrate_command)
 app.command("validate")(validate_command)
 app.command("plan")(plan_command)
 app.add_typer(study_app, name="study")
+app.command("report")(report_command)
 app.add_typer(trace_app, name="trace")
 app.add_typer(profile_app, name="profile")
 app.command("doctor")(doctor_command)

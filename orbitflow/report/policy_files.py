@@ -1,0 +1,131 @@
+"""The files of one policy in a run's folder, read into columns. `docs/formats.md` has the formats.
+
+Raises a UserError that names the file, and the line if there is one, for what cannot be read.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from orbitflow.clock import FloatArray
+from orbitflow.errors import UserError
+from orbitflow.placement import HostLayers
+
+_TIMES = ("arrival_s", "first_token_s", "last_token_s", "ttft_s", "tpot_s", "slo_tbt_s")
+_COUNTS = ("id", "prompt_tokens", "output_tokens")
+
+
+class Decision(NamedTuple):
+    """One line of `decisions.jsonl`, as far as reports need it."""
+
+    t_s: float
+    passes: int
+    admit: tuple[int, ...]
+    park: tuple[int, ...]
+    drop: tuple[int, ...]
+    resume: tuple[int, ...]
+    default: HostLayers
+    exceptions: Mapping[int, HostLayers]
+    places_all: bool  # False: only who is admitted is placed
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyFiles:
+    """Where one policy's files are; each is read when it is asked for."""
+
+    path: Path
+
+    def requests(self) -> Mapping[str, FloatArray]:
+        """Columns of `requests.jsonl`; what a request does not have is NaN."""
+        rows = read_lines(self.path / "requests.jsonl")
+        try:
+            return {
+                name: np.array([row[name] for row in rows], dtype=np.float64)
+                for name in (*_COUNTS, *_TIMES)
+            }
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(
+                f"{self.path}/requests.jsonl is none of this version ({error!r}): run it again"
+            ) from None
+
+    def steps(self) -> Mapping[str, npt.NDArray[Any]]:
+        """Columns of `steps.npz`."""
+        return read_columns(self.path / "steps.npz")
+
+    def gaps(self) -> Mapping[str, FloatArray]:
+        """Columns of `tbt.npz`."""
+        return read_columns(self.path / "tbt.npz")
+
+    def passes(self) -> Mapping[str, npt.NDArray[Any]] | None:
+        """Columns of `passes.npz`; None of a run that was not validated."""
+        path = self.path / "passes.npz"
+        return read_columns(path) if path.exists() else None
+
+    def decisions(self) -> list[Decision]:
+        """The lines of `decisions.jsonl`."""
+        rows = read_lines(self.path / "decisions.jsonl")
+        try:
+            return [_decision(row) for row in rows]
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(
+                f"{self.path}/decisions.jsonl is none of this version ({error!r}): run it again"
+            ) from None
+
+
+def _decision(row: Mapping[str, Any]) -> Decision:
+    return Decision(
+        row["t_s"],
+        row["pass"],
+        tuple(row["admit"]),
+        tuple(row["park"]),
+        tuple(row["drop"]),
+        tuple(row["resume"]),
+        tuple(row["host_layers"]),
+        {int(name): tuple(layers) for name, layers in row["exceptions"].items()},
+        row["window"] is not None,
+    )
+
+
+def read_lines(path: Path) -> list[Any]:
+    """The JSON objects of a file, one per line; a torn last line, without its end, is left out."""
+    try:
+        content = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}): run it again") from None
+    except ValueError:
+        raise UserError(f"{path} is not UTF-8: run it again") from None
+    lines = content[: content.rfind("\n") + 1].splitlines()
+    try:
+        rows: list[Any] = json.loads(f"[{','.join(lines)}]")
+        if len(rows) == len(lines):
+            return rows
+    except ValueError:
+        pass
+    return [_row(path, number, line) for number, line in enumerate(lines, 1)]
+
+
+def _row(path: Path, number: int, line: str) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError:
+        raise UserError(f"{path}:{number} is not JSON: run it again") from None
+
+
+def read_columns(path: Path) -> Mapping[str, npt.NDArray[Any]]:
+    """All columns of an .npz file."""
+    try:
+        with path.open("rb") as file, np.load(file) as columns:
+            return {name: columns[name] for name in columns}
+    except OSError as error:
+        reason = error.strerror or "it is broken"
+        raise UserError(f"{path} cannot be read ({reason}): run it again") from None
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        raise UserError(f"{path} is broken: run it again") from None

@@ -1,0 +1,218 @@
+"""What a page says, part by part: one for every SLO that runs were judged by, one for every study.
+
+Stories and maps are drawn only as far as `STORY_BYTES` goes, so that a page over many runs stays
+small; a sentence says what was left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from orbitflow.report.attainment import attainment, by_length
+from orbitflow.report.chart import Chart
+from orbitflow.report.distributions import MOST_SERIES, distributions
+from orbitflow.report.heat_map import PlacementHistory, heat_map
+from orbitflow.report.pass_times import pass_times
+from orbitflow.report.reading import Inputs, ReportRun, SloKey
+from orbitflow.report.series import Series, series_of
+from orbitflow.report.story import story
+from orbitflow.report.studies import BOUND, ReportStudy
+from orbitflow.report.study_charts import study_charts
+from orbitflow.report.tables import key_name, policy_tables, study_table, validation_table
+from orbitflow.report.theme import Look, looks
+from orbitflow.units import format_count, format_seconds
+
+STORY_BYTES = 2_500_000
+MOST_STORIES = 24
+OPEN_STORIES = 4  # more are folded
+_Looks = Mapping[str, Look]
+
+
+class Block(NamedTuple):
+    """A heading with what stands under it. `table` is HTML that is safe; the rest is plain text."""
+
+    title: str
+    sentences: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    table: str = ""
+    charts: tuple[Chart, ...] = ()
+    folds: bool = False
+    is_open: bool = True
+
+
+class Section(NamedTuple):
+    """A part of a page."""
+
+    title: str
+    blocks: tuple[Block, ...]
+
+
+class Budget:
+    """How much more may be told of single runs."""
+
+    def __init__(self) -> None:
+        self._bytes = STORY_BYTES
+        self._stories = MOST_STORIES
+        self.told = 0
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether nothing more fits."""
+        return self._bytes <= 0 or self._stories <= 0
+
+    def spend(self, charts: Sequence[Chart]) -> None:
+        """Count one policy's charts."""
+        self._bytes -= sum(len(chart.to_json()) for chart in charts)
+        self._stories -= 1
+        self.told += 1
+
+
+def sections(inputs: Inputs) -> Iterator[Section]:
+    """All parts, runs before studies."""
+    every = looks(
+        [
+            *(policy.name for run in inputs.runs for policy in run.policies),
+            *(c.policy for study in inputs.studies for c in study.cells if c.policy != BOUND),
+        ]
+    )
+    groups: dict[SloKey, list[ReportRun]] = {}
+    for run in inputs.runs:
+        groups.setdefault(run.slo, []).append(run)
+    budget = Budget()
+    for slo, runs in groups.items():
+        yield _runs_section(slo, runs, every, budget)
+    for study in inputs.studies:
+        yield _study_section(study, every)
+
+
+def slo_text(slo: SloKey) -> str:
+    """Limits for people."""
+    ttft = f"{format_seconds(slo.ttft_s)} + {slo.ttft_scale:g} x isolated prefill"
+    return f"TBT {format_seconds(slo.tau_s)}, TTFT {ttft}"
+
+
+def _runs_section(slo: SloKey, runs: Sequence[ReportRun], every: _Looks, budget: Budget) -> Section:
+    series = series_of(runs, every)
+    blocks = [_about(runs), _comparison(series), *_shapes(series, slo)]
+    if (passes := pass_times(series[:MOST_SERIES])) is not None:
+        blocks.append(Block("Predicted and measured passes", charts=(passes,)))
+    blocks += [
+        Block(
+            f"Validation of {run.label}",
+            ("Measured on the backend, and simulated from its profile.",),
+            table=validation_table(run.validation),
+            folds=True,
+            is_open=len(runs) == 1,
+        )
+        for run in runs
+        if run.validation is not None
+    ]
+    blocks += _stories(series, budget)
+    return Section(f"Runs under SLO: {slo_text(slo)}", tuple(blocks))
+
+
+def _about(runs: Sequence[ReportRun]) -> Block:
+    sentences = tuple(_described(run) for run in runs)
+    warnings = tuple(
+        f"{run.label} is INCOMPLETE, its figures may be of a part: {run.unfinished}"
+        for run in runs
+        if run.unfinished is not None
+    )
+    folds = len(runs) > 3
+    return Block("What was run", sentences, warnings, folds=folds, is_open=not folds)
+
+
+def _described(run: ReportRun) -> str:
+    trace, profile, slo = (run.summary[key] for key in ("trace", "profile", "slo"))
+    batch = profile.get("max_batch")
+    how = "simulated"
+    if (backend := run.summary.get("backend")) is not None:
+        how = f"measured on {backend['device']}"
+    return (
+        f"{run.label}: {trace['name']} ({format_count(trace['requests'])} requests over "
+        f"{format_seconds(trace['span_s'])}, rate scale {trace['rate_scale']:g}) on "
+        f"{profile['name']}, {profile['model']}, {how}; KV capacity "
+        f"{format_count(profile['kv_capacity_tokens'])} tokens, batch "
+        f"{'without limit' if batch is None else f'up to {batch}'}; SLO: {slo['origin']}."
+    )
+
+
+def _comparison(series: Sequence[Series]) -> Block:
+    sentence = "★ marks the best of a column"
+    if len({one.run.label for one in series}) > 1:
+        sentence += " among rows of equal trace, rate and machine"
+    charts = [attainment(series)]
+    if (lengths := by_length(series)) is not None:
+        charts.append(lengths)
+    return Block("Policies", (f"{sentence}.",), table=policy_tables(series), charts=tuple(charts))
+
+
+def _shapes(series: Sequence[Series], slo: SloKey) -> Iterator[Block]:
+    some = series[:MOST_SERIES]
+    left: tuple[str, ...] = ()
+    if len(series) > len(some):
+        left = (
+            f"Of the first {len(some)} of {len(series)} lines of the table; report fewer runs to "
+            "see the others.",
+        )
+    yield Block("Distributions", left, charts=tuple(distributions(some, slo.tau_s)))
+
+
+def _stories(series: Sequence[Series], budget: Budget) -> Iterator[Block]:
+    for number, one in enumerate(series):
+        if budget.is_spent:
+            left = len(series) - number
+            runs = ", ".join(dict.fromkeys(s.run.label for s in series[number:]))
+            shown = runs if len(runs) < 200 else f"{runs[:200]} …"
+            yield Block(
+                "Stories left out",
+                (
+                    f"{left} stories and heat maps are left out to keep this page small, of "
+                    f"{shown}. To see one: orbitflow report FOLDER, with that run alone.",
+                ),
+            )
+            return
+        files = one.policy.files
+        requests, decisions = files.requests(), files.decisions()
+        layers = one.run.summary["profile"]["layers"]
+        history = PlacementHistory(decisions, requests, layers)
+        found = (
+            story(one, files.steps(), requests, decisions, history.replans_s),
+            heat_map(one, history, len(decisions), requests),
+        )
+        charts = tuple(chart for chart in found if chart is not None)
+        is_open = budget.told < OPEN_STORIES
+        budget.spend(charts)
+        yield Block(f"Story of {one.name}", charts=charts, folds=True, is_open=is_open)
+
+
+def _study_section(study: ReportStudy, every: _Looks) -> Section:
+    grid = "; ".join(f"{key_name(key)}: {len(values)} values" for key, values in study.grid.items())
+    base = study.base
+    sentences = [f"Trace {base.get('trace')}; {grid}; {study.seeds} seeds."]
+    keys = {"slo_scale", "slo_tbt_s", "slo_ttft_s", "slo_ttft_scale"} & set(study.keys)
+    if keys:
+        names = " and ".join(sorted(key_name(key) for key in keys))
+        sentences.append(f"Cells of different {names} have different SLOs and are not ranked.")
+    warnings = []
+    if study.done < study.simulations:
+        warnings.append(
+            f"{study.done} of {study.simulations} simulations are there: the study has not finished"
+        )
+    failed = [cell for cell in study.cells if cell.failed]
+    if failed:
+        count = sum(cell.failed for cell in failed)
+        warnings.append(f"{count} simulations failed, the first with: {failed[0].error}")
+    table = Block(
+        "Cells",
+        ("★ marks the best policy, all else equal.",),
+        table=study_table(study),
+        folds=len(study.cells) > 40,
+        is_open=len(study.cells) <= 40,
+    )
+    charts = tuple(study_charts(study, every))
+    blocks = [Block("What was varied", tuple(sentences), tuple(warnings))]
+    if charts:
+        blocks.append(Block("Attainment", charts=charts))
+    return Section(f"Study: {study.label}", (*blocks, table))

@@ -1,0 +1,197 @@
+"""The tables of a page, as HTML. The best of a column is marked among rows that may be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from html import escape
+from typing import Any, NamedTuple
+
+from orbitflow.report.figures import ATTAINMENTS, MACHINE, SERVICE, Column, percent
+from orbitflow.report.series import Series
+from orbitflow.report.studies import BOUND, ReportStudy, StudyCell
+from orbitflow.study.estimates import Estimate
+from orbitflow.study.keys import Value
+from orbitflow.units import format_bytes, format_seconds
+
+_SHORT = ("slo", "ttft", "tbt", "kv", "gpu")
+_BEST = ' class="best"'
+STAR = '<span class="star" role="img" aria-label="best of its column">★</span>'
+
+
+class _Line(NamedTuple):
+    heads: Sequence[str]
+    cells: Sequence[str]
+    starts: bool  # whether rows that may be compared begin with it
+
+
+def policy_tables(series: Sequence[Series]) -> str:
+    """What users felt, and what it took of the machine: each a row for every policy of every run,
+    those of equal workload together.
+    """
+    service = _policy_table("what users felt", SERVICE, series)
+    return service + _policy_table("what it took of the machine", MACHINE, series)
+
+
+def _policy_table(name: str, all_columns: Sequence[Column], series: Sequence[Series]) -> str:
+    groups: dict[tuple[object, ...], list[Series]] = {}
+    for one in series:
+        groups.setdefault(one.run.workload, []).append(one)
+    several = len({one.run.label for one in series}) > 1
+    columns = [
+        c for c in all_columns if any(c.of(one.policy.figures) is not None for one in series)
+    ]
+    lines = []
+    for members in groups.values():
+        best = _best(columns, members)
+        for position, one in enumerate(members):
+            cells = [_cell(c, c.of(one.policy.figures), best.get(c.title)) for c in columns]
+            lossy = " (lossy)" if one.policy.figures.get("lossy") else ""
+            heads = [one.policy.name + lossy, *([one.run.label] if several else [])]
+            lines.append(_Line(heads, cells, position == 0))
+        if all_columns is SERVICE:
+            lines += _bound_lines(columns, members, several=several)
+    heads = ["policy", *(["run"] if several else [])]
+    return _table(name, heads, [column.title for column in columns], lines)
+
+
+def _best(columns: Iterable[Column], members: Sequence[Series]) -> dict[str, float]:
+    found = {}
+    for column in columns:
+        known = [v for one in members if (v := column.of(one.policy.figures)) is not None]
+        if column.best is not None and len(set(known)) > 1:
+            found[column.title] = column.best(known)
+    return found
+
+
+def _bound_lines(
+    columns: Sequence[Column], members: Sequence[Series], *, several: bool
+) -> list[_Line]:
+    lines = []
+    for run in {one.run.label: one.run for one in members}.values():
+        if (bound := run.summary.get("bound")) is not None:
+            cells = [
+                _cell(c, bound.get(c.path[0]) if len(c.path) == 1 else "", None) for c in columns
+            ]
+            lines.append(_Line(["upper bound", *([run.label] if several else [])], cells, False))
+    return lines
+
+
+def _cell(column: Column, value: Any, best: float | None) -> str:
+    if value == "":
+        return "<td></td>"
+    if value is None:
+        return "<td>n/a</td>"
+    if best is not None and value == best:
+        return f"<td{_BEST}>{escape(column.write(value))} {STAR}</td>"
+    return f"<td>{escape(column.write(value))}</td>"
+
+
+def study_table(study: ReportStudy) -> str:
+    """A row per cell; the best is marked among policies of equal other keys."""
+    columns = [
+        *(Column(c.title, c.path, _share, max) for c in ATTAINMENTS),
+        Column("goodput, req/s", ("goodput_rps",), _pair, max),
+        Column("TTFT p95", ("ttft_s.p95",), _time, min),
+        Column("TBT p99", ("tbt_s.p99",), _time, min),
+        Column("makespan", ("makespan_s",), _time, min),
+    ]
+    groups: dict[tuple[tuple[str, Value], ...], list[StudyCell]] = {}
+    for cell in study.cells:
+        groups.setdefault(cell.others, []).append(cell)
+    lines = []
+    for others, members in groups.items():
+        best = _best_of_cells(columns, members)
+        values = dict(others)
+        for position, cell in enumerate(members):
+            keys = [key_text(key, values.get(key)) for key in study.keys]
+            lossy = " (lossy)" if cell.lossy else ""
+            cells = [_study_cell(c, cell, best.get(c.title)) for c in columns]
+            lines.append(_Line([*keys, cell.policy + lossy], cells, position == 0))
+    heads = [*(key_name(key) for key in study.keys), "policy"]
+    return _table("cells", heads, [column.title for column in columns], lines)
+
+
+def _best_of_cells(columns: Iterable[Column], members: Sequence[StudyCell]) -> dict[str, float]:
+    found = {}
+    for column in columns:
+        name = column.path[0]
+        known = [c.figures[name].mean for c in members if name in c.figures and c.policy != BOUND]
+        if column.best is not None and len(set(known)) > 1:
+            found[column.title] = column.best(known)
+    return found
+
+
+def _study_cell(column: Column, cell: StudyCell, best: float | None) -> str:
+    value = cell.figures.get(column.path[0])
+    if value is None:
+        return "<td>failed</td>" if not cell.ok else "<td></td>"
+    star = f" {STAR}" if best == value.mean and cell.policy != BOUND else ""
+    return f"<td{_BEST if star else ''}>{escape(column.write(value))}{star}</td>"
+
+
+def _share(value: Estimate) -> str:
+    half = "" if value.half_width is None else f" ± {100 * value.half_width:.1f}"
+    return f"{100 * value.mean:.1f}{half} %"
+
+
+def _pair(value: Estimate) -> str:
+    half = "" if value.half_width is None else f" ± {value.half_width:.1g}"
+    return f"{value.mean:.3g}{half}"
+
+
+def _time(value: Estimate) -> str:
+    half = "" if value.half_width is None else f" ± {format_seconds(value.half_width)}"
+    return f"{format_seconds(value.mean)}{half}"
+
+
+def key_name(key: str) -> str:
+    """A key of a grid for people."""
+    words = key.removesuffix("_bytes").removesuffix("_s").split("_")
+    return " ".join(word.upper() if word in _SHORT else word for word in words)
+
+
+def key_text(key: str, value: Value | None) -> str:
+    """A value of a grid for people."""
+    if isinstance(value, bool) or value is None or isinstance(value, str):
+        return str(value)
+    if key.endswith("_bytes"):
+        return format_bytes(value)
+    return format_seconds(value) if key.endswith("_s") else f"{value:g}"
+
+
+def validation_table(policies: Mapping[str, Mapping[str, Any]]) -> str:
+    """Measured and simulated figures of every policy that was validated."""
+    lines = []
+    for name, found in policies.items():
+        for position, figure in enumerate(found["figures"]):
+            measured, simulated = figure["measured"], figure["simulated"]
+            write = _writer(figure)
+            error = figure["error"]
+            cells = [
+                f"<td>{'n/a' if value is None else escape(write(value))}</td>"
+                for value in (measured, simulated)
+            ]
+            unit = " points" if figure["is_share"] else " %"
+            text = "n/a" if error is None else f"{100 * error:+.1f}{unit}"
+            lines.append(_Line([name, figure["name"]], [*cells, f"<td>{text}</td>"], not position))
+    columns = ["measured", "simulated", "error"]
+    return _table("measured and simulated", ["policy", "figure"], columns, lines)
+
+
+def _writer(figure: Mapping[str, Any]) -> Callable[[float], str]:
+    if figure["is_share"]:
+        return percent
+    return format_bytes if figure["name"].endswith("bytes") else format_seconds
+
+
+def _table(name: str, heads: Sequence[str], columns: Sequence[str], lines: Sequence[_Line]) -> str:
+    titles = "".join(f'<th scope="col">{escape(t)}</th>' for t in (*heads, *columns))
+    rows = []
+    for line in lines:
+        names = "".join(f'<th scope="row">{escape(head)}</th>' for head in line.heads)
+        kind = ' class="starts"' if line.starts else ""
+        rows.append(f"<tr{kind}>{names}{''.join(line.cells)}</tr>")
+    return (
+        f'<div class="table" role="region" aria-label="table of {escape(name)}" tabindex="0">'
+        f"<table><thead><tr>{titles}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+    )
