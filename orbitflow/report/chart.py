@@ -48,6 +48,29 @@ def check_libraries() -> None:
         raise UserError("report needs altair and vl-convert: pip install 'orbitflow[report]'")
 
 
+def fill(form: Any, values: Mapping[str, Any]) -> Any:
+    """A specification with values where its form has names like ``@top``.
+
+    Altair takes a tenth of a second for a chart of many panels; a form is made once and filled in
+    for each policy.
+    """
+    if isinstance(form, str):
+        return values[form] if form.startswith("@") else form
+    if isinstance(form, list):
+        return [fill(part, values) for part in form]
+    if isinstance(form, dict):
+        return {key: fill(part, values) for key, part in form.items()}
+    return form
+
+
+def to_spec(drawn: Drawing) -> dict[str, Any]:
+    """The specification of what Altair was told, without what the page has once for all charts."""
+    spec: dict[str, Any] = drawn.to_dict(validate=False)
+    for key in ("$schema", "config"):
+        spec.pop(key, None)
+    return spec
+
+
 def chart(
     title: str,
     caption: str,
@@ -56,9 +79,7 @@ def chart(
     extra: Mapping[str, Any] | None = None,
 ) -> Chart:
     """A chart of what Altair was told."""
-    spec = drawn.properties(description=title).to_dict(validate=False)
-    for key in ("$schema", "config"):  # the page has one of each
-        spec.pop(key, None)
+    spec = {"description": title, **to_spec(drawn)}
     return Chart(title, caption, spec, data, extra)
 
 
@@ -99,7 +120,7 @@ def ticks_s(low: float, high: float) -> list[float]:
         ticks = [float(f"{tick:.6g}") for tick in choice if low <= tick <= high]
         if len(ticks) <= _FEW:
             break
-    return ticks
+    return ticks[:: len(ticks) // (_FEW + 1) + 1]
 
 
 class TimeUnit:

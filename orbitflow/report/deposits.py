@@ -9,6 +9,7 @@ long. Delivery is `orbitflow.deposit.deliver`'s.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -19,6 +20,9 @@ from orbitflow.clock import FloatArray
 from orbitflow.deposit import deliver
 from orbitflow.report.policy_files import Decision
 
+_ROUNDING_S = 1e-9
+_AT_ONCE = 1 << 19  # tokens
+
 
 class Deposits(NamedTuple):
     """Tokens banked at each of the times asked for, and how many requests could not be followed."""
@@ -28,30 +32,52 @@ class Deposits(NamedTuple):
 
 
 class _Passes:
-    """Decode passes by number, from 1 on: when each ended."""
+    """Decode passes: how many were done when, and when each ended."""
 
     def __init__(self, steps: Mapping[str, npt.NDArray[Any]]) -> None:
-        decoding = (steps["decoding"] > 0) & (steps["passes"] > 0)
-        self._end_s = steps["end_s"]
-        self._done = np.cumsum(np.where(decoding, steps["passes"], 0))  # after each step
-        start, end = steps["start_s"][decoding], self._end_s[decoding]
-        done = self._done[decoding]
-        self._knots = np.column_stack([done - steps["passes"][decoding], done]).ravel()
-        self._times = np.column_stack([start, end]).ravel()
+        counts = np.where(steps["decoding"] > 0, steps["passes"], 0)
+        self._step_end_s = steps["end_s"]
+        self._done = np.cumsum(counts)  # after each step
+        step = np.repeat(np.arange(len(counts)), counts)  # of each pass
+        place = np.arange(1, len(step) + 1) - (self._done - counts)[step]  # 1 in its step's first
+        start_s, end_s = steps["start_s"][step], self._step_end_s[step]
+        self.end_s: FloatArray = start_s + place / counts[step] * (end_s - start_s)
 
     def done_at(self, time_s: float) -> int:
         """Passes done when the step that ended then was over."""
-        step = int(np.searchsorted(self._end_s, time_s + 1e-9, side="right"))
+        step = int(np.searchsorted(self._step_end_s, time_s + _ROUNDING_S, side="right"))
         return int(self._done[step - 1]) if step else 0
 
-    def ends_s(self, numbers: npt.NDArray[np.int64]) -> FloatArray:
-        """When these passes ended. A knot stands twice; just below it is the earlier step."""
-        where = np.searchsorted(self._knots, numbers, side="left")
-        before = np.maximum(where - 1, 0)
-        low, high = self._knots[before], self._knots[where]
-        share = np.divide(numbers - low, high - low, out=np.ones(len(numbers)), where=high > low)
-        times: FloatArray = self._times[before] + share * (self._times[where] - self._times[before])
-        return times
+
+class _Tally:
+    """Tokens generated less tokens delivered, by time."""
+
+    def __init__(self, times_s: FloatArray) -> None:
+        self._times_s = times_s
+        self._change = np.zeros(len(times_s) + 1)
+        self._waiting: list[tuple[FloatArray, FloatArray]] = []
+        self._tokens = 0
+
+    def add(self, generated_s: FloatArray, tau_s: float) -> None:
+        """Count one request's tokens."""
+        self._waiting.append((generated_s, deliver(generated_s, tau_s)))
+        self._tokens += len(generated_s)
+        if self._tokens > _AT_ONCE:
+            self._count()
+
+    def banked(self) -> FloatArray:
+        """Tokens in the deposit at each of the times."""
+        self._count()
+        found: FloatArray = np.cumsum(self._change)[:-1]
+        return found
+
+    def _count(self) -> None:
+        for position, sign in ((0, 1), (1, -1)):
+            times = np.concatenate([np.empty(0), *(pair[position] for pair in self._waiting)])
+            where = np.searchsorted(self._times_s, times, side="left")
+            self._change += sign * np.bincount(where, minlength=len(self._change))
+        self._waiting.clear()
+        self._tokens = 0
 
 
 def deposits(
@@ -61,48 +87,37 @@ def deposits(
     times_s: FloatArray,
 ) -> Deposits:
     """Follow every completed request."""
-    passes = _Passes(steps)
+    passes, tally = _Passes(steps), _Tally(times_s)
     stops = _stops(decisions)
-    change = np.zeros(len(times_s) + 1)
     left_out = 0
-    columns = zip(
-        *(requests[name] for name in ("id", "first_token_s", "last_token_s")),
-        *(requests[name] for name in ("output_tokens", "slo_tbt_s")),
-        strict=True,
-    )
-    for request_id, first_s, last_s, tokens, tau_s in columns:
-        if np.isnan(last_s):
+    names = ("id", "first_token_s", "last_token_s", "output_tokens", "slo_tbt_s")
+    columns = (requests[name].tolist() for name in names)
+    for request_id, first_s, last_s, tokens, tau_s in zip(*columns, strict=True):
+        if math.isnan(last_s):
             continue
-        numbers = _numbers(passes, first_s, last_s, stops.get(int(request_id), ()))
-        if len(numbers) != tokens - 1:
+        spans = _spans(passes, first_s, last_s, stops.get(int(request_id), ()))
+        if sum(b - a for a, b in spans) != tokens - 1:
             left_out += 1
             continue
-        generated = np.concatenate([[first_s], passes.ends_s(numbers)])
-        for times, sign in ((generated, 1), (deliver(generated, tau_s), -1)):
-            where = np.searchsorted(times_s, times, side="left")
-            change += sign * np.bincount(where, minlength=len(change))
-    return Deposits(np.cumsum(change)[:-1], left_out)
+        times = [np.array([first_s]), *(passes.end_s[a:b] for a, b in spans)]
+        tally.add(np.concatenate(times), tau_s)
+    return Deposits(tally.banked(), left_out)
 
 
-def _stops(decisions: Sequence[Decision]) -> dict[int, list[tuple[float, int, bool]]]:
-    """By request: when it was stopped or went on, before which pass, and which of both."""
-    found: dict[int, list[tuple[float, int, bool]]] = {}
+def _stops(decisions: Sequence[Decision]) -> dict[int, list[tuple[float, int]]]:
+    """By request: when, and before which pass, it was stopped, went on, was stopped, ..."""
+    found: dict[int, list[tuple[float, int]]] = {}
     for decision in decisions:
-        for ids, goes_on in ((decision.park + decision.drop, False), (decision.resume, True)):
-            for request_id in ids:
-                stop = (decision.t_s, decision.passes, goes_on)
-                found.setdefault(request_id, []).append(stop)
+        for request_id in (*decision.park, *decision.drop, *decision.resume):
+            found.setdefault(request_id, []).append((decision.t_s, decision.passes))
     return found
 
 
-def _numbers(
-    passes: _Passes, first_s: float, last_s: float, stops: Sequence[tuple[float, int, bool]]
-) -> npt.NDArray[np.int64]:
-    """The passes in which a request decoded."""
+def _spans(
+    passes: _Passes, first_s: float, last_s: float, stops: Sequence[tuple[float, int]]
+) -> list[tuple[int, int]]:
+    """The passes in which a request decoded: from each number up to the next, counted from 0."""
     edges = [passes.done_at(first_s)]
-    edges += [number for time_s, number, _ in stops if time_s >= first_s - 1e-9]
+    edges += [number for time_s, number in stops if time_s >= first_s - _ROUNDING_S]
     edges.append(passes.done_at(last_s))
-    if len(edges) % 2:
-        return np.empty(0, dtype=np.int64)  # parked at its end: not a request's life
-    spans = zip(edges[::2], edges[1::2], strict=True)
-    return np.concatenate([np.arange(a, b, dtype=np.int64) for a, b in spans]) + 1
+    return [] if len(edges) % 2 else list(zip(edges[::2], edges[1::2], strict=True))

@@ -24,7 +24,7 @@ _SHORTEST_S = 1e-5  # where a logarithmic axis begins
 
 def distributions(series: Sequence[Series], tau_s: float) -> list[Chart]:
     """One chart each of TTFT, TPOT and TBT of these series."""
-    requests = [one.policy.files.requests() for one in series]
+    requests = [one.policy.files.requests for one in series]
     many = any(len(columns["id"]) > POINTS for columns in requests)
     thinned = f" Drawn from {POINTS} quantiles where there are more values." if many else ""
     pace = f"The dashed line is the SLO's time between tokens, {format_seconds(tau_s)}."

@@ -7,11 +7,12 @@ its pass, what it did, and rows [request, fate, set of layers], sets being numbe
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from orbitflow.clock import FloatArray
 from orbitflow.placement import HostLayers
-from orbitflow.report.chart import Chart, chart
+from orbitflow.report.chart import Chart, to_spec
 from orbitflow.report.placements import Frame, evenly, frames
 from orbitflow.report.policy_files import Decision
 from orbitflow.report.series import Series
@@ -79,8 +80,6 @@ def heat_map(
     requests: Mapping[str, FloatArray],
 ) -> Chart | None:
     """The map of one policy; None where it never decided anything."""
-    import altair as alt
-
     if not history.frames:
         return None
     layers = series.run.summary["profile"]["layers"]
@@ -90,6 +89,33 @@ def heat_map(
         for i, tokens in zip(requests["id"], requests["prompt_tokens"], strict=True)
         if int(i) in used
     }
+    notes = [
+        "A row is a request, with its prompt tokens in brackets, a column a layer. Shown is where "
+        "the decision wants KV to lie; moves take their time, and the partial tail page is always "
+        "on the GPU"
+    ]
+    if decisions > len(history.frames):
+        notes.append(f"{len(history.frames)} of {decisions:,} decisions, evenly chosen")
+    if history.most_rows > MOST_ROWS:
+        notes.append(f"at most {MOST_ROWS} requests are shown, in order of arrival")
+    extra = {
+        "frames": history.frames,
+        "sets": [list(layers) for layers in history.sets],
+        "layers": layers,
+        "places": list(_PLACES),
+        "prompts": prompts,
+        "first": _fullest(history.frames),
+    }
+    title = f"Placement under {series.name}"
+    spec = {"description": title, **_form(layers)}
+    return Chart(title, "; ".join(notes) + ".", spec, {"cells": {}}, extra)
+
+
+@cache
+def _form(layers: int) -> dict[str, Any]:
+    """The specification, the same for all policies of a model."""
+    import altair as alt
+
     drawn = (
         alt.Chart(alt.NamedData(name="cells"))
         .mark_rect(stroke="var(--paper)", strokeWidth=0.6, aria=False)
@@ -115,25 +141,7 @@ def heat_map(
         )
         .properties(width=_WIDTH, height=alt.Step(14))
     )
-    notes = [
-        "A row is a request, with its prompt tokens in brackets, a column a layer. Shown is where "
-        "the decision wants KV to lie; moves take their time, and the partial tail page is always "
-        "on the GPU"
-    ]
-    if decisions > len(history.frames):
-        notes.append(f"{len(history.frames)} of {decisions:,} decisions, evenly chosen")
-    if history.most_rows > MOST_ROWS:
-        notes.append(f"at most {MOST_ROWS} requests are shown, in order of arrival")
-    extra = {
-        "frames": history.frames,
-        "sets": [list(layers) for layers in history.sets],
-        "layers": layers,
-        "places": list(_PLACES),
-        "prompts": prompts,
-        "first": _fullest(history.frames),
-    }
-    title = f"Placement under {series.name}"
-    return chart(title, "; ".join(notes) + ".", drawn, {"cells": {}}, extra)
+    return to_spec(drawn)
 
 
 def _fullest(found: Sequence[Mapping[str, Any]]) -> int:

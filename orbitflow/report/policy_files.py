@@ -9,6 +9,7 @@ import json
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +20,10 @@ from orbitflow.clock import FloatArray
 from orbitflow.errors import UserError
 from orbitflow.placement import HostLayers
 
-_TIMES = ("arrival_s", "first_token_s", "last_token_s", "ttft_s", "tpot_s", "slo_tbt_s")
+_TIMES = (
+    *("arrival_s", "admitted_s", "first_token_s", "last_token_s"),
+    *("ttft_s", "tpot_s", "slo_tbt_s"),
+)
 _COUNTS = ("id", "prompt_tokens", "output_tokens")
 
 
@@ -37,12 +41,13 @@ class Decision(NamedTuple):
     places_all: bool  # False: only who is admitted is placed
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # no slots: what is asked for twice is kept
 class PolicyFiles:
     """Where one policy's files are; each is read when it is asked for."""
 
     path: Path
 
+    @cached_property
     def requests(self) -> Mapping[str, FloatArray]:
         """Columns of `requests.jsonl`; what a request does not have is NaN."""
         rows = read_lines(self.path / "requests.jsonl")

@@ -103,7 +103,7 @@ def _runs_section(slo: SloKey, runs: Sequence[ReportRun], every: _Looks, budget:
             ("Measured on the backend, and simulated from its profile.",),
             table=validation_table(run.validation),
             folds=True,
-            is_open=len(runs) == 1,
+            is_open=False,
         )
         for run in runs
         if run.validation is not None
@@ -174,7 +174,7 @@ def _stories(series: Sequence[Series], budget: Budget) -> Iterator[Block]:
             )
             return
         files = one.policy.files
-        requests, decisions = files.requests(), files.decisions()
+        requests, decisions = files.requests, files.decisions()
         layers = one.run.summary["profile"]["layers"]
         history = PlacementHistory(decisions, requests, layers)
         found = (

@@ -185,7 +185,8 @@ def _writer(figure: Mapping[str, Any]) -> Callable[[float], str]:
 
 
 def _table(name: str, heads: Sequence[str], columns: Sequence[str], lines: Sequence[_Line]) -> str:
-    titles = "".join(f'<th scope="col">{escape(t)}</th>' for t in (*heads, *columns))
+    titles = "".join(f'<th scope="col" class="name">{escape(title)}</th>' for title in heads)
+    titles += "".join(f'<th scope="col">{escape(title)}</th>' for title in columns)
     rows = []
     for line in lines:
         names = "".join(f'<th scope="row">{escape(head)}</th>' for head in line.heads)

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 _FIXED = {"no-offload": 0, "dynamic": 1, "orbitflow": 2, "orbit": 3}
 _HUES = 8
-_DASHES = ((2, 2), (7, 3), (1, 0), (9, 3, 2, 3), (4, 2), (12, 4), (6, 2, 2, 2, 2, 2), (1, 3))
+_DASHES = ((1, 0), (2, 2), (9, 3), (9, 3, 2, 3), (4, 2), (12, 4), (6, 2, 2, 2, 2, 2), (1, 3))
 _SHAPES = (
     *("circle", "square", "triangle-up", "diamond"),
     *("cross", "triangle-down", "triangle-right", "triangle-left"),

@@ -2,19 +2,21 @@
 
     mean of a bucket = integral over it / its length
 
-of what holds during a step (running requests, link time, spread evenly over it) and of what holds
-from one step's end to the next one's (waiting, parked, pages). Beside it, the largest value.
+of what holds during a step (link time, spread evenly over it), of what holds from one step's end to
+the next one's (pages), and of the number of requests in a state, which arrivals, admissions, ends
+and decisions change. Beside it, the largest value.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from orbitflow.clock import FloatArray
+from orbitflow.report.policy_files import Decision
 
 BUCKETS = 240
 
@@ -27,7 +29,10 @@ class Band(NamedTuple):
 
 
 class Timeline(NamedTuple):
-    """What happened over time; `edges_s` has shape (buckets + 1,). Pages are of one layer."""
+    """What happened over time; `edges_s` has shape (buckets + 1,). Pages are of one layer.
+
+    Who runs was admitted, is not parked and not done; requests that failed never wait.
+    """
 
     edges_s: FloatArray
     running: Band
@@ -39,31 +44,43 @@ class Timeline(NamedTuple):
     steps: int
 
 
-def timeline(steps: Mapping[str, npt.NDArray[Any]], buckets: int = BUCKETS) -> Timeline:
-    """Fold the columns of `steps.npz`, which must have a row at least."""
+def timeline(
+    steps: Mapping[str, npt.NDArray[Any]],
+    requests: Mapping[str, FloatArray],
+    decisions: Sequence[Decision],
+    buckets: int = BUCKETS,
+) -> Timeline:
+    """Fold what a policy's files say; there must be a step at least."""
     start, end = steps["start_s"], steps["end_s"]
     edges = np.linspace(float(start[0]), max(float(end[-1]), float(start[0]) + 1e-9), buckets + 1)
-    held_from = end
-    held_to = np.append(end[1:], edges[-1])
-
-    def during(name: str) -> Band:
-        return _band(edges, start, end, steps[name].astype(np.float64))
-
-    def after(name: str) -> Band:
-        return _band(edges, held_from, held_to, steps[name].astype(np.float64))
-
+    until = np.append(end[1:], edges[-1])
     span = end - start
     busy = np.divide(steps["link_busy_s"], span, out=np.zeros(len(span)), where=span > 0)
+    served = ~np.isnan(requests["admitted_s"])
+    arrived, admitted = requests["arrival_s"][served], requests["admitted_s"][served]
+    parked = np.array([d.t_s for d in decisions for _ in (*d.park, *d.drop)])
+    resumed = np.array([d.t_s for d in decisions for _ in d.resume])
+    ended = requests["last_token_s"][served]
     return Timeline(
         edges,
-        during("decoding"),
-        after("waiting"),
-        after("parked"),
-        after("gpu_pages"),
-        after("host_pages"),
+        _count(edges, [admitted, resumed], [parked, ended]),
+        _count(edges, [arrived], [admitted]),
+        _count(edges, [parked], [resumed]),
+        _band(edges, end, until, steps["gpu_pages"].astype(np.float64)),
+        _band(edges, end, until, steps["host_pages"].astype(np.float64)),
         _band(edges, start, end, busy).mean,
         len(start),
     )
+
+
+def _count(edges: FloatArray, come: Sequence[FloatArray], go: Sequence[FloatArray]) -> Band:
+    """How many are there, given when each comes and when each goes."""
+    changes = [np.ones(len(times)) for times in come] + [-np.ones(len(times)) for times in go]
+    times, places = np.unique(
+        np.concatenate([*come, *go, edges[[0, -1]]]), return_inverse=True
+    )  # what happens at one time happens at once
+    there: FloatArray = np.cumsum(np.bincount(places, np.concatenate([*changes, [0.0, 0.0]])))
+    return _band(edges, times[:-1], times[1:], there[:-1])
 
 
 def _band(edges: FloatArray, start: FloatArray, end: FloatArray, value: FloatArray) -> Band:
