@@ -23,12 +23,12 @@ _SHORTEST_S = 1e-5  # where a logarithmic axis begins
 
 
 def distributions(series: Sequence[Series], tau_s: float) -> list[Chart]:
-    """One chart each of TTFT, TPOT and TBT of these series."""
+    """One chart each of TTFT, TPOT and TBT of these series, save where nothing was measured."""
     requests = [one.policy.files.requests for one in series]
     many = any(len(columns["id"]) > POINTS for columns in requests)
     thinned = f" Drawn from {POINTS} quantiles where there are more values." if many else ""
     pace = f"The dashed line is the SLO's time between tokens, {format_seconds(tau_s)}."
-    return [
+    found = [
         _chart(
             "Time to first token",
             "TTFT, as a share of all requests: a curve that ends below 100 % belongs to a policy "
@@ -53,6 +53,7 @@ def distributions(series: Sequence[Series], tau_s: float) -> list[Chart]:
             tau_s,
         ),
     ]
+    return [one for one in found if one is not None]
 
 
 def _of_values(values: FloatArray, *, of_all: bool = False) -> tuple[FloatArray, FloatArray]:
@@ -74,21 +75,22 @@ def _chart(
     series: Sequence[Series],
     points: Callable[[int], tuple[FloatArray, FloatArray]],
     limit_s: float | None,
-) -> Chart:
+) -> Chart | None:
     import altair as alt
 
     looks = {one.name: one.look for one in series}
-    names: list[str] = []
-    seconds: list[FloatArray] = []
-    shares: list[FloatArray] = []
-    for number, one in enumerate(series):
-        times, share = points(number)
-        names += [one.name] * len(times)
-        seconds.append(np.maximum(times, _SHORTEST_S))
-        shares.append(share)
-    all_s = np.concatenate(seconds) if names else np.array([_SHORTEST_S])
-    extremes = [*all_s, *([] if limit_s is None else [limit_s])]
-    low, high = float(min(extremes)) / 1.1, float(max(extremes)) * 1.1
+    curves = [
+        (one.name, np.maximum(times, _SHORTEST_S), share)
+        for one, (times, share) in zip(series, map(points, range(len(series))), strict=True)
+        if len(times)
+    ]
+    if not curves:
+        return None
+    ends = [float(end) for _, times, _ in curves for end in (times[0], times[-1])]
+    low, high = _domain([*ends, *([] if limit_s is None else [limit_s])])
+    names = [name for name, times, _ in curves for _ in range(len(times) + 2)]
+    seconds = np.concatenate([[times[0], *times, high] for _, times, _ in curves])
+    shares = np.concatenate([[0.0, *share, share[-1]] for _, _, share in curves])
     x = alt.X(
         "s:Q",
         scale=alt.Scale(type="log", domain=[low, high], nice=False),
@@ -114,8 +116,8 @@ def _chart(
     data: dict[str, Columns] = {
         "ecdf": {
             "series": names,
-            "s": numbers(all_s) if names else [],
-            "share": numbers(np.concatenate(shares)) if names else [],
+            "s": numbers(seconds),
+            "share": numbers(shares),
             "order": list(range(len(names))),
         }
     }
@@ -127,3 +129,10 @@ def _chart(
         drawn = drawn + rule.encode(x=x)
     drawn = drawn.properties(width=WIDTH - 80, height=230)
     return chart(title, caption, drawn, data)
+
+
+def _domain(seconds: Sequence[float]) -> tuple[float, float]:
+    """Where an axis of these times begins and ends; it spans a factor of two at least."""
+    low, high = min(seconds), max(seconds)
+    room = max(1.1, (2 * low / high) ** 0.5)
+    return low / room, high * room

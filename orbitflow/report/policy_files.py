@@ -39,6 +39,8 @@ class Decision(NamedTuple):
     default: HostLayers
     exceptions: Mapping[int, HostLayers]
     places_all: bool  # False: only who is admitted is placed
+    gpu_pages: int
+    host_pages: int
 
 
 @dataclass(frozen=True)  # no slots: what is asked for twice is kept
@@ -96,6 +98,8 @@ def _decision(row: Mapping[str, Any]) -> Decision:
         tuple(row["host_layers"]),
         {int(name): tuple(layers) for name, layers in row["exceptions"].items()},
         row["window"] is not None,
+        row["gpu_pages"],
+        row["host_pages"],
     )
 
 

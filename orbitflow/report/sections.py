@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from orbitflow.report.attainment import attainment, by_length
+from orbitflow.bound_share import NOT_COVERED
+from orbitflow.report.attainment import MOST_BARS, attainment, by_length
 from orbitflow.report.chart import Chart
 from orbitflow.report.distributions import MOST_SERIES, distributions
 from orbitflow.report.heat_map import PlacementHistory, heat_map
@@ -19,7 +20,13 @@ from orbitflow.report.series import Series, series_of
 from orbitflow.report.story import story
 from orbitflow.report.studies import BOUND, ReportStudy
 from orbitflow.report.study_charts import study_charts
-from orbitflow.report.tables import key_name, policy_tables, study_table, validation_table
+from orbitflow.report.tables import (
+    key_name,
+    machine_table,
+    service_table,
+    study_table,
+    validation_table,
+)
 from orbitflow.report.theme import Look, looks
 from orbitflow.units import format_count, format_seconds
 
@@ -94,7 +101,7 @@ def slo_text(slo: SloKey) -> str:
 
 def _runs_section(slo: SloKey, runs: Sequence[ReportRun], every: _Looks, budget: Budget) -> Section:
     series = series_of(runs, every)
-    blocks = [_about(runs), _comparison(series), *_shapes(series, slo)]
+    blocks = [_about(runs), _comparison(series), _machine(series), *_shapes(series, slo)]
     if (passes := pass_times(series[:MOST_SERIES])) is not None:
         blocks.append(Block("Predicted and measured passes", charts=(passes,)))
     blocks += [
@@ -113,25 +120,34 @@ def _runs_section(slo: SloKey, runs: Sequence[ReportRun], every: _Looks, budget:
 
 
 def _about(runs: Sequence[ReportRun]) -> Block:
-    sentences = tuple(_described(run) for run in runs)
+    alike: dict[str, list[str]] = {}
+    for run in runs:
+        alike.setdefault(_described(run), []).append(run.label)
+    sentences = tuple(f"{_some(labels)}: {text}" for text, labels in alike.items())
     warnings = tuple(
         f"{run.label} is INCOMPLETE, its figures may be of a part: {run.unfinished}"
         for run in runs
         if run.unfinished is not None
     )
-    folds = len(runs) > 3
+    folds = len(sentences) > 3
     return Block("What was run", sentences, warnings, folds=folds, is_open=not folds)
+
+
+def _some(names: Sequence[str], most: int = 8) -> str:
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
 def _described(run: ReportRun) -> str:
     trace, profile, slo = (run.summary[key] for key in ("trace", "profile", "slo"))
     batch = profile.get("max_batch")
+    span_s = float(f"{trace['span_s']:.2g}")  # seeds that shake arrivals hardly change it
     how = "simulated"
     if (backend := run.summary.get("backend")) is not None:
         how = f"measured on {backend['device']}"
     return (
-        f"{run.label}: {trace['name']} ({format_count(trace['requests'])} requests over "
-        f"{format_seconds(trace['span_s'])}, rate scale {trace['rate_scale']:g}) on "
+        f"{trace['name']} ({format_count(trace['requests'])} requests over about "
+        f"{format_seconds(span_s)}, rate scale {trace['rate_scale']:g}) on "
         f"{profile['name']}, {profile['model']}, {how}; KV capacity "
         f"{format_count(profile['kv_capacity_tokens'])} tokens, batch "
         f"{'without limit' if batch is None else f'up to {batch}'}; SLO: {slo['origin']}."
@@ -142,10 +158,21 @@ def _comparison(series: Sequence[Series]) -> Block:
     sentence = "★ marks the best of a column"
     if len({one.run.label for one in series}) > 1:
         sentence += " among rows of equal trace, rate and machine"
+    if any("bound" in one.run.summary for one in series):
+        sentence += f"; no policy can exceed the upper bound, but {NOT_COVERED}"
     charts = [attainment(series)]
     if (lengths := by_length(series)) is not None:
         charts.append(lengths)
-    return Block("Policies", (f"{sentence}.",), table=policy_tables(series), charts=tuple(charts))
+    return Block("Policies", (f"{sentence}.",), table=service_table(series), charts=tuple(charts))
+
+
+def _machine(series: Sequence[Series]) -> Block:
+    return Block(
+        "What it took of the machine",
+        table=machine_table(series),
+        folds=True,
+        is_open=len(series) <= MOST_BARS,
+    )
 
 
 def _shapes(series: Sequence[Series], slo: SloKey) -> Iterator[Block]:
@@ -156,15 +183,16 @@ def _shapes(series: Sequence[Series], slo: SloKey) -> Iterator[Block]:
             f"Of the first {len(some)} of {len(series)} lines of the table; report fewer runs to "
             "see the others.",
         )
-    yield Block("Distributions", left, charts=tuple(distributions(some, slo.tau_s)))
+    charts = tuple(distributions(some, slo.tau_s))
+    left = left if charts else ("No token was ever made.",)
+    yield Block("Distributions", left, charts=charts)
 
 
 def _stories(series: Sequence[Series], budget: Budget) -> Iterator[Block]:
     for number, one in enumerate(series):
         if budget.is_spent:
             left = len(series) - number
-            runs = ", ".join(dict.fromkeys(s.run.label for s in series[number:]))
-            shown = runs if len(runs) < 200 else f"{runs[:200]} …"
+            shown = _some(list(dict.fromkeys(s.run.label for s in series[number:])))
             yield Block(
                 "Stories left out",
                 (
@@ -184,7 +212,8 @@ def _stories(series: Sequence[Series], budget: Budget) -> Iterator[Block]:
         charts = tuple(chart for chart in found if chart is not None)
         is_open = budget.told < OPEN_STORIES
         budget.spend(charts)
-        yield Block(f"Story of {one.name}", charts=charts, folds=True, is_open=is_open)
+        idle = () if charts else ("Nobody was ever served.",)
+        yield Block(f"Story of {one.name}", idle, charts=charts, folds=True, is_open=is_open)
 
 
 def _study_section(study: ReportStudy, every: _Looks) -> Section:

@@ -24,12 +24,14 @@ class _Line(NamedTuple):
     starts: bool  # whether rows that may be compared begin with it
 
 
-def policy_tables(series: Sequence[Series]) -> str:
-    """What users felt, and what it took of the machine: each a row for every policy of every run,
-    those of equal workload together.
-    """
-    service = _policy_table("what users felt", SERVICE, series)
-    return service + _policy_table("what it took of the machine", MACHINE, series)
+def service_table(series: Sequence[Series]) -> str:
+    """What users felt: a row for every policy of every run, those of equal workload together."""
+    return _policy_table("what users felt", SERVICE, series)
+
+
+def machine_table(series: Sequence[Series]) -> str:
+    """What it took of the machine, in the same rows."""
+    return _policy_table("what it took of the machine", MACHINE, series)
 
 
 def _policy_table(name: str, all_columns: Sequence[Column], series: Sequence[Series]) -> str:

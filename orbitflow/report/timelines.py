@@ -2,9 +2,9 @@
 
     mean of a bucket = integral over it / its length
 
-of what holds during a step (link time, spread evenly over it), of what holds from one step's end to
-the next one's (pages), and of the number of requests in a state, which arrivals, admissions, ends
-and decisions change. Beside it, the largest value.
+of what holds during a step (link time, spread evenly over it), of what decisions and the ends of
+steps change (pages), and of the number of requests in a state, which arrivals, admissions, ends and
+decisions change. Beside it, the largest value.
 """
 
 from __future__ import annotations
@@ -53,11 +53,11 @@ def timeline(
     """Fold what a policy's files say; there must be a step at least."""
     start, end = steps["start_s"], steps["end_s"]
     edges = np.linspace(float(start[0]), max(float(end[-1]), float(start[0]) + 1e-9), buckets + 1)
-    until = np.append(end[1:], edges[-1])
     span = end - start
     busy = np.divide(steps["link_busy_s"], span, out=np.zeros(len(span)), where=span > 0)
     served = ~np.isnan(requests["admitted_s"])
     arrived, admitted = requests["arrival_s"][served], requests["admitted_s"][served]
+    decided = np.array([d.t_s for d in decisions])
     parked = np.array([d.t_s for d in decisions for _ in (*d.park, *d.drop)])
     resumed = np.array([d.t_s for d in decisions for _ in d.resume])
     ended = requests["last_token_s"][served]
@@ -66,11 +66,26 @@ def timeline(
         _count(edges, [admitted, resumed], [parked, ended]),
         _count(edges, [arrived], [admitted]),
         _count(edges, [parked], [resumed]),
-        _band(edges, end, until, steps["gpu_pages"].astype(np.float64)),
-        _band(edges, end, until, steps["host_pages"].astype(np.float64)),
+        _held(edges, decided, [d.gpu_pages for d in decisions], end, steps["gpu_pages"]),
+        _held(edges, decided, [d.host_pages for d in decisions], end, steps["host_pages"]),
         _band(edges, start, end, busy).mean,
         len(start),
     )
+
+
+def _held(
+    edges: FloatArray,
+    decided: FloatArray,
+    then: Sequence[int],
+    ended: FloatArray,
+    after: npt.NDArray[Any],
+) -> Band:
+    """Pages held: known after every decision and after every step, the same until the next."""
+    times = np.concatenate([ended, decided, edges[-1:]])
+    values = np.concatenate([after, then, [0]]).astype(np.float64)
+    order = np.argsort(times, kind="stable")  # at one time the step's end comes first
+    times, values = times[order], values[order]
+    return _band(edges, times[:-1], times[1:], values[:-1])
 
 
 def _count(edges: FloatArray, come: Sequence[FloatArray], go: Sequence[FloatArray]) -> Band:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable, Mapping
 from html.parser import HTMLParser
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from reference.commands import write_trace
 
 from orbitflow.report.bundle import javascript
 from orbitflow.report.chart import TimeUnit, fill, numbers, ticks_s
@@ -18,8 +20,9 @@ from orbitflow.report.page import page
 from orbitflow.report.reading import Inputs, read_inputs
 from orbitflow.report.sections import Budget, sections
 from orbitflow.report.series import series_of
-from orbitflow.report.tables import key_name, key_text, policy_tables, study_table
+from orbitflow.report.tables import key_name, key_text, service_table, study_table
 from orbitflow.report.theme import looks
+from report.conftest import call
 
 Copy = Callable[[str], Path]
 STAR = "★"
@@ -59,7 +62,7 @@ def charts(html: str) -> dict[str, dict[str, Any]]:
 def test_the_policy_table_marks_the_best_of_each_column(inputs: Inputs) -> None:
     run = inputs.runs[0]
     series = series_of([run], looks([policy.name for policy in run.policies]))
-    head, *lines = rows(policy_tables(series).split("</table>")[0])
+    head, *lines = rows(service_table(series))
     assert head[:3] == ["policy", "timely share", "SLO attained"]
     names = [line[0] for line in lines]
     assert names == ["no-offload", "dynamic", "orbitflow", "upper bound"]
@@ -84,7 +87,7 @@ def test_policies_of_different_workloads_are_not_ranked(inputs: Inputs, copy: Co
     path.write_text(json.dumps(summary))
     runs = read_inputs([inputs.runs[0].path, path.parent]).runs
     series = series_of(runs, looks(["no-offload", "dynamic", "orbitflow"]))
-    head, *lines = rows(policy_tables(series).split("</table>")[0])
+    head, *lines = rows(service_table(series))
     assert head[:2] == ["policy", "run"]
     alone = [line for line in lines if line[1] == "fast" and line[0] == "dynamic"]
     assert len(alone) == 1
@@ -167,11 +170,55 @@ def test_distributions_go_up_to_the_share_that_was_served(html: str, folders: Pa
     figures = summary["policies"]["dynamic"]
     ecdf = charts(html)["Time to first token"]["data"]["ecdf"]
     assert ecdf["share"][-1] == pytest.approx(figures["completed"] / figures["requests"])
-    assert ecdf["s"][-1] == pytest.approx(figures["ttft_s"]["max"], rel=1e-4)
+    assert ecdf["share"][0] == 0
+    assert ecdf["s"][-2] == pytest.approx(figures["ttft_s"]["max"], rel=1e-4)
+    assert ecdf["s"][-1] > ecdf["s"][-2], "a curve goes on to the end of the axis"
     gaps = charts(html)["Time between tokens"]["data"]["ecdf"]
-    assert gaps["s"][-1] == pytest.approx(figures["tbt_s"]["max"], rel=1e-4)
-    middle = np.interp(0.5, gaps["share"], gaps["s"])
+    assert gaps["s"][-2] == pytest.approx(figures["tbt_s"]["max"], rel=1e-4)
+    middle = np.interp(0.5, gaps["share"][1:-1], gaps["s"][1:-1])
     assert middle == pytest.approx(figures["tbt_s"]["p50"], rel=0.02)
+
+
+def test_of_many_runs_there_are_points(inputs: Inputs, copy: Copy) -> None:
+    """Fifteen runs, which are described once; only so many curves are drawn, and that is said."""
+    first = copy("other")
+    paths = [first]
+    for number in range(14):
+        paths.append(first.with_name(f"seed-{number}"))
+        shutil.copytree(first, paths[-1])
+    (section,) = sections(read_inputs(paths))
+    blocks = {block.title: block for block in section.blocks}
+    (about,) = blocks["What was run"].sentences
+    assert about.startswith("other, seed-0, seed-1")
+    assert "and 7 more: tiny (5 requests over about" in about
+    (chart,) = blocks["Policies"].charts
+    assert chart.title == "Attainment over the runs"
+    assert len(chart.data["bars"]["run"]) == 15 * 4
+    assert not blocks["What it took of the machine"].is_open
+    assert "first 12 of 15" in blocks["Distributions"].sentences[0]
+
+
+def test_a_run_that_served_nobody(tmp_path: Path) -> None:
+    write_trace(tmp_path / "big.jsonl", [(0.0, 90_000, 5)])
+    out = tmp_path / "big"
+    trace = ("--trace", str(tmp_path / "big.jsonl"), "--kv-capacity-tokens", "9000")
+    call("sim", *trace, "--policy", "no-offload", "--out", str(out), "--quiet")
+    (section,) = sections(read_inputs([out]))
+    blocks = {block.title: block for block in section.blocks}
+    assert blocks["Distributions"].charts == ()
+    assert blocks["Distributions"].sentences == ("No token was ever made.",)
+    assert blocks["Story of no-offload"].sentences == ("Nobody was ever served.",)
+
+
+def test_one_token_has_no_gaps(tmp_path: Path) -> None:
+    write_trace(tmp_path / "one.jsonl", [(0.0, 100, 1)])
+    out = tmp_path / "one"
+    trace = ("--trace", str(tmp_path / "one.jsonl"))
+    call("sim", *trace, "--policy", "no-offload", "--out", str(out), "--quiet")
+    (section,) = sections(read_inputs([out]))
+    blocks = {block.title: block for block in section.blocks}
+    assert [chart.title for chart in blocks["Distributions"].charts] == ["Time to first token"]
+    assert len(blocks["Story of no-offload"].charts) == 2
 
 
 def test_a_study_has_error_bars_and_a_bound(html: str, inputs: Inputs) -> None:

@@ -40,9 +40,10 @@ def decision(
     default: tuple[int, ...] = (),
     exceptions: Mapping[int, tuple[int, ...]] | None = None,
     places_all: bool = True,
+    gpu_pages: int = 0,
 ) -> Decision:
     ids = (tuple(admit), tuple(park), tuple(drop), tuple(resume))
-    return Decision(t_s, passes, *ids, default, exceptions or {}, places_all)
+    return Decision(t_s, passes, *ids, default, exceptions or {}, places_all, gpu_pages, 0)
 
 
 def columns(**values: Sequence[float]) -> dict[str, FloatArray]:
@@ -144,14 +145,18 @@ def test_a_timeline_by_hand() -> None:
     requests = columns(
         arrival_s=[0.0, 1.0, 2.0], admitted_s=[0.0, 4.0, np.nan], last_token_s=[8.0, 8.0, np.nan]
     )
-    decisions = [decision(4.0, park=[0]), decision(6.0, resume=[0])]
+    decisions = [
+        decision(0.0, gpu_pages=12),
+        decision(4.0, park=[0], gpu_pages=14),
+        decision(6.0, resume=[0], gpu_pages=16),
+    ]
     found = timeline(made, requests, decisions, buckets=4)
     assert found.edges_s.tolist() == [0, 2, 4, 6, 8]
     assert found.running.mean.tolist() == [1, 1, 1, 2]
     assert found.parked.mean.tolist() == [0, 0, 1, 0]
     assert found.waiting.mean.tolist() == [0.5, 1, 0, 0]
     assert found.waiting.most.tolist() == [1, 1, 0, 0]
-    assert found.gpu_pages.mean.tolist() == [0, 0, 10, 10]
+    assert found.gpu_pages.mean.tolist() == [12, 12, 14, 16]
     assert found.link_busy.tolist() == [0.25, 0.25, 1, 1]
     assert found.steps == 2
 
