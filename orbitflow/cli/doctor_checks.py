@@ -35,6 +35,7 @@ _OPTIONAL = {
     "safetensors": _TORCH,
     "tokenizers": "text of `orbitflow generate`; `pip install 'orbitflow[text]'`",
     "matplotlib": "`orbitflow calibrate --plot`; `pip install 'orbitflow[plot]'`",
+    "altair": "`orbitflow report`; `pip install 'orbitflow[report]'`",
 }
 
 

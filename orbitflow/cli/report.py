@@ -12,7 +12,7 @@ def report_command(
     folders: Annotated[
         list[Path],
         typer.Argument(
-            metavar="RUN...", help="Folders that `sim`, `run` or `study run` have written."
+            metavar="RUN", help="Folders that `sim`, `run` or `study run` have written."
         ),
     ],
     out: Annotated[
@@ -24,7 +24,8 @@ def report_command(
     """Make one HTML file of runs and studies: tables, distributions, stories over time, heat maps.
 
     The file needs nothing but a browser: no network, no server. It is light or dark as the system
-    is, and can be printed. Runs that were judged by different SLOs are kept apart.
+    is, and can be printed; #dark, #light and #open behind its address choose a theme and unfold
+    everything. Runs that were judged by different SLOs are kept apart.
 
     Example: orbitflow report runs/azure_conv-1 studies/azure_conv-1 -o report.html
     """

@@ -16,7 +16,7 @@ def run_report(folders: Sequence[Path], out: Path, *, quiet: bool) -> None:
     """Write the page. Raise a UserError if it cannot be made or written; nothing is left then."""
     _check_out(out)
     report = make_report(folders)
-    partial = out.with_name(out.name + ".partial")
+    partial = out.with_name(f"{out.name}.{os.getpid()}.partial")  # two may write at once
     try:
         partial.write_text(report.html, encoding="utf-8", errors="backslashreplace")
         os.replace(partial, out)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +24,11 @@ _TIMES = (
     *("arrival_s", "admitted_s", "first_token_s", "last_token_s"),
     *("ttft_s", "tpot_s", "slo_tbt_s"),
 )
+_STEPS = (
+    *("start_s", "end_s", "passes", "decoding", "link_busy_s"),
+    *("gpu_pages", "host_pages"),
+)
+_PASSES = ("measured_s", "by_profile_s", "believed_s")
 _COUNTS = ("id", "prompt_tokens", "output_tokens")
 
 
@@ -65,16 +70,16 @@ class PolicyFiles:
 
     def steps(self) -> Mapping[str, npt.NDArray[Any]]:
         """Columns of `steps.npz`."""
-        return read_columns(self.path / "steps.npz")
+        return read_columns(self.path / "steps.npz", _STEPS)
 
     def gaps(self) -> Mapping[str, FloatArray]:
         """Columns of `tbt.npz`."""
-        return read_columns(self.path / "tbt.npz")
+        return read_columns(self.path / "tbt.npz", ("share", "tbt_s"))
 
     def passes(self) -> Mapping[str, npt.NDArray[Any]] | None:
         """Columns of `passes.npz`; None of a run that was not validated."""
         path = self.path / "passes.npz"
-        return read_columns(path) if path.exists() else None
+        return read_columns(path, _PASSES) if path.exists() else None
 
     def decisions(self) -> list[Decision]:
         """The lines of `decisions.jsonl`."""
@@ -128,11 +133,13 @@ def _row(path: Path, number: int, line: str) -> Any:
         raise UserError(f"{path}:{number} is not JSON: run it again") from None
 
 
-def read_columns(path: Path) -> Mapping[str, npt.NDArray[Any]]:
-    """All columns of an .npz file."""
+def read_columns(path: Path, names: Sequence[str]) -> Mapping[str, npt.NDArray[Any]]:
+    """These columns of an .npz file."""
     try:
         with path.open("rb") as file, np.load(file) as columns:
-            return {name: columns[name] for name in columns}
+            if missing := [name for name in names if name not in columns]:
+                raise UserError(f"{path} lacks {missing[0]}: run it again")
+            return {name: columns[name] for name in names}
     except OSError as error:
         reason = error.strerror or "it is broken"
         raise UserError(f"{path} cannot be read ({reason}): run it again") from None

@@ -12,6 +12,7 @@ from orbitflow.errors import UserError
 from orbitflow.report.policy_files import PolicyFiles
 from orbitflow.report.studies import ReportStudy, is_study, read_study
 from orbitflow.summary import SCHEMA_VERSION
+from orbitflow.units import format_count, format_seconds
 
 _MARK = "INCOMPLETE"
 _PROFILE_KEYS = ("name", "layers", "token_layer_bytes", "kv_capacity_tokens", "page_tokens")
@@ -69,6 +70,23 @@ class ReportRun:
         profile = self.summary["profile"]
         return int(profile["token_layer_bytes"] * profile["page_tokens"])
 
+    @property
+    def description(self) -> str:
+        """What was run, in one sentence."""
+        trace, profile, slo = (self.summary[key] for key in ("trace", "profile", "slo"))
+        batch = profile.get("max_batch")
+        span_s = float(f"{trace['span_s']:.2g}")  # seeds that shake arrivals hardly change it
+        how = "simulated"
+        if (backend := self.summary.get("backend")) is not None:
+            how = f"measured on {backend['device']}"
+        return (
+            f"{trace['name']} ({format_count(trace['requests'])} requests over about "
+            f"{format_seconds(span_s)}, rate scale {trace['rate_scale']:g}) on "
+            f"{profile['name']}, {profile['model']}, {how}; KV capacity "
+            f"{format_count(profile['kv_capacity_tokens'])} tokens, batch "
+            f"{'without limit' if batch is None else f'up to {batch}'}; SLO: {slo['origin']}."
+        )
+
 
 class Inputs(NamedTuple):
     """Everything a report is about, in the order in which it was named."""
@@ -122,14 +140,14 @@ def _read_run(path: Path, label: str) -> ReportRun:
                 "run it again"
             )
         policies = tuple(
-            PolicyRun(name, figures, PolicyFiles(path / name))
+            PolicyRun(name, dict(figures), PolicyFiles(path / name))
             for name, figures in summary["policies"].items()
         )
         if not policies:
             raise UserError(f"{path}/summary.json has no policy: run it again")
         run = ReportRun(path, label, summary, policies, _validation(path), unfinished)
-        _ = (run.slo, run.workload, run.page_bytes)  # everything is there
-    except (KeyError, TypeError, AttributeError) as error:
+        _ = (run.slo, run.workload, run.page_bytes, run.description)  # everything is there
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path}/summary.json is no run's summary ({error!r})") from None
     return run
 

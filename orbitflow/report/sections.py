@@ -28,7 +28,7 @@ from orbitflow.report.tables import (
     validation_table,
 )
 from orbitflow.report.theme import Look, looks
-from orbitflow.units import format_count, format_seconds
+from orbitflow.units import format_seconds
 
 STORY_BYTES = 2_500_000
 MOST_STORIES = 24
@@ -122,7 +122,7 @@ def _runs_section(slo: SloKey, runs: Sequence[ReportRun], every: _Looks, budget:
 def _about(runs: Sequence[ReportRun]) -> Block:
     alike: dict[str, list[str]] = {}
     for run in runs:
-        alike.setdefault(_described(run), []).append(run.label)
+        alike.setdefault(run.description, []).append(run.label)
     sentences = tuple(f"{_some(labels)}: {text}" for text, labels in alike.items())
     warnings = tuple(
         f"{run.label} is INCOMPLETE, its figures may be of a part: {run.unfinished}"
@@ -136,22 +136,6 @@ def _about(runs: Sequence[ReportRun]) -> Block:
 def _some(names: Sequence[str], most: int = 8) -> str:
     shown = ", ".join(names[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
-
-
-def _described(run: ReportRun) -> str:
-    trace, profile, slo = (run.summary[key] for key in ("trace", "profile", "slo"))
-    batch = profile.get("max_batch")
-    span_s = float(f"{trace['span_s']:.2g}")  # seeds that shake arrivals hardly change it
-    how = "simulated"
-    if (backend := run.summary.get("backend")) is not None:
-        how = f"measured on {backend['device']}"
-    return (
-        f"{trace['name']} ({format_count(trace['requests'])} requests over about "
-        f"{format_seconds(span_s)}, rate scale {trace['rate_scale']:g}) on "
-        f"{profile['name']}, {profile['model']}, {how}; KV capacity "
-        f"{format_count(profile['kv_capacity_tokens'])} tokens, batch "
-        f"{'without limit' if batch is None else f'up to {batch}'}; SLO: {slo['origin']}."
-    )
 
 
 def _comparison(series: Sequence[Series]) -> Block:

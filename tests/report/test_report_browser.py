@@ -83,7 +83,7 @@ def test_every_chart_draws_and_the_console_is_clean(page: Path, theme: str) -> N
         assert "<svg" in content, name
         marks = content[content.index("mark-group role-frame") :]
         assert len(MARK.findall(marks)) > 5, name
-    assert f'data-theme="{theme}"' in done.stdout
+    assert f'<html lang="en" data-theme="{theme}">' in done.stdout
     assert re.search(r"<output[^>]*>\d+, at [^<]+before pass \d+", done.stdout)
     assert "CONSOLE" not in done.stderr, re.findall(r".*CONSOLE.*", done.stderr)[:5]
 
@@ -104,3 +104,26 @@ def test_it_prints_with_everything_unfolded(page: Path) -> None:
     assert "CONSOLE" not in done.stderr
     assert target.read_bytes().startswith(b"%PDF-")
     assert target.stat().st_size > 100_000
+
+
+ACTS = """<script>setTimeout(() => {
+  const slider = document.querySelector("input[type=range]");
+  slider.value = 0;
+  slider.dispatchEvent(new Event("input"));
+  document.getElementById("theme").click();
+  document.getElementById("fold").click();
+}, 3000);</script></body>"""
+
+
+def test_slider_and_buttons_work(page: Path) -> None:
+    acted = page.with_name("acted.html")
+    before, _, after = page.read_text(encoding="utf-8").rpartition("</body>")
+    acted.write_text(before + ACTS + after, encoding="utf-8")
+    done = browse(acted, "light", "--dump-dom")
+    first = re.findall(r"<output[^>]*>(.*?)</output>", done.stdout)[0]
+    assert first.startswith("1, at 0 s, before pass 0: admits")
+    assert f'aria-valuetext="{first}"' in done.stdout
+    assert '<html lang="en" data-theme="dark">' in done.stdout
+    assert "<details><summary>" not in done.stdout, "everything is unfolded"
+    assert all("<svg" in content for content in drawn(done.stdout).values())
+    assert "CONSOLE" not in done.stderr

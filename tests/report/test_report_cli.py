@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from reference.commands import Invoke, Result, invoker
 
@@ -135,6 +136,18 @@ def _without_policies(run: Path) -> None:
     change(run / "summary.json", lambda document: document.update(policies={}))
 
 
+def _without_device(run: Path) -> None:
+    change(run / "summary.json", lambda document: document.update(backend={}))
+
+
+def _figures_are_text(run: Path) -> None:
+    change(run / "summary.json", lambda document: document["policies"].update(dynamic="good"))
+
+
+def _fewer_columns(run: Path) -> None:
+    np.savez(run / "dynamic" / "steps.npz", start_s=np.zeros(1))
+
+
 def _bad_line(run: Path) -> None:
     path = run / "dynamic" / "requests.jsonl"
     path.write_text("{}{\n" + path.read_text())
@@ -170,6 +183,9 @@ def _without_gaps(run: Path) -> None:
         (_a_list, "no document of orbitflow"),
         (_without_slo, "no run's summary"),
         (_without_policies, "no policy"),
+        (_without_device, "no run's summary (KeyError('device'))"),
+        (_figures_are_text, "no run's summary"),
+        (_fewer_columns, "steps.npz lacks end_s"),
         (_bad_line, "requests.jsonl:1 is not JSON"),
         (_strange_line, "decisions.jsonl is none of this version"),
         (_without_steps, "steps.npz cannot be read (No such file"),
