@@ -63,6 +63,22 @@ def test_few_values_are_exact(values: list[float], single: int) -> None:
     check(distribution.quantiles(), np.array(values), rel=1e-14)
 
 
+@pytest.mark.parametrize("count", [1, 1000, EXACT_VALUES + 1000])
+def test_values_at_shares(count: int) -> None:
+    values = np.random.Generator(np.random.PCG64(5)).lognormal(0.0, 1.0, count)
+    distribution = Distribution()
+    distribution.extend(values)
+    shares = np.array([0.0, 0.1, 0.5, 0.9, 0.99, 1.0])
+    rel = 1e-12 if count < EXACT_VALUES else 1e-3
+    assert distribution.at(shares).tolist() == pytest.approx(
+        np.quantile(values, shares).tolist(), rel=rel
+    )
+
+
+def test_nothing_has_no_values_at_shares() -> None:
+    assert len(Distribution().at(np.array([0.5]))) == 0
+
+
 def test_at_the_limit() -> None:
     values = np.random.Generator(np.random.PCG64(3)).exponential(1.0, EXACT_VALUES + 1)
     distribution = Distribution()
