@@ -9,12 +9,14 @@ from orbitflow.report.chart import WIDTH, Chart, chart, numbers
 from orbitflow.report.figures import ATTAINMENTS, percent
 from orbitflow.report.scales import color, shape
 from orbitflow.report.series import Series
+from orbitflow.summary import length_bucket
 
 if TYPE_CHECKING:
     import altair as alt
 
 MOST_BARS = 14  # series; beyond, points over the runs
 _PANEL = 190
+_LENGTHS = tuple(dict.fromkeys(length_bucket(1 << power) for power in range(24)))
 _LABELS = 230  # pixels for names
 
 
@@ -43,7 +45,7 @@ def by_length(series: Sequence[Series]) -> Chart | None:
             lengths[name] = max(lengths.get(name, 0), counts["requests"])
     if len(lengths) < 2 or len(series) > MOST_BARS:
         return None
-    titles = {name: f"{name} ({count:,})" for name, count in lengths.items()}
+    titles = {name: f"{name} ({lengths[name]:,})" for name in sorted(lengths, key=_place)}
     rows = [
         (one, titles[name], counts["slo_attainment"])
         for one in series
@@ -54,6 +56,11 @@ def by_length(series: Sequence[Series]) -> Chart | None:
         "requests."
     )
     return _bars("SLO attainment by prompt length", caption, list(titles.values()), rows)
+
+
+def _place(length: str) -> int:
+    """Buckets of prompt lengths from short to long."""
+    return _LENGTHS.index(length) if length in _LENGTHS else len(_LENGTHS)
 
 
 def _bars(

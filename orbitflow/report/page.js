@@ -85,14 +85,17 @@
   name();
 
   const foldAll = document.getElementById("fold");
+  const someFolded = () => folds.some((fold) => !fold.open);
+  const nameFolds = () => { foldAll.textContent = someFolded() ? "Unfold all" : "Fold all"; };
+  const toggled = () => { nameFolds(); drawShown(); };
   foldAll.hidden = !folds.length;
   foldAll.addEventListener("click", () => {
-    const unfolds = folds.some((fold) => !fold.open);
+    const unfolds = someFolded();
     folds.forEach((fold) => { fold.open = unfolds; });
-    foldAll.textContent = unfolds ? "Fold all" : "Unfold all";
   });
   if (wishes.includes("open")) folds.forEach((fold) => { fold.open = true; });
-  folds.forEach((fold) => fold.addEventListener("toggle", drawShown));
+  folds.forEach((fold) => fold.addEventListener("toggle", toggled));
+  nameFolds();
   addEventListener("beforeprint", () => {
     folds.forEach((fold) => { fold.open = true; });
     charts.forEach(draw);
