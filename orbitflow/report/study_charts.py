@@ -66,9 +66,8 @@ def _chart(
         "high": numbers([min(1.0, e.mean + h) for (_, _, e), h in zip(rows, half, strict=True)]),
     }
     columns = min(3, len(shown))
-    ticks = alt.Axis(
-        format="~g", values=[float(f"{float(v) * factor:.5g}") for v in study.grid[key]]
-    )
+    values = [float(f"{float(value) * factor:.5g}") for value in study.grid[key]]
+    ticks = alt.Axis(labelExpr="format(datum.value, '~g')", values=values)
     base = alt.Chart(alt.NamedData(name="cells")).encode(
         x=alt.X(
             "x:Q", title=key_name(key) + unit, scale=alt.Scale(zero=False, padding=12), axis=ticks

@@ -83,6 +83,8 @@ def test_every_chart_draws_and_the_console_is_clean(page: Path, theme: str) -> N
         assert "<svg" in content, name
         marks = content[content.index("mark-group role-frame") :]
         assert len(MARK.findall(marks)) > 5, name
+    against_rate = next(c for c in charts.values() if "against rate scale" in c)
+    assert {">0.5</text>", ">1</text>"} <= set(re.findall(r">[\d.]+</text>", against_rate))
     assert f'<html lang="en" data-theme="{theme}">' in done.stdout
     assert re.search(r"<output[^>]*>\d+, at [^<]+before pass \d+", done.stdout)
     assert "CONSOLE" not in done.stderr, re.findall(r".*CONSOLE.*", done.stderr)[:5]
