@@ -22,6 +22,7 @@ from orbitflow.report.studies import BOUND, ReportStudy
 from orbitflow.report.study_charts import study_charts
 from orbitflow.report.tables import (
     key_name,
+    key_text,
     machine_table,
     service_table,
     study_table,
@@ -201,9 +202,13 @@ def _stories(series: Sequence[Series], budget: Budget) -> Iterator[Block]:
 
 
 def _study_section(study: ReportStudy, every: _Looks) -> Section:
-    grid = "; ".join(f"{key_name(key)}: {len(values)} values" for key, values in study.grid.items())
+    grid = "; ".join(
+        f"{key_name(key)} {_some([key_text(key, value) for value in values])}"
+        for key, values in study.grid.items()
+    )
+    seeds = "one seed" if study.seeds == 1 else f"{study.seeds} seeds"
     base = study.base
-    sentences = [f"Trace {base.get('trace')}; {grid}; {study.seeds} seeds."]
+    sentences = [f"Trace {base.get('trace')}; {grid}; {seeds}."]
     keys = {"slo_scale", "slo_tbt_s", "slo_ttft_s", "slo_ttft_scale"} & set(study.keys)
     if keys:
         names = " and ".join(sorted(key_name(key) for key in keys))

@@ -126,7 +126,8 @@ def _best_of_cells(columns: Iterable[Column], members: Sequence[StudyCell]) -> d
 def _study_cell(column: Column, cell: StudyCell, best: float | None) -> str:
     value = cell.figures.get(column.path[0])
     if value is None:
-        return "<td>failed</td>" if not cell.ok else "<td></td>"
+        missing = "failed" if not cell.ok else "" if cell.policy == BOUND else "n/a"
+        return f"<td>{missing}</td>"
     star = f" {STAR}" if best == value.mean and cell.policy != BOUND else ""
     return f"<td{_BEST if star else ''}>{escape(column.write(value))}{star}</td>"
 

@@ -221,6 +221,12 @@ def test_one_token_has_no_gaps(tmp_path: Path) -> None:
     assert len(blocks["Story of no-offload"].charts) == 2
 
 
+def test_a_study_says_what_was_varied(html: str) -> None:
+    said = "policy no-offload, dynamic; rate scale 0.5, 1; SLO scale 1, 2; pipeline ring, paper"
+    assert f"{said}; 2 seeds." in html
+    assert "Cells of different SLO scale have different SLOs and are not ranked." in html
+
+
 def test_a_study_has_error_bars_and_a_bound(html: str, inputs: Inputs) -> None:
     chart = charts(html)["Timely share against rate scale"]["data"]["cells"]
     assert set(chart["series"]) == {"no-offload", "dynamic", "bound"}
