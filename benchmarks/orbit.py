@@ -121,6 +121,8 @@ HEAD = (
 def paper(trace: Path, seeds: int, named: Sequence[str], workers: int) -> str:
     """The tables of the axes."""
     policies = list(named) or [name for name in policy_names() if name not in LOSSY]
+    if "orbit" not in policies or len(policies) < 2:
+        raise SystemExit(f"--policy {', '.join(policies)}: name orbit and at least one other")
     jobs = [
         Job(case, policy, replace(paper_config(trace, seed), **changes))
         for case, changes in CASES.items()

@@ -40,7 +40,8 @@ def sim_command(
     policy: Annotated[
         list[str] | None,
         typer.Option(
-            help="A policy; repeat for several, or `all`. Default: no-offload, dynamic, orbitflow.",
+            help="A policy; repeat for several, or `all`. Default: no-offload, dynamic, orbitflow, "
+            "orbit.",
             rich_help_panel=_SERVING,
         ),
     ] = None,

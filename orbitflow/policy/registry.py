@@ -42,7 +42,7 @@ _FACTORIES: dict[str, Callable[[], Policy]] = {
     "orbit": Orbit,
 }
 
-DEFAULT_POLICIES = ("no-offload", "dynamic", "orbitflow")
+DEFAULT_POLICIES = ("no-offload", "dynamic", "orbitflow", "orbit")
 _STATIC = re.compile(r"static-([1-9]\d*)")
 
 
