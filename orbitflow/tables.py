@@ -145,6 +145,11 @@ _ROWS = (
 )
 
 
+def labels() -> dict[str, str]:
+    """What the comparison calls each figure, by its key in `summary.json`."""
+    return {".".join(row.path): row.label.strip() for row in _ROWS}
+
+
 def print_results(
     scenario: Scenario,
     reports: Mapping[str, PolicyReport],

@@ -29,8 +29,9 @@ def paper_command(
 ) -> None:
     """Draw a workload by the OrbitFlow paper's recipe, arrivals in engine steps.
 
-    Example: orbitflow trace paper p.json --rate 5 --cv 4. The same as a name, without a file:
-    orbitflow sim --trace paper:rate=5,cv=4
+    Example: orbitflow trace paper p.json --rate 5 --cv 4
+
+    The same as a name, without a file: orbitflow sim --trace paper:rate=5,cv=4
     """
     from orbitflow.errors import UserError
     from orbitflow.traces.paper_mix import Recipe, draw
