@@ -1,4 +1,5 @@
-"""What CONTRIBUTING says holds: a policy is one class and one registry line, a profile one file.
+"""What the how-to guides say holds: a policy is one class and one registry line, a profile one
+file.
 
 The trace format has its own test beside the other formats: `tests/traces/test_adding_a_format.py`.
 """
@@ -6,37 +7,31 @@ The trace format has its own test beside the other formats: `tests/traces/test_a
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from reference.documents import blocks
 
 from orbitflow.catalog import resolve_profile
 from orbitflow.cli.sim_run import run_simulation
 from orbitflow.config import RunConfig
-from orbitflow.pipeline import Overlap
 from orbitflow.policy import registry
-from orbitflow.policy.base import DataPlane, Decision, Lengths, Policy, View
+from orbitflow.policy.base import Policy
 from orbitflow.profile import to_json
-from orbitflow.request import Request
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
-class OneAtATime(Policy):
-    """A whole policy: serve the shortest prompt alone, to its end, with everything resident."""
-
-    name = "one-at-a-time"
-    lengths = Lengths.CAP
-    data_plane = DataPlane(Overlap.RING, write_through=False, ring_groups=0)
-    admission = "alone, shortest first"
-
-    def decide(self, view: View) -> Decision:
-        if view.active:
-            return Decision()
-        shortest = min(view.waiting, key=lambda r: r.prompt_tokens, default=None)
-        return Decision() if shortest is None else Decision(admit=(shortest.id,))
-
-    def pages_alone(self, request: Request) -> tuple[int, int]:
-        return self.limits.whole_pages(request.final_tokens), 0
+def policy_of_the_page() -> Callable[[], Policy]:
+    """The whole policy that docs/howto/add-a-policy.md shows."""
+    page = ROOT / "docs" / "howto" / "add-a-policy.md"
+    text = next("\n".join(b.lines) for b in blocks(page) if b.language == "python")
+    made: dict[str, Any] = {"__name__": "one_at_a_time"}
+    exec(text, made)
+    found: Callable[[], Policy] = made["OneAtATime"]
+    return found
 
 
 def figures(tmp_path: Path, **options: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -57,7 +52,7 @@ def figures(tmp_path: Path, **options: Any) -> tuple[dict[str, Any], list[dict[s
 def test_a_policy_is_one_class_and_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(registry._FACTORIES, "one-at-a-time", OneAtATime)
+    monkeypatch.setitem(registry._FACTORIES, "one-at-a-time", policy_of_the_page())
     summary, rows = figures(tmp_path, policies=("one-at-a-time",))
     assert summary["policies"]["one-at-a-time"]["admission"] == "alone, shortest first"
     assert [row["prompt_tokens"] for row in rows] == [900, 100, 500]  # then the shorter came first

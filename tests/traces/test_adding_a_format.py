@@ -1,4 +1,4 @@
-"""A new format is one file and one line of the registry: CONTRIBUTING's promise."""
+"""A new format is one file and one line of the registry, as docs/howto/add-a-trace.md shows."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from reference.documents import blocks
 
 from orbitflow.errors import TraceError
 from orbitflow.traces import formats, read_trace, resolve
@@ -14,36 +15,8 @@ from orbitflow.traces.rows import TraceFormat
 from orbitflow.traces.write import convert
 
 Write = Callable[[str | bytes], Path]
-THE_FILE = '''
-"""Toy traces: `second prompt answer` in each line, below a line that says toy."""
-
-from orbitflow.traces.fields import FieldError, length_of_text, seconds_of_text
-from orbitflow.traces.rows import Row, Source, TraceFormat, bad_line, numbered_lines
-
-
-def _rows(path):
-    for line, text in numbered_lines(path):
-        if line == 1:
-            continue
-        try:
-            at, prompt, answer = text.split()
-            yield Row(
-                line,
-                seconds_of_text("second", at),
-                length_of_text("prompt", prompt),
-                length_of_text("answer", answer),
-            )
-        except FieldError as error:
-            raise bad_line(path, line, error.what, error.expected) from None
-
-
-TOY = TraceFormat(
-    name="toy",
-    title="lines of second, prompt, answer",
-    matches=lambda head: head.startswith("toy"),
-    open=lambda path, options: Source(_rows(path)),
-)
-'''
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "howto" / "add-a-trace.md"
+THE_FILE = next("\n".join(b.lines) for b in blocks(PAGE) if "TraceFormat" in "".join(b.lines))
 TEXT = "toy\n10 100 5\n9.5 200 6\n12 300 7\n"
 
 
