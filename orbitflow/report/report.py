@@ -45,8 +45,8 @@ def _notices(inputs: Inputs) -> tuple[str, ...]:
         if run.unfinished is not None
     ]
     notices += [
-        f"{study.label} has {study.done} of {study.simulations} simulations: it has not finished"
+        f"{study.label} has {study.missing}: it has not finished"
         for study in inputs.studies
-        if study.done < study.simulations
+        if study.missing is not None
     ]
     return tuple(notices)

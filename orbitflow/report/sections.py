@@ -29,6 +29,7 @@ from orbitflow.report.tables import (
     validation_table,
 )
 from orbitflow.report.theme import Look, looks
+from orbitflow.study.names import Direction
 from orbitflow.units import format_seconds
 
 STORY_BYTES = 2_500_000
@@ -207,24 +208,34 @@ def _study_section(study: ReportStudy, every: _Looks) -> Section:
         for key, values in study.grid.items()
     )
     seeds = "one seed" if study.seeds == 1 else f"{study.seeds} seeds"
-    base = study.base
-    sentences = [f"Trace {base.get('trace')}; {grid}; {seeds}."]
+    sentences = [f"Trace {study.trace}; {grid}; {seeds}."]
+    if (search := study.search) is not None:
+        way = "large" if search.objective.direction is Direction.MAX else "small"
+        sentences.append(
+            f"A search for {search.objective.figure} as {way} as possible: {search.trials} trials "
+            f"by {search.sampler}, the best first."
+        )
     keys = {"slo_scale", "slo_tbt_s", "slo_ttft_s", "slo_ttft_scale"} & set(study.keys)
-    if keys:
+    if keys and study.search is None:
         names = " and ".join(sorted(key_name(key) for key in keys))
         sentences.append(f"Cells of different {names} have different SLOs and are not ranked.")
     warnings = []
-    if study.done < study.simulations:
-        warnings.append(
-            f"{study.done} of {study.simulations} simulations are there: the study has not finished"
-        )
+    if study.missing is not None:
+        warnings.append(f"{study.missing} are there: the study has not finished")
+    counts = sorted({cell.ok for cell in study.cells if cell.policy != BOUND})
+    if len(counts) > 1:
+        warnings.append(f"Cells have from {counts[0]} to {counts[-1]} good simulations each.")
     failed = [cell for cell in study.cells if cell.failed]
     if failed:
         count = sum(cell.failed for cell in failed)
         warnings.append(f"{count} simulations failed, the first with: {failed[0].error}")
     table = Block(
         "Cells",
-        ("★ marks the best policy, all else equal.",),
+        (
+            "★ marks the best trial of a column."
+            if study.search
+            else "★ marks the best policy, all else equal.",
+        ),
         table=study_table(study),
         folds=len(study.cells) > 40,
         is_open=len(study.cells) <= 40,

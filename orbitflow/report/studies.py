@@ -1,25 +1,24 @@
 """A study's folder, folded over seeds: a mean and a 95 % interval for every figure of a cell.
 
-Rows are read from `cells.jsonl`, so a study that is still running, or was interrupted, has what is
-there; the last row of a cell and seed counts.
+A study that is still running, or was interrupted, has what is there.
 """
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from orbitflow.errors import UserError
-from orbitflow.report.policy_files import read_lines
 from orbitflow.study.estimates import Estimate, estimates
-from orbitflow.study.keys import POLICY, Value
+from orbitflow.study.folder import Row
+from orbitflow.study.grid import Cell
+from orbitflow.study.keys import POLICY, Value, in_order
+from orbitflow.study.stored import Searched, read_definition, read_rows
 
 BOUND = "bound"  # the series of what no policy can exceed
-_SCHEMA = 1
 _SEED = "seed"
 _NOT_KEYS = (POLICY, _SEED)
 
@@ -39,14 +38,19 @@ class StudyCell(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ReportStudy:
-    """A study's folder. `simulations` are those that the grid asks for."""
+    """A study's folder. `grid` has the values that its cells have, where they were not planned.
+    `simulations` are those that a grid asks for; None of a search and of a capacity question, which
+    ask for more as they go.
+    """
 
     path: Path
     label: str
-    base: Mapping[str, Any]
+    trace: str
     grid: Mapping[str, Sequence[Value]]
     seeds: int
-    simulations: int
+    simulations: int | None
+    search: Searched | None
+    is_finished: bool
     cells: tuple[StudyCell, ...]
 
     @property
@@ -59,6 +63,14 @@ class ReportStudy:
         """Simulations that are there, well or failed."""
         return sum(cell.ok + cell.failed for cell in self.cells if cell.policy != BOUND)
 
+    @property
+    def missing(self) -> str | None:
+        """What there is of a study that has not finished."""
+        if self.is_finished:
+            return None
+        of = "" if self.simulations is None else f" of {self.simulations}"
+        return f"{self.done}{of} simulations"
+
 
 def is_study(path: Path) -> bool:
     """Whether that folder is a study's."""
@@ -67,47 +79,67 @@ def is_study(path: Path) -> bool:
 
 def read_study(path: Path, label: str) -> ReportStudy:
     """Read a study's folder. Raise a UserError if it has no rows, or they cannot be read."""
-    file = path / "study.json"
-    try:
-        definition = json.loads(file.read_text(encoding="utf-8"))
-        version = definition["schema_version"]
-        base, grid, seeds = definition["base"], definition["grid"], definition["seeds"]
-        counts = [len(values) for values in grid.values()]
-    except OSError as error:
-        raise UserError(f"{file} cannot be read ({error.strerror})") from None
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise UserError(f"{file} is no study's definition: run the study again") from None
-    if version != _SCHEMA:
-        raise UserError(f"{file} has schema_version {version}: this version reads {_SCHEMA}")
-    rows_file = path / "cells.jsonl"
-    rows = read_lines(rows_file) if rows_file.exists() else []
+    definition = read_definition(path)
+    rows = read_rows(path)
     if not rows:
         raise UserError(f"{path} has no finished simulation yet: go on with the study")
-    simulations = seeds * math.prod(counts)
-    try:
-        cells = _cells(rows, grid)
-    except (KeyError, TypeError, AttributeError, IndexError) as error:
-        raise UserError(f"{rows_file} has a row that is none of a study ({error!r})") from None
-    return ReportStudy(
-        path, label, base, grid, max(seeds, len(grid.get(_SEED, ()))), simulations, cells
+    cells = _cells(rows)
+    grid = definition.grid
+    simulations = None
+    if definition.search is None and all(grid.values()):
+        simulations = definition.seeds * math.prod(map(len, grid.values()))
+    else:
+        grid = _values_of(cells, grid)
+    study = ReportStudy(
+        path,
+        label,
+        definition.trace,
+        grid,
+        max(definition.seeds, len(grid.get(_SEED, ()))),
+        simulations,
+        definition.search,
+        (path / "summary.json").exists(),
+        tuple(sorted(cells, key=_ranking(definition.search, grid))),
     )
+    if simulations is None:
+        return study
+    return replace(study, is_finished=study.done >= simulations)
 
 
-def _cells(rows: Sequence[Mapping[str, Any]], grid: Mapping[str, Any]) -> tuple[StudyCell, ...]:
-    last = {(_cell_id(row), row["seed"]): row for row in rows}
-    by_cell: dict[str, list[Mapping[str, Any]]] = {}
-    for (cell_id, _), row in sorted(last.items()):
-        by_cell.setdefault(cell_id, []).append(row)
-    cells = [_fold(members) for members in by_cell.values()]
-    return tuple(sorted(cells, key=lambda cell: _place(cell, grid)))
+def _values_of(
+    cells: Sequence[StudyCell], grid: Mapping[str, Sequence[Value]]
+) -> Mapping[str, Sequence[Value]]:
+    """The values that the cells have. Policies, and the seeds of a grid, were all planned."""
+    others = [dict(cell.others) for cell in cells]
+    return {
+        key: planned if key in _NOT_KEYS else in_order(o[key] for o in others if key in o)
+        for key, planned in grid.items()
+    }
 
 
-def _cell_id(row: Mapping[str, Any]) -> str:
+def _cells(rows: Mapping[tuple[str, int], Row]) -> list[StudyCell]:
+    by_cell: dict[str, list[Row]] = {}
+    for _, row in sorted(rows.items(), key=lambda item: item[0]):
+        by_cell.setdefault(_cell_id(row), []).append(row)
+    return [_fold(members) for members in by_cell.values()]
+
+
+def _cell_id(row: Row) -> str:
     """The same text for the same cell; seeds of the grid are seeds like others."""
-    return json.dumps({k: v for k, v in row["cell"].items() if k != _SEED}, sort_keys=True)
+    return Cell(tuple((k, v) for k, v in row["cell"].items() if k != _SEED)).id
 
 
-def _fold(rows: Sequence[Mapping[str, Any]]) -> StudyCell:
+def _ranking(
+    search: Searched | None, grid: Mapping[str, Sequence[Value]]
+) -> Callable[[StudyCell], tuple[object, ...]]:
+    """The best trial of a search first; of a grid its own order."""
+    if search is None:
+        return lambda cell: _place(cell, grid)
+    goal = search.objective
+    return lambda cell: (*goal.rank(goal.of(cell.figures)), *_place(cell, grid))
+
+
+def _fold(rows: Sequence[Row]) -> StudyCell:
     values = rows[0]["cell"]
     good = [row["figures"] for row in rows if row["status"] == "ok"]
     errors = [str(row["error"]) for row in rows if row["status"] != "ok"]

@@ -46,7 +46,7 @@ def _chart(
     for cell in study.cells:
         if (estimate := cell.figures.get(figure)) is None or key not in dict(cell.others):
             continue
-        panel = _panel(cell, key)
+        panel = "" if study.search else _panel(cell, key)
         panels.setdefault(panel)
         rows.append((cell, panel, estimate))
     shown = list(panels)[:MOST_PANELS]
@@ -66,8 +66,9 @@ def _chart(
         "high": numbers([min(1.0, e.mean + h) for (_, _, e), h in zip(rows, half, strict=True)]),
     }
     columns = min(3, len(shown))
-    values = [float(f"{float(value) * factor:.5g}") for value in study.grid[key]]
-    ticks = alt.Axis(labelExpr="format(datum.value, '~g')", values=values)
+    ticks = alt.Axis(labelExpr="format(datum.value, '~g')")
+    if study.simulations is not None:
+        ticks.values = [float(f"{float(value) * factor:.5g}") for value in study.grid[key]]
     base = alt.Chart(alt.NamedData(name="cells")).encode(
         x=alt.X(
             "x:Q", title=key_name(key) + unit, scale=alt.Scale(zero=False, padding=12), axis=ticks
@@ -83,7 +84,8 @@ def _chart(
         y=y, shape=shape(used), tooltip=["series:N", "panel:N", "x:Q", "mean:Q", "low:Q", "high:Q"]
     )
     width = WIDTH // columns - 75 if columns > 1 else WIDTH // 2
-    drawn: Any = (bars + line + points).properties(width=width, height=200)
+    layers = bars + points if study.search else bars + line + points  # trials are on no line
+    drawn: Any = layers.properties(width=width, height=200)
     if len(shown) > 1:
         drawn = drawn.facet(
             facet=alt.Facet("panel:N", sort=shown, title=None), columns=columns, spacing=24
@@ -100,6 +102,8 @@ def _caption(study: ReportStudy, panels: int, shown: int, names: Sequence[str]) 
     seeds = "one seed, so there are no error bars"
     if study.seeds > 1:
         seeds = f"means over {study.seeds} seeds, bars are 95 % intervals (Student's t)"
+    if study.search is not None:
+        seeds += "; a point is a trial, of which other keys differ too"
     fixed = "" if len(names) != 1 or not names[0] else f"; {names[0]}"
     left = "" if panels == shown else f"; {shown} of {panels} panels, all cells are in the table"
     return f"{seeds[0].upper()}{seeds[1:]}{fixed}{left}."

@@ -11,6 +11,7 @@ from orbitflow.report.series import Series
 from orbitflow.report.studies import BOUND, ReportStudy, StudyCell
 from orbitflow.study.estimates import Estimate
 from orbitflow.study.keys import Value
+from orbitflow.study.names import Direction
 from orbitflow.units import format_bytes, format_seconds
 
 _SHORT = ("slo", "ttft", "tbt", "kv", "gpu")
@@ -89,7 +90,26 @@ def _cell(column: Column, value: Any, best: float | None) -> str:
 
 
 def study_table(study: ReportStudy) -> str:
-    """A row per cell; the best is marked among policies of equal other keys."""
+    """A row per cell; the best is marked among policies of equal other keys, or among trials."""
+    columns = _columns_of(study)
+    groups: dict[tuple[tuple[str, Value], ...], list[StudyCell]] = {}
+    for cell in study.cells:
+        groups.setdefault(() if study.search else cell.others, []).append(cell)
+    lines = []
+    for members in groups.values():
+        best = _best_of_cells(columns, members)
+        for position, cell in enumerate(members):
+            values = dict(cell.others)
+            keys = [key_text(key, values.get(key)) for key in study.keys]
+            lossy = " (lossy)" if cell.lossy else ""
+            cells = [_study_cell(c, cell, best.get(c.title)) for c in columns]
+            lines.append(_Line([*keys, cell.policy + lossy], cells, position == 0))
+    heads = [*(key_name(key) for key in study.keys), "policy"]
+    return _table("cells", heads, [column.title for column in columns], lines)
+
+
+def _columns_of(study: ReportStudy) -> list[Column]:
+    """The usual figures, after the one that a search looked for if it is another."""
     columns = [
         *(Column(c.title, c.path, _share, max) for c in ATTAINMENTS),
         Column("goodput, req/s", ("goodput_rps",), _pair, max),
@@ -97,20 +117,14 @@ def study_table(study: ReportStudy) -> str:
         Column("TBT p99", ("tbt_s.p99",), _time, min),
         Column("makespan", ("makespan_s",), _time, min),
     ]
-    groups: dict[tuple[tuple[str, Value], ...], list[StudyCell]] = {}
-    for cell in study.cells:
-        groups.setdefault(cell.others, []).append(cell)
-    lines = []
-    for others, members in groups.items():
-        best = _best_of_cells(columns, members)
-        values = dict(others)
-        for position, cell in enumerate(members):
-            keys = [key_text(key, values.get(key)) for key in study.keys]
-            lossy = " (lossy)" if cell.lossy else ""
-            cells = [_study_cell(c, cell, best.get(c.title)) for c in columns]
-            lines.append(_Line([*keys, cell.policy + lossy], cells, position == 0))
-    heads = [*(key_name(key) for key in study.keys), "policy"]
-    return _table("cells", heads, [column.title for column in columns], lines)
+    if study.search is None:
+        return columns
+    figure, direction = study.search.objective
+    if any(column.path == (figure,) for column in columns):
+        return columns
+    is_time = figure.partition(".")[0].endswith("_s") and not figure.endswith("per_s")
+    best = max if direction is Direction.MAX else min
+    return [Column(figure, (figure,), _time if is_time else _pair, best), *columns]
 
 
 def _best_of_cells(columns: Iterable[Column], members: Sequence[StudyCell]) -> dict[str, float]:

@@ -6,6 +6,7 @@ and times take the units of the command line.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import fields
 from enum import StrEnum
 from functools import cache
@@ -38,6 +39,16 @@ def key_of(name: str, option: str = "--grid") -> str:
 def is_key(name: str) -> bool:
     """Whether an option of the command line is one that a study can vary."""
     return name in _keys()
+
+
+def in_order(values: Iterable[Value]) -> list[Value]:
+    """Different values of a key, numbers from small to large, then words."""
+    return sorted(set(values), key=_order)
+
+
+def _order(value: Value) -> tuple[bool, float, str]:
+    is_text = isinstance(value, str)
+    return is_text, 0.0 if is_text else float(value), str(value)
 
 
 def read_value(key: str, raw: object, option: str | None = None) -> Value:

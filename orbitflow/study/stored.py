@@ -6,6 +6,7 @@ Nothing is locked or changed: a study that is running may be read, torn last lin
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,8 +14,12 @@ from orbitflow.errors import UserError
 from orbitflow.study.estimates import Estimate, estimates
 from orbitflow.study.folder import Row, row_id
 from orbitflow.study.grid import Cell
-from orbitflow.study.keys import POLICY
+from orbitflow.study.keys import POLICY, Value
+from orbitflow.study.names import Direction
+from orbitflow.study.objective import Objective
 from orbitflow.study.plan import SCHEMA_VERSION
+
+_ENDS = (("ok", True), ("failed", False))  # a status, and whether there are figures
 
 
 class StoredCell(NamedTuple):
@@ -25,6 +30,25 @@ class StoredCell(NamedTuple):
     ok: int
     failed: int
     figures: dict[str, Estimate]
+
+
+class Searched(NamedTuple):
+    """What a study searched for, and how."""
+
+    sampler: str
+    trials: int
+    objective: Objective
+
+
+class Definition(NamedTuple):
+    """What a study was to do. The grid of a search has the extreme values of its space, that of
+    `study capacity` none of what it varies.
+    """
+
+    trace: str
+    grid: Mapping[str, Sequence[Value]]
+    seeds: int
+    search: Searched | None
 
 
 class StoredStudy(NamedTuple):
@@ -50,40 +74,66 @@ class StoredStudy(NamedTuple):
 
 def read_study(path: Path) -> StoredStudy:
     """Read a folder that `orbitflow study` left. Raise a UserError if there are no cells in it."""
-    definition = _definition(path / "study.json")
-    rows = _rows(path / "cells.jsonl")
+    definition = read_definition(path)
     by_cell: dict[str, list[Row]] = {}
-    for (cell_id, _), row in rows.items():
+    for (cell_id, _), row in read_rows(path).items():
         if POLICY in row["cell"]:  # a bound has none
             by_cell.setdefault(cell_id, []).append(row)
     if not by_cell:
-        raise UserError(f"{path} has no finished simulation yet: let the study go on first")
+        raise UserError(f"{path} has no finished simulation yet: go on with the study")
     cells = tuple(_cell(group) for group in by_cell.values())
     keys = tuple(dict.fromkeys(key for cell in cells for key, _ in cell.cell.items))
     for cell in cells:
         if set(cell.cell.values) != set(keys):
             raise UserError(f"{path}/cells.jsonl: cells differ in their keys: not one study's")
-    return StoredStudy(path, Path(str(definition["base"]["trace"])).stem, keys, cells)
+    return StoredStudy(path, Path(definition.trace).stem, keys, cells)
 
 
-def _definition(file: Path) -> dict[str, Any]:
+def read_definition(path: Path) -> Definition:
+    """What `study.json` of a folder says. Raise a UserError if it cannot be read, or is of another
+    version, or of a study that has no grid.
+    """
+    file = path / "study.json"
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
-        version = found["schema_version"]
-        trace = found["base"]["trace"]
+        version, is_paper = found["schema_version"], found.get("study") == "paper"
     except OSError as error:
         raise UserError(
-            f"{file.parent} is not a study folder ({file.name}: {error.strerror}): "
+            f"{path} is not a study folder ({file.name}: {error.strerror}): "
             "name one that `orbitflow study run` or `study capacity` made"
         ) from None
-    except (ValueError, KeyError, TypeError):
-        raise UserError(f"{file} is broken: name another study folder") from None
-    if not isinstance(version, int) or version > SCHEMA_VERSION or not isinstance(trace, str):
-        raise UserError(f"{file}: schema_version {version} is unknown here: update orbitflow")
-    return dict(found)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise _broken(file) from None
+    if version != SCHEMA_VERSION:
+        raise UserError(f"{file} has schema_version {version}: this version reads {SCHEMA_VERSION}")
+    if is_paper:
+        raise UserError(
+            f"{path} is of `orbitflow study paper`, whose points are no grid: see its paper.md, or "
+            "name a folder that `orbitflow study run` or `study capacity` made"
+        )
+    try:
+        return _definition(found)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise _broken(file) from None
 
 
-def _rows(file: Path) -> dict[tuple[str, int], Row]:
+def _definition(found: Mapping[str, Any]) -> Definition:
+    search = found.get("search")
+    searched = None
+    if search is not None:
+        goal = Objective(str(search["objective"]), Direction(search["direction"]))
+        searched = Searched(str(search["sampler"]), int(search["trials"]), goal)
+    grid = {str(key): tuple(values) for key, values in found["grid"].items()}
+    return Definition(str(found["base"]["trace"]), grid, int(found["seeds"]), searched)
+
+
+def _broken(file: Path) -> UserError:
+    return UserError(f"{file} is no study's definition: name another study folder")
+
+
+def read_rows(path: Path) -> dict[tuple[str, int], Row]:
+    """The rows of a folder, the last of each simulation and bound; none if there are none yet."""
+    file = path / "cells.jsonl"
     try:
         content = file.read_bytes()
     except FileNotFoundError:
@@ -92,14 +142,26 @@ def _rows(file: Path) -> dict[tuple[str, int], Row]:
         raise UserError(f"{file} cannot be read ({error.strerror})") from None
     rows: dict[tuple[str, int], Row] = {}
     for number, line in enumerate(content[: content.rfind(b"\n") + 1].splitlines(), 1):
-        try:
-            row = json.loads(line)
-            assert isinstance(row["figures"] or {}, dict)
-            assert row["status"] in ("ok", "failed")
-            rows[row_id(row)] = row
-        except (ValueError, KeyError, TypeError, AssertionError):
-            raise UserError(f"{file}:{number} is not a row of a study: remove that line") from None
+        row = _row(line)
+        if row is None:
+            raise UserError(f"{file}:{number} is not a row of a study: remove that line")
+        rows[row_id(row)] = row
     return rows
+
+
+def _row(line: bytes) -> Row | None:
+    try:
+        row = json.loads(line)
+        is_one = (
+            isinstance(row["cell"], dict)
+            and isinstance(row["seed"], int)
+            and (row["status"], isinstance(row["figures"], dict)) in _ENDS
+            and isinstance(row["error"], str | None)
+            and isinstance(row["slo_tbt_s"], int | float)
+        )
+    except (ValueError, KeyError, TypeError):
+        return None
+    return row if is_one else None
 
 
 def _cell(rows: list[Row]) -> StoredCell:

@@ -12,7 +12,7 @@ from orbitflow.study.bounds import BoundResult, bound_result
 from orbitflow.study.estimates import Estimate, estimates
 from orbitflow.study.folder import Row
 from orbitflow.study.grid import Cell
-from orbitflow.study.keys import Value
+from orbitflow.study.keys import Value, in_order
 from orbitflow.study.plan import SCHEMA_VERSION, Study
 
 
@@ -85,13 +85,7 @@ def _grid(study: Study) -> dict[str, list[Value]]:
     """The values of every key: those of the grid, or those that a search came to."""
     if study.search is None:
         return {axis.key: list(axis.values) for axis in study.grid.axes}
-    columns = {key: {cell.values[key] for cell in study.cells} for key in study.grid.keys}
-    return {key: sorted(values, key=_order) for key, values in columns.items()}
-
-
-def _order(value: Value) -> tuple[bool, float, str]:
-    is_text = isinstance(value, str)
-    return is_text, 0.0 if is_text else float(value), str(value)
+    return {key: in_order(cell.values[key] for cell in study.cells) for key in study.grid.keys}
 
 
 def _result(cell: Cell, rows: Sequence[Row]) -> CellResult:

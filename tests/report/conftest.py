@@ -1,4 +1,4 @@
-"""Small folders of real simulations, made once: a run, the same under another SLO, a study."""
+"""Small folders of real simulations, made once: runs under two SLOs, studies of all kinds."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def call(*arguments: str) -> None:
 
 @pytest.fixture(scope="session")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with `run`, `other` and `study` in it."""
+    """A folder with `run`, `other`, `study`, `search` and `capacity` in it."""
     root = tmp_path_factory.mktemp("report")
     write_trace(root / "tiny.jsonl", [(float(at), prompt, out) for at, prompt, out in REQUESTS])
     sim = ("sim", "--trace", str(root / "tiny.jsonl"), *OPTIONS)
@@ -35,6 +35,13 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     axes = [word for axis in grid for word in ("--grid", axis)]
     study = ("study", "run", "--trace", str(root / "tiny.jsonl"), *OPTIONS, "--seeds", "2")
     call(*study, *axes, "--workers", "1", "--bound", "--out", str(root / "study"))
+    few = ("study", "--trace", str(root / "tiny.jsonl"), *OPTIONS, "--workers", "1")
+    vary = ("--vary", "max-batch=1..8", "--objective", "throughput_tokens_per_s")
+    search = ("--search", "random", "--trials", "4", "--policy", "dynamic")
+    call(*few[:1], "run", *few[1:], *vary, *search, "--out", str(root / "search"))
+    asks = ("--target", "slo_attainment=0.7", "--tolerance", "30%", "--seeds", "1")
+    rate = ("--vary", "rate-scale=0.5..12", "--policy", "dynamic", "--policy", "no-offload")
+    call(*few[:1], "capacity", *few[1:], *asks, *rate, "--out", str(root / "capacity"))
     return root
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -92,6 +93,16 @@ def test_an_unfinished_study_is_said(report: Invoke, copy: Copy) -> None:
     assert done.code == 0, done.err
     assert "29 of 32 simulations" in done.err
     assert "29 of 32 simulations" in Path("report.html").read_text()
+
+
+def test_searches_and_capacity_questions_are_unfinished_without_a_summary(
+    report: Invoke, copy: Copy
+) -> None:
+    for name in ("search", "capacity"):
+        study = copy(name)
+        assert "not finished" not in report(str(study)).err
+        (study / "summary.json").unlink()
+        assert re.search(r"has \d+ simulations: it has not finished", report(str(study)).err)
 
 
 def _nothing(run: Path) -> None:
@@ -213,6 +224,16 @@ def _study_empty(study: Path) -> None:
     (study / "cells.jsonl").unlink()
 
 
+def _study_figures(study: Path) -> None:
+    row = json.loads((study / "cells.jsonl").read_text().splitlines()[0])
+    (study / "cells.jsonl").write_text(json.dumps({**row, "figures": None}) + "\n")
+
+
+def _study_of_paper(study: Path) -> None:
+    document = {"schema_version": 1, "study": "paper", "points": [], "seeds": 2}
+    (study / "study.json").write_text(json.dumps(document))
+
+
 def _study_row(study: Path) -> None:
     (study / "cells.jsonl").write_text('{"cell": 3}\n')
 
@@ -223,7 +244,9 @@ def _study_row(study: Path) -> None:
         (_study_version, "schema_version 9: this version reads 1"),
         (_study_broken, "no study's definition"),
         (_study_empty, "no finished simulation"),
-        (_study_row, "none of a study"),
+        (_study_figures, "cells.jsonl:1 is not a row"),
+        (_study_of_paper, "paper.md"),
+        (_study_row, "cells.jsonl:1 is not a row"),
     ],
 )
 def test_a_study_that_cannot_be_read(

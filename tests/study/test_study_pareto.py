@@ -117,7 +117,7 @@ def test_mistakes(named: list[str], least: list[str], said: str) -> None:
 def write_folder(rows: list[dict[str, Any]], tail: str = "") -> Path:
     folder = Path("study")
     folder.mkdir()
-    definition = {"schema_version": 1, "base": {"trace": "x/tiny.jsonl"}, "grid": {}}
+    definition = {"schema_version": 1, "base": {"trace": "x/tiny.jsonl"}, "grid": {}, "seeds": 2}
     (folder / "study.json").write_text(json.dumps(definition))
     (folder / "cells.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + tail)
     return folder
@@ -189,15 +189,19 @@ def test_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
     assert front["unknown"][0]["figures"]["slo_attainment"] is None
 
 
+DEFINITION = '{"schema_version": 1, "base": {"trace": "t"}, "grid": {}, "seeds": 1}'
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
         (None, "study is not a study folder"),
-        ({"study.json": "{"}, "is broken"),
-        ({"study.json": '{"schema_version": 99, "base": {"trace": "t"}}'}, "update orbitflow"),
-        ({"study.json": '{"schema_version": 1, "base": {"trace": "t"}}'}, "no finished simulation"),
+        ({"study.json": "{"}, "no study's definition"),
+        ({"study.json": '{"schema_version": 1, "study": "paper"}'}, "see its paper.md"),
+        ({"study.json": '{"schema_version": 99, "base": {"trace": "t"}}'}, "reads 1"),
+        ({"study.json": DEFINITION}, "no finished simulation"),
         (
-            {"study.json": '{"schema_version": 1, "base": {"trace": "t"}}', "cells.jsonl": "{}\n"},
+            {"study.json": DEFINITION, "cells.jsonl": "{}\n"},
             "cells.jsonl:1 is not a row",
         ),
     ],
