@@ -3,6 +3,7 @@
 a file that exists; `demo`, which is bundled; `paper` or `paper:rate=5,seed=3`, drawn by the paper's
 recipe; a fetched public trace in the cache, if its checksum is right; for `azure_conv` the bundled
 synthetic twin. Anything else is refused with the way to get it.
+A folder of a trace's name, such as results kept in `paper`, does not hide the trace.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def resolve(name_or_path: str, *, limit: int | None = None) -> Trace:
     if not name_or_path:
         raise TraceError(f"no trace named; give a file or a name ({', '.join(public_names())})")
     path = os.path.expanduser(name_or_path)
-    if os.path.exists(path):
+    if os.path.exists(path) and not (os.path.isdir(path) and _is_name(name_or_path)):
         return read_trace(path, limit=limit)
     if name_or_path == DEMO:
         return _demo(limit)
@@ -56,6 +57,10 @@ def resolve(name_or_path: str, *, limit: int | None = None) -> Trace:
         f"{public.name} is not on this machine; `orbitflow trace fetch {public.name}` gets it, "
         "or pass the path of a copy"
     )
+
+
+def _is_name(name: str) -> bool:
+    return name == DEMO or is_paper_name(name) or find_public(name) is not None
 
 
 def _demo(limit: int | None) -> Trace:

@@ -132,3 +132,16 @@ def test_the_demo_is_bundled() -> None:
     assert len(trace) == 24
     assert trace.final_tokens().max() < 4096  # what the emulated device of a CPU run holds
     assert len(resolve("demo", limit=5)) == 5
+
+
+@pytest.mark.parametrize("name", ["demo", "paper", "azure_conv"])
+def test_a_folder_does_not_hide_a_name(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as the folder of `study paper --out paper`, that is gone on with."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).mkdir()
+    assert len(resolve(name, limit=3)) == 3
+    (tmp_path / "other").mkdir()
+    with pytest.raises(TraceError, match="is a folder"):
+        resolve("other")
