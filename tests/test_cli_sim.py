@@ -7,19 +7,23 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import typer.main
 from reference.commands import Invoke, Result, invoker
 
 from orbitflow import __version__
+from orbitflow.cli import app
 from orbitflow.policy.registry import DEFAULT_POLICIES, policy_names
 from orbitflow.results import RequestResult
 
@@ -385,12 +389,27 @@ def test_version(orbitflow: Invoke) -> None:
 @pytest.mark.parametrize(
     "command",
     ["", "sim", "trace", "trace convert", "trace inspect", "trace synth", "profile", "profile list",
-     "profile show"],
+     "profile show", "study", "study run", "study capacity", "study pareto", "study paper",
+     "report", "run", "generate", "calibrate", "validate", "plan", "doctor"],
 )  # fmt: skip
 def test_help_of_every_command(orbitflow: Invoke, command: str) -> None:
     result = orbitflow(*command.split(), "--help")
     assert (result.code, result.err) == (0, "")
     assert "Usage: " in result.out
+
+
+def test_help_has_no_brackets_that_would_be_read_as_markup() -> None:
+    """Rich takes `[grid]` for a style and shows nothing."""
+
+    def texts(command: Any) -> Iterator[str]:
+        yield command.help or ""
+        yield from (getattr(parameter, "help", None) or "" for parameter in command.params)
+        for child in getattr(command, "commands", {}).values():
+            yield from texts(child)
+
+    found = [text for text in texts(typer.main.get_command(app)) if text]
+    assert len(found) > 100
+    assert [text for text in found if re.search(r"\[[a-z#/@]", text)] == []
 
 
 @pytest.mark.parametrize("group", ["", "trace", "profile"])

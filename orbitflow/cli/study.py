@@ -46,7 +46,8 @@ def run_command(
     grid_file: Annotated[
         Path | None,
         typer.Option(
-            help="A TOML file with a table [grid] of key = [a, b, c].", rich_help_panel=_STUDY
+            help="A TOML file with a table `grid`, a list of values for each key.",
+            rich_help_panel=_STUDY,
         ),
     ] = None,
     search: Annotated[
