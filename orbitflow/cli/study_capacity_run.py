@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -53,7 +52,7 @@ def run_capacity(
         folder.write_summary(
             summary(study_of(question, answers), cells_tested(question, rows, answers))
         )
-        _write(folder.path / "capacity.json", json.dumps(content, indent=2, allow_nan=False))
+        folder.write_document("capacity.json", content)
     if as_json:
         print(json.dumps(content, indent=2, allow_nan=False))
     else:
@@ -65,9 +64,3 @@ def run_capacity(
             file=sys.stderr,
         )
         raise typer.Exit(1)
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(path.name + ".partial")
-    temporary.write_text(text + "\n", encoding="utf-8")
-    os.replace(temporary, path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -48,7 +47,7 @@ def run(scope: Scope, out: Path | None, *, workers: int, as_json: bool, quiet: b
         rows = compare(measured, scope)
         content = summary(scope, wanted, measured, rows, failed)
         folder.write_summary(content)
-        _write(folder.path / "paper.md", markdown(scope, wanted, measured, rows, remarks))
+        folder.write_text("paper.md", markdown(scope, wanted, measured, rows, remarks))
     if as_json:
         print(json.dumps(content, indent=2, allow_nan=False))
     else:
@@ -88,9 +87,3 @@ def _announce(study: PaperStudy, folder: StudyFolder, missing: int, remarks: lis
         lines.append(f"{jobs - missing} of {jobs} simulations are there already")
     for line in lines:
         print(line, file=sys.stderr)
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(path.name + ".partial")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)

@@ -90,7 +90,15 @@ class StudyFolder:
 
     def write_summary(self, summary: Mapping[str, object]) -> None:
         """Write what the rows come to."""
-        _write(self.path / _SUMMARY, summary)
+        self.write_document(_SUMMARY, summary)
+
+    def write_document(self, name: str, content: Mapping[str, object]) -> None:
+        """Write a JSON document beside it."""
+        _write(self.path / name, content)
+
+    def write_text(self, name: str, text: str) -> None:
+        """Write a text beside it."""
+        _write_text(self.path / name, text)
 
 
 def row_id(row: Row) -> tuple[str, int]:
@@ -201,7 +209,10 @@ def _read_rows(path: Path) -> dict[tuple[str, int], Row]:
 
 
 def _write(path: Path, value: Mapping[str, object]) -> None:
-    text = json.dumps(value, indent=2, allow_nan=False) + "\n"
+    _write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def _write_text(path: Path, text: str) -> None:
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 

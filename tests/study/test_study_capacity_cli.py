@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -59,6 +61,31 @@ def test_no_crossing_is_an_answer() -> None:
     content = json.loads(Path("studies/tiny-1/capacity.json").read_text())
     assert content["answers"][0]["answer"] is None
     assert content["answers"][0]["outcome"] == "met_nowhere"
+
+
+def test_answers_that_could_not_be_written_say_how_to_go_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    replace = os.replace
+
+    def full(source: Path, target: Path) -> None:
+        if target.name == "capacity.json":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", full)
+    ask = ["--trace", "tiny.jsonl", "--policy", "dynamic", "--target", "failed=0"]
+    ask += ["--vary", "rate-scale=1..2", "--seeds", "1", "--workers", "1", "--out", "out"]
+    monkeypatch.setattr("sys.argv", ["orbitflow", "study", "capacity", *ask])
+    with pytest.raises(SystemExit) as exit_:
+        main()
+    assert exit_.value.code == 1
+    err = capsys.readouterr().err
+    assert "capacity.json cannot be written (No space left on device): free space there" in err
+    assert "--out out goes on" in err
+    assert {path.name for path in Path("out").iterdir()} == {
+        *("study.json", "cells.jsonl", "summary.json", "lock")
+    }
 
 
 @pytest.mark.parametrize(
