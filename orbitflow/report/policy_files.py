@@ -68,6 +68,14 @@ class PolicyFiles:
                 f"{self.path}/requests.jsonl is none of this version ({error!r}): run it again"
             ) from None
 
+    def check_requests(self, wanted: int) -> None:
+        """Raise a UserError if `requests.jsonl` has fewer whole lines."""
+        path = self.path / "requests.jsonl"
+        if (found := _bytes_of(path).count(b"\n")) < wanted:
+            raise UserError(
+                f"{path} has {found} whole lines, the summary is of {wanted} requests: run it again"
+            )
+
     def steps(self) -> Mapping[str, npt.NDArray[Any]]:
         """Columns of `steps.npz`."""
         return read_columns(self.path / "steps.npz", _STEPS)
@@ -111,9 +119,7 @@ def _decision(row: Mapping[str, Any]) -> Decision:
 def read_lines(path: Path) -> list[Any]:
     """The JSON objects of a file, one per line; a torn last line, without its end, is left out."""
     try:
-        content = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}): run it again") from None
+        content = _bytes_of(path).decode()
     except ValueError:
         raise UserError(f"{path} is not UTF-8: run it again") from None
     lines = content[: content.rfind("\n") + 1].splitlines()
@@ -124,6 +130,13 @@ def read_lines(path: Path) -> list[Any]:
     except ValueError:
         pass
     return [_row(path, number, line) for number, line in enumerate(lines, 1)]
+
+
+def _bytes_of(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}): run it again") from None
 
 
 def _row(path: Path, number: int, line: str) -> Any:

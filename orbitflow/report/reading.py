@@ -143,6 +143,8 @@ def _read_run(path: Path, label: str) -> ReportRun:
             PolicyRun(name, dict(figures), PolicyFiles(path / name))
             for name, figures in summary["policies"].items()
         )
+        for policy in policies if unfinished is None else ():
+            policy.files.check_requests(int(policy.figures["requests"]))
         if not policies:
             raise UserError(f"{path}/summary.json has no policy: run it again")
         run = ReportRun(path, label, summary, policies, _validation(path), unfinished)

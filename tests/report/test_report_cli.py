@@ -155,6 +155,11 @@ def _figures_are_text(run: Path) -> None:
     change(run / "summary.json", lambda document: document["policies"].update(dynamic="good"))
 
 
+def _torn(run: Path) -> None:
+    path = run / "dynamic" / "requests.jsonl"
+    path.write_bytes(path.read_bytes()[:-20])
+
+
 def _fewer_columns(run: Path) -> None:
     np.savez(run / "dynamic" / "steps.npz", start_s=np.zeros(1))
 
@@ -196,6 +201,7 @@ def _without_gaps(run: Path) -> None:
         (_without_policies, "no policy"),
         (_without_device, "no run's summary (KeyError('device'))"),
         (_figures_are_text, "no run's summary"),
+        (_torn, "has 4 whole lines, the summary is of 5 requests"),
         (_fewer_columns, "steps.npz lacks end_s"),
         (_bad_line, "requests.jsonl:1 is not JSON"),
         (_strange_line, "decisions.jsonl is none of this version"),
