@@ -12,7 +12,8 @@ def report_command(
     folders: Annotated[
         list[Path],
         typer.Argument(
-            metavar="RUN", help="Folders that `sim`, `run` or `study run` have written."
+            metavar="RUN",
+            help="Folders that `sim`, `run`, `study run` or `study capacity` have written.",
         ),
     ],
     out: Annotated[

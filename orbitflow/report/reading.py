@@ -103,7 +103,7 @@ def read_inputs(paths: Sequence[Path]) -> Inputs:
     for path, label in zip(once, labels, strict=True):
         if not path.is_dir():
             what = "is no folder" if path.exists() else "does not exist"
-            raise UserError(f"{path} {what}: name folders of `sim`, `run` or `study run`")
+            raise UserError(f"{path} {what}: name folders of `sim`, `run` or `study`")
         if is_study(path):
             studies.append(read_study(path, label))
         else:
@@ -129,7 +129,8 @@ def _read_run(path: Path, label: str) -> ReportRun:
                 f"{path} is of a run that did not finish and has no figures yet: run it again"
             )
         raise UserError(
-            f"{path} is neither a run nor a study: it has no summary.json and no study.json"
+            f"{path} is neither a run nor a study: it has no summary.json and no study.json; "
+            "name folders of `sim`, `run` or `study`"
         )
     summary = read_document(path / "summary.json", SCHEMA_VERSION)
     try:
