@@ -13,6 +13,7 @@ from typing import NamedTuple, TypeAlias
 from orbitflow.errors import UserError, nearest
 from orbitflow.study.estimates import Estimate
 from orbitflow.study.grid import Cell
+from orbitflow.study.objective import NO_DIRECTION
 from orbitflow.study.stored import StoredCell, StoredStudy
 from orbitflow.study.target import more_is_better
 
@@ -134,6 +135,8 @@ def _objective(study: StoredStudy, name: str, is_maximized: bool | None) -> Obje
     elif key not in study.figures:
         known = (*study.figures, *study.numeric_keys)
         raise UserError(f"no cell has a figure {name!r}: {nearest(key, known)}")
+    elif is_maximized is None and key in NO_DIRECTION:
+        raise UserError(f"{key} is not better one way: say --minimize {key} or --maximize {key}")
     return Objective(key, more_is_better(key) if is_maximized is None else is_maximized)
 
 

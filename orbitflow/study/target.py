@@ -14,14 +14,12 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from orbitflow.errors import UserError, nearest
+from orbitflow.study.names import Direction
+from orbitflow.study.objective import DIRECTIONS
 from orbitflow.summary import Totals
 from orbitflow.units import parse_seconds
 
 _EQUAL = 1e-9
-_MORE_IS_BETTER = re.compile(
-    r".*attainment|timely_share|goodput_rps|throughput_tokens_per_s|completed|output_tokens"
-    r"|link\.(hidden|resident)_share"
-)
 _TARGET = re.compile(r"\s*([\w.\-]+?)\s*(<=|>=|=)\s*(\S.*?)\s*")
 
 
@@ -55,7 +53,7 @@ def _is_met(target: Target, values: Sequence[float | None]) -> bool:
 
 def more_is_better(figure: str) -> bool:
     """Whether a larger value of the figure is a better service."""
-    return _MORE_IS_BETTER.fullmatch(figure) is not None
+    return figure == "output_tokens" or DIRECTIONS.get(figure) is Direction.MAX
 
 
 def read_targets(options: Sequence[str]) -> tuple[Target, ...]:

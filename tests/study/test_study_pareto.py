@@ -107,11 +107,14 @@ def test_a_key_of_the_grid_can_be_an_objective() -> None:
         (["a", "bb"], [], "no cell has a figure 'bb'"),
         (["a"], ["a"], "a is named twice"),
         (["a", "gpus"], [], "say --minimize gpus"),
+        (["a", "link.busy_share"], [], "link.busy_share is not better one way"),
     ],
 )
 def test_mistakes(named: list[str], least: list[str], said: str) -> None:
     with pytest.raises(UserError, match=said):
-        read_objectives(study_of([("static-1", {"a": 1.0})]), named, least, [])
+        read_objectives(
+            study_of([("static-1", {"a": 1.0, "link.busy_share": 0.5})]), named, least, []
+        )
 
 
 def write_folder(rows: list[dict[str, Any]], tail: str = "") -> Path:
