@@ -25,7 +25,7 @@ from orbitflow.policy.feed import Feeder
 from orbitflow.policy.figures import PlanningFigures
 from orbitflow.policy.pausing import first_owed
 from orbitflow.policy.prospects import Prospects
-from orbitflow.policy.turns import PLANNED_PAGES, Drafted, Drafter, Scene
+from orbitflow.policy.turns import PLANNED_PAGES, STARVING, Drafted, Drafter, Scene
 from orbitflow.policy.validity import resident_window
 from orbitflow.refiner import Refiner
 from orbitflow.request import Request
@@ -103,9 +103,12 @@ class Orbit(Policy):
             return Decision(park=tuple(s.id for s in view.active), window=1)
         self._let_in(view, newcomer)
         self.last_draft = draft
-        self._until = view.passes + draft.staged.window
+        window = draft.staged.window
+        if draft.worth.first_pass_s > STARVING * draft.worth.pass_s or draft.starved:
+            window = min(window, RETRY_PASSES)  # is what comes on its way, or kept from coming?
+        self._until = view.passes + window
         self._news = False
-        return self._decision(view, newcomer, draft, draft.staged.window)
+        return self._decision(view, newcomer, draft, window)
 
     def pages_alone(self, request: Request) -> tuple[int, int]:
         """With every layer on the host, or none, whichever takes less."""

@@ -4,6 +4,8 @@
 
 Plans are made for PLANNED_PAGES of growth, for less where that does not fit. What has begun goes on
 while there is a way: prompts, and who has KV on its way to the GPU; at last one request runs alone.
+Loads get what streaming leaves of the link: where streaming takes STARVING passes of it, those who
+wait for theirs rest until they have it, for else they would be streamed in every pass for ever.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ from orbitflow.tuning import SolverName, Tuning
 PLANNED_PAGES = 2  # a turn is planned for that much growth
 LAST_RESORTS = (4, 1)  # passes to plan for where less growth fits
 WORTH_TOKENS = 0.1  # loss that a new plan must avoid to be worth its moves
+STARVING = 4.0  # passes that streaming takes of the link, from which on loads cannot wait
 PROVEN_GAP = 0.02
 EFFORT = 1  # of the solver's search; its first answer is nearly always within a few percent
 
@@ -45,6 +48,7 @@ class Scene(NamedTuple):
     bank: Bank
     cost: CostModel
     must_run: Callable[[Sequence], bool]
+    starved: frozenset[int] = frozenset()  # wait for their KV, which streaming keeps from coming
 
 
 class Drafted(NamedTuple):
@@ -55,6 +59,7 @@ class Drafted(NamedTuple):
     staged: Staged
     by: str
     gap: float
+    starved: bool = False
 
 
 class Drafter:
@@ -81,7 +86,14 @@ class Drafter:
     def draft(self, scene: Scene) -> Drafted | None:
         """The best turn; None if none fits."""
         view = scene.view
-        going = [s for s in scene.members if s.state is State.PREFILL or _moves(view, s)]
+        starved = self._starved(scene)
+        going = [
+            s
+            for s in scene.members
+            if s.state is State.PREFILL or (_moves(view, s) and s.id not in starved)
+        ]
+        if starved:
+            scene = scene._replace(starved=starved, must_run=_nobody)
         found = self._best(scene, going)
         if scene.newcomer is not None or found is not None:
             return found
@@ -94,6 +106,22 @@ class Drafter:
 
     # -- inside ------------------------------------------------------------------------------------
 
+    def _starved(self, scene: Scene) -> frozenset[int]:
+        """Who runs while KV of it is on its way, which gets only what streaming leaves: where the
+        link is busy with streaming all the time, nothing, for ever.
+        """
+        view, cost = scene.view, scene.cost
+        running = [s for s in scene.members if s.state is State.RUNNING]
+        page_s = cost.page_bytes / float(cost.h2d.bytes_per_s[-1])
+        contexts = [s.context_tokens(view.passes) for s in running]
+        pages = sum(
+            len(s.host) * self._limits.full_pages(tokens)
+            for s, tokens in zip(running, contexts, strict=True)
+        )
+        if pages * page_s < STARVING * cost.decode_pass_s(len(running), sum(contexts)):
+            return frozenset()
+        return frozenset(s.id for s in running if _moves(view, s))
+
     def _best(self, scene: Scene, going: list[Sequence]) -> Drafted | None:
         """The best turn that lets these go on."""
         for question in self._questions(scene, going):
@@ -101,7 +129,13 @@ class Drafter:
             if answered is None:
                 continue
             turn, value, gap, by = answered
-            kept = None if scene.newcomer else _as_it_is(question, scene.members)
+            if scene.starved:
+                rested = _without(question, turn, scene.starved)
+                rested_value = worth(question, rested)
+                if rested_value is None:
+                    return None
+                turn, value = rested, rested_value
+            kept = None if scene.newcomer or scene.starved else _as_it_is(question, scene.members)
             kept_value = None if kept is None else worth(question, kept)
             if kept and kept_value and kept_value.loss <= value.loss + WORTH_TOKENS:
                 self._figures.kept += 1
@@ -110,7 +144,7 @@ class Drafter:
                 raise AssertionError(f"the solver returned a turn that is wrong: {wrong[0]}")
             staged = self._stager.stage(scene.view, scene.members, question, turn, value)
             if staged is not None:
-                return Drafted(question, value, staged, by, gap)
+                return Drafted(question, value, staged, by, gap, bool(scene.starved))
         return None
 
     def _answer(self, question: Question) -> tuple[Turn, Worth, float, str] | None:
@@ -188,6 +222,12 @@ def _as_it_is(question: Question, members: list[Sequence]) -> Turn | None:
     turn = Turn(tuple(REST if s.state is State.PARKED else len(s.target) for s in members))
     rests = zip(question.members, turn.host_layers, strict=True)
     return None if any(h == REST and not asked.may_rest for asked, h in rests) else turn
+
+
+def _without(question: Question, turn: Turn, resting: frozenset[int]) -> Turn:
+    """The same turn, but these rest."""
+    pairs = zip(question.members, turn.host_layers, strict=True)
+    return Turn(tuple(REST if asked.id in resting else hosted for asked, hosted in pairs))
 
 
 def _moves(view: View, sequence: Sequence) -> bool:

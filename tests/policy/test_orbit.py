@@ -145,3 +145,23 @@ def test_a_lost_request_counts_less() -> None:
         return sum(p.due_s for p in paces) / sum(p.reading_s for p in paces)
 
     assert fed(0.0) > fed(1.0)
+
+
+def test_streaming_does_not_keep_for_ever_what_loads_in_the_background() -> None:
+    """Loads get what streaming leaves of the link. Resumed before its load is done, a request is
+    streamed whole in every pass; where that fills the link, nothing is ever loaded, and passes of
+    milliseconds take a second (366 s in all, before those who wait so were made to rest).
+    """
+    lengths = [
+        *((34, 157, 1.0), (19, 169, 1.0), (37, 149, 1.0), (9, 42, 5.0), (21, 37, 1.0)),
+        *((10, 161, 5.0), (9, 164, 1.0), (38, 77, 60.0), (28, 169, 1.0), (26, 169, 5.0)),
+        *((9, 76, 1.0), (25, 54, 5.0), (21, 56, 60.0), (11, 166, 5.0), (25, 194, 1.0)),
+        (11, 168, 60.0),
+    ]
+    requests = [
+        Request(i, 0.948908053396882 * i, prompt, output, None, limit_s)
+        for i, (prompt, output, limit_s) in enumerate(lengths)
+    ]
+    machine = small_machine(600, link_bytes_per_s=1278169.9534573557)
+    run, _ = _run(requests, machine, tau_s=0.2)
+    assert max(times[-1] for times in run.times.values()) < 100
