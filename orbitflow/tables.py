@@ -14,6 +14,7 @@ from rich.text import Text
 
 from orbitflow.bound import Bound
 from orbitflow.bound_share import NOT_COVERED, bound_figures
+from orbitflow.marks import best_as_written
 from orbitflow.scenario import Scenario
 from orbitflow.summary import PolicyReport
 from orbitflow.units import format_bytes, format_count, format_seconds
@@ -191,14 +192,10 @@ def _mark(report: PolicyReport) -> str:
 
 
 def _cells(row: _Row, values: list[Any]) -> list[Text]:
-    known = [v for v in values if isinstance(v, int | float)]
-    best = row.best(known) if row.best and len(known) > 1 and len(set(known)) > 1 else None
-    return [
-        Text("n/a" if v is None else row.write(v), style="bold green" if v == best else "")
-        if best is not None
-        else Text("n/a" if v is None else row.write(v))
-        for v in values
-    ]
+    known = [float(v) for v in values if isinstance(v, int | float)]
+    best = best_as_written(known, row.write, row.best) if row.best else None
+    texts = ["n/a" if v is None else row.write(v) for v in values]
+    return [Text(text, style="bold green" if text == best else "") for text in texts]
 
 
 def _bound_cell(row: _Row, bound: Bound) -> Text:

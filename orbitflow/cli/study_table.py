@@ -7,6 +7,7 @@ ends these, and what share of it each policy reaches stands beside its figure.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -16,6 +17,7 @@ from rich.text import Text
 from orbitflow.bound_share import BOUNDED, NOT_COVERED
 from orbitflow.cli.study_columns import (
     COLUMNS,
+    Column,
     console_of,
     key_text,
     name_of,
@@ -24,8 +26,10 @@ from orbitflow.cli.study_columns import (
     print_some,
     print_table,
 )
+from orbitflow.marks import best_as_written
 from orbitflow.policy.registry import make_policy
 from orbitflow.study.bounds import BoundResult
+from orbitflow.study.estimates import Estimate
 from orbitflow.study.keys import POLICY
 from orbitflow.study.plan import Study
 from orbitflow.study.summary import CellResult
@@ -83,13 +87,13 @@ def print_results(study: Study, found: Sequence[CellResult], path: Path) -> None
     console.print(Text(f"{star}results in {path}"))
 
 
-def _cells(result: CellResult, best: Mapping[str, float]) -> list[Text]:
+def _cells(result: CellResult, best: Mapping[str, str]) -> list[Text]:
     cells = []
     for column in COLUMNS:
         value = result.figures.get(column.figure)
         if value is None:
             cells.append(Text("failed" if not result.ok else "n/a", style="dim"))
-        elif best.get(column.figure) == value.mean:
+        elif best.get(column.figure) == _mean_of(column, value.mean):
             cells.append(Text(column.write(value) + " *", style="bold green"))
         else:
             cells.append(Text(column.write(value)))
@@ -123,14 +127,20 @@ def _groups(found: Sequence[CellResult]) -> list[list[CellResult]]:
     return list(groups.values())
 
 
-def _best(members: Sequence[CellResult]) -> dict[str, float]:
-    """The best mean of each column where policies differ in it."""
+def _best(members: Sequence[CellResult]) -> dict[str, str]:
+    """The best mean of each column, as written, where policies differ in it."""
     best = {}
     for column in COLUMNS:
         known = [r.figures[column.figure].mean for r in members if column.figure in r.figures]
-        if len(set(known)) > 1:
-            best[column.figure] = column.best(known)
+        text = best_as_written(known, partial(_mean_of, column), column.best)
+        if text is not None:
+            best[column.figure] = text
     return best
+
+
+def _mean_of(column: Column, mean: float) -> str:
+    """How a column writes a mean without its interval."""
+    return column.write(Estimate(mean, None))
 
 
 def _print_unbounded(console: Console, found: Sequence[CellResult]) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from html import escape
 from typing import Any, NamedTuple
 
+from orbitflow.marks import best_as_written
 from orbitflow.report.figures import ATTAINMENTS, MACHINE, SERVICE, Column, percent
 from orbitflow.report.series import Series
 from orbitflow.report.studies import BOUND, ReportStudy, StudyCell
@@ -57,12 +59,13 @@ def _policy_table(name: str, all_columns: Sequence[Column], series: Sequence[Ser
     return _table(name, heads, [column.title for column in columns], lines)
 
 
-def _best(columns: Iterable[Column], members: Sequence[Series]) -> dict[str, float]:
+def _best(columns: Iterable[Column], members: Sequence[Series]) -> dict[str, str]:
     found = {}
     for column in columns:
         known = [v for one in members if (v := column.of(one.policy.figures)) is not None]
-        if column.best is not None and len(set(known)) > 1:
-            found[column.title] = column.best(known)
+        text = column.best and best_as_written(known, column.write, column.best)
+        if text is not None:
+            found[column.title] = text
     return found
 
 
@@ -79,12 +82,12 @@ def _bound_lines(
     return lines
 
 
-def _cell(column: Column, value: Any, best: float | None) -> str:
+def _cell(column: Column, value: Any, best: str | None) -> str:
     if value == "":
         return "<td></td>"
     if value is None:
         return "<td>n/a</td>"
-    if best is not None and value == best:
+    if column.write(value) == best:
         return f"<td{_BEST}>{escape(column.write(value))} {STAR}</td>"
     return f"<td>{escape(column.write(value))}</td>"
 
@@ -127,22 +130,29 @@ def _columns_of(study: ReportStudy) -> list[Column]:
     return [Column(figure, (figure,), _time if is_time else _pair, best), *columns]
 
 
-def _best_of_cells(columns: Iterable[Column], members: Sequence[StudyCell]) -> dict[str, float]:
+def _best_of_cells(columns: Iterable[Column], members: Sequence[StudyCell]) -> dict[str, str]:
     found = {}
     for column in columns:
         name = column.path[0]
         known = [c.figures[name].mean for c in members if name in c.figures and c.policy != BOUND]
-        if column.best is not None and len(set(known)) > 1:
-            found[column.title] = column.best(known)
+        write = partial(_mean_of, column)
+        text = column.best and best_as_written(known, write, column.best)
+        if text is not None:
+            found[column.title] = text
     return found
 
 
-def _study_cell(column: Column, cell: StudyCell, best: float | None) -> str:
+def _mean_of(column: Column, mean: float) -> str:
+    """How a column writes a mean without its interval."""
+    return column.write(Estimate(mean, None))
+
+
+def _study_cell(column: Column, cell: StudyCell, best: str | None) -> str:
     value = cell.figures.get(column.path[0])
     if value is None:
         missing = "failed" if not cell.ok else "" if cell.policy == BOUND else "n/a"
         return f"<td>{missing}</td>"
-    star = f" {STAR}" if best == value.mean and cell.policy != BOUND else ""
+    star = f" {STAR}" if best == _mean_of(column, value.mean) and cell.policy != BOUND else ""
     return f"<td{_BEST if star else ''}>{escape(column.write(value))}{star}</td>"
 
 
