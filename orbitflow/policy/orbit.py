@@ -25,7 +25,7 @@ from orbitflow.policy.feed import Feeder
 from orbitflow.policy.figures import PlanningFigures
 from orbitflow.policy.pausing import first_owed
 from orbitflow.policy.prospects import Prospects
-from orbitflow.policy.turns import PLANNED_PAGES, STARVING, Drafted, Drafter, Scene
+from orbitflow.policy.turns import STARVING, Drafted, Drafter, Scene, planned_passes
 from orbitflow.policy.validity import resident_window
 from orbitflow.refiner import Refiner
 from orbitflow.request import Request
@@ -64,7 +64,7 @@ class Orbit(Policy):
         self.planning = PlanningFigures()
         self._refiner = Refiner(cost)
         self._bank = Bank(banks=tuning.deposit)
-        self._lookahead = PLANNED_PAGES * limits.page_tokens
+        self._lookahead = planned_passes(limits)
         feeder = Feeder(
             limits, ring_groups=RING_GROUPS, turn_passes=self._lookahead, rotates=tuning.pause
         )

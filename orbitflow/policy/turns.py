@@ -78,11 +78,6 @@ class Drafter:
         self._weigh = weigh
         self._stager = Stager(limits, tuning)
 
-    @property
-    def planned_passes(self) -> int:
-        """Passes that a turn is planned for."""
-        return PLANNED_PAGES * self._limits.page_tokens
-
     def draft(self, scene: Scene) -> Drafted | None:
         """The best turn; None if none fits."""
         view = scene.view
@@ -171,7 +166,7 @@ class Drafter:
         # Layers on their way take their room whoever runs: those of who may rest are set aside.
         may_rest = [s for s in scene.members if s not in going]
         limits = self._stager.limits_beside(scene.view, may_rest)
-        for passes in (self.planned_passes, self._limits.page_tokens, *LAST_RESORTS):
+        for passes in (planned_passes(self._limits), self._limits.page_tokens, *LAST_RESORTS):
             value = self._tuning.token_value
             yield Question(scene.cost, limits, RING_GROUPS, passes, asked, value)
 
@@ -215,6 +210,11 @@ class Drafter:
                 if staged is not None:
                     return Drafted(question, value, staged, "alone", inf)
         return None
+
+
+def planned_passes(limits: KvLimits) -> int:
+    """Passes that a turn is planned for."""
+    return PLANNED_PAGES * limits.page_tokens
 
 
 def _as_it_is(question: Question, members: list[Sequence]) -> Turn | None:

@@ -16,7 +16,7 @@ from orbitflow.study.folder import Row, StudyFolder, job_id
 from orbitflow.study.foresight import MakeSearch, Standing, foresee, replay
 from orbitflow.study.lanes import DIED, Lanes, Reply, StartMethod, Work
 from orbitflow.study.plan import Job
-from orbitflow.study.runner import MOST_TRIES
+from orbitflow.study.runner import MOST_TRIES, row_of, task_of
 from orbitflow.study.task import Task, do_task
 
 OnPoint = Callable[[Ask, bool], None]
@@ -75,14 +75,14 @@ class _State:
     def begin(self, job: Job) -> Task:
         """The task of a simulation that is to be under way."""
         self._under_way.add(job)
-        study = self._question.study
-        return Task(study.config(job), study.slo(job))
+        return task_of(self._question.study, job)
 
     def end(self, job: Job, reply: Reply) -> None:
         """Take a reply. A killed worker's simulation is tried once more."""
         self._under_way.discard(job)
         self._tries[job] += 1
-        row = self._add(job, reply)
+        row = row_of(self._question.study, job, reply)
+        self._folder.add(row)
         tries_again = reply == DIED and self._tries[job] < MOST_TRIES
         if not (_is_known(row) or tries_again):
             self._failed[job] = f"{reply.error} (seed {job.seed})"
@@ -133,18 +133,6 @@ class _State:
 
     def _known(self, ask: Ask) -> bool | None:
         return self._question.verdict(self._folder.rows, ask)
-
-    def _add(self, job: Job, reply: Reply) -> Row:
-        row: Row = {
-            "cell": job.cell.values,
-            "seed": job.seed,
-            "status": "failed" if reply.figures is None else "ok",
-            "error": reply.error,
-            "slo_tbt_s": self._question.study.slo(job).tau_s,
-            "figures": reply.figures,
-        }
-        self._folder.add(row)
-        return row
 
 
 def _is_known(row: Row | None) -> bool:

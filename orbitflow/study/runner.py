@@ -42,7 +42,7 @@ def run_on(
     while schedule.waiting or executor.is_busy:
         while schedule.waiting and executor.has_room:
             job = schedule.waiting.popleft()
-            executor.give(job, _task(study, job))
+            executor.give(job, task_of(study, job))
         for job, reply in executor.take():
             row = schedule.ended(job, reply)
             folder.add(row)
@@ -67,15 +67,21 @@ class _Schedule:
         self._tries[job] += 1
         if reply == DIED and self._tries[job] < MOST_TRIES:
             self.waiting.append(job)
-        return {
-            "cell": job.cell.values,
-            "seed": job.seed,
-            "status": "failed" if reply.figures is None else "ok",
-            "error": reply.error,
-            "slo_tbt_s": self._study.slo(job).tau_s,
-            "figures": reply.figures,
-        }
+        return row_of(self._study, job, reply)
 
 
-def _task(study: Study, job: Job) -> Task:
+def row_of(study: Study, job: Job, reply: Reply) -> Row:
+    """What the folder keeps of a simulation or a bound."""
+    return {
+        "cell": job.cell.values,
+        "seed": job.seed,
+        "status": "failed" if reply.figures is None else "ok",
+        "error": reply.error,
+        "slo_tbt_s": study.slo(job).tau_s,
+        "figures": reply.figures,
+    }
+
+
+def task_of(study: Study, job: Job) -> Task:
+    """What a worker is given for it."""
     return Task(study.config(job), study.slo(job))
