@@ -108,6 +108,11 @@ class CostModel:
             host=None if self.host is None else _faster_host(self.host, 1 / compute),
         )
 
+    @property
+    def page_s(self) -> float:
+        """Link seconds of a page of one layer, host to GPU, in the longest runs."""
+        return self.page_bytes / float(self.h2d.bytes_per_s[-1])
+
     def decode_pass_s(self, requests: float, context_tokens: float) -> float:
         """Compute time of one decode pass with all KV on the GPU."""
         d = self.decode

@@ -46,7 +46,7 @@ class Feeder:
         """Share of the time that it takes to feed them all."""
         if not mouths:
             return 0.0
-        page_s = cost.page_bytes / float(cost.h2d.bytes_per_s[-1])
+        page_s = cost.page_s
         together = self._together(mouths)
         in_one = self._share(cost, together, page_s, is_alone=True)
         if together.pages <= self._limits.gpu_pages or not self._rotates:
@@ -61,10 +61,8 @@ class Feeder:
         """Seconds of a pass of one request that has the machine for itself."""
         if self._pages(context_tokens) <= self._limits.gpu_pages:
             return cost.decode_pass_s(1, context_tokens)
-        page_s = cost.page_bytes / float(cost.h2d.bytes_per_s[-1])
-        return self._share(
-            cost, self._together([Mouth(context_tokens, 1.0)]), page_s, is_alone=True
-        )
+        turn = self._together([Mouth(context_tokens, 1.0)])
+        return self._share(cost, turn, cost.page_s, is_alone=True)
 
     def _together(self, mouths: Sequence[Mouth]) -> _Turn:
         sizes = [self._pages(mouth.context_tokens) for mouth in mouths]

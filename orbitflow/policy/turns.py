@@ -107,13 +107,12 @@ class Drafter:
         """
         view, cost = scene.view, scene.cost
         running = [s for s in scene.members if s.state is State.RUNNING]
-        page_s = cost.page_bytes / float(cost.h2d.bytes_per_s[-1])
         contexts = [s.context_tokens(view.passes) for s in running]
         pages = sum(
             len(s.host) * self._limits.full_pages(tokens)
             for s, tokens in zip(running, contexts, strict=True)
         )
-        if pages * page_s < STARVING * cost.decode_pass_s(len(running), sum(contexts)):
+        if pages * cost.page_s < STARVING * cost.decode_pass_s(len(running), sum(contexts)):
             return frozenset()
         return frozenset(s.id for s in running if _moves(view, s))
 
