@@ -13,7 +13,7 @@ from orbitflow.request import Request
 from orbitflow.run_folder import RunFolder
 from orbitflow.scenario import build_scenario
 from orbitflow.sim.run import simulate_policy
-from orbitflow.study.runner import _task
+from orbitflow.study.runner import task_of
 from orbitflow.study.task import do_task
 from study.conftest import MakeStudy
 
@@ -47,7 +47,7 @@ def test_a_limit_in_the_grid_is_taken_as_it_is(make_study: MakeStudy) -> None:
 def test_the_limit_reaches_the_simulation(make_study: MakeStudy) -> None:
     """Compute at a hundredth of the speed: every figure of the promise is missed."""
     study = make_study("compute_scale=0.01,1", policies=["no-offload"])
-    slow, usual = [do_task(_task(study, job)) for job in study.jobs()]
+    slow, usual = [do_task(task_of(study, job)) for job in study.jobs()]
     assert slow["ttft_attainment"] == 0
     assert usual["ttft_attainment"] == 1
 
@@ -55,7 +55,7 @@ def test_the_limit_reaches_the_simulation(make_study: MakeStudy) -> None:
 def test_a_cell_has_the_figures_of_a_run(make_study: MakeStudy, tmp_path: Path) -> None:
     study = make_study("policy=no-offload,dynamic", "kv_capacity_tokens=8000")
     for job in study.jobs():
-        figures = do_task(_task(study, job))
+        figures = do_task(task_of(study, job))
         scenario = replace(build_scenario(study.config(job)), slo=study.slo(job))
         folder = RunFolder(tmp_path / job.cell.policy)
         report = simulate_policy(scenario, job.cell.policy, folder, lambda _: None)
