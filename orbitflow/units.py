@@ -97,13 +97,22 @@ def format_seconds(seconds: float) -> str:
     >>> format_seconds(0.0495), format_seconds(17510.0)
     ('49.5 ms', '4.86 h')
     """
-    if seconds == 0:
-        return "0 s"
     seconds = float(f"{seconds:.3g}")
-    for unit, size in (("h", 3600.0), ("min", 60.0), ("s", 1.0), ("ms", 1e-3)):
-        if abs(seconds) >= size and not (unit == "min" and abs(seconds) < 120):
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds * 1e6:.3g} µs"
+    name, size = unit_of_seconds(seconds)
+    return f"{seconds / size:.3g} {name}"
+
+
+def unit_of_seconds(seconds: float) -> tuple[str, float]:
+    """The unit that such a duration is written in, and its length in seconds.
+
+    >>> unit_of_seconds(90.0), unit_of_seconds(150.0)
+    (('s', 1.0), ('min', 60.0))
+    """
+    seconds = abs(float(f"{seconds:.3g}"))
+    units = (("h", 3600.0, 3600.0), ("min", 60.0, 120.0), ("s", 1.0, 1.0), ("ms", 1e-3, 1e-3))
+    if seconds == 0:
+        return "s", 1.0
+    return next(((name, size) for name, size, least in units if seconds >= least), ("µs", 1e-6))
 
 
 def format_count(count: float) -> str:

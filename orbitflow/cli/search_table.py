@@ -15,16 +15,15 @@ from orbitflow.cli.study_columns import (
     COLUMNS,
     Column,
     console_of,
-    key_text,
     print_errors,
     print_table,
-    rate,
     width_of,
 )
 from orbitflow.study.keys import POLICY
 from orbitflow.study.plan import Job, Study
 from orbitflow.study.search import Search
 from orbitflow.study.summary import CellResult, best, ranked
+from orbitflow.study.written import key_text, number
 
 _SHOWN = 20
 _PROMISED = frozenset({"profile", "model", "compute_scale"})  # what isolated prefills depend on
@@ -69,7 +68,7 @@ def _table(study: Study, found: Sequence[CellResult], columns: Sequence[Column])
     for column in columns:
         table.add_column(column.title, justify="right")
     for result in ranked(study, found)[:_SHOWN]:
-        named = [key_text(axis.key, result.cell.values[axis.key]) for axis in axes]
+        named = [Text(key_text(axis.key, result.cell.values[axis.key])) for axis in axes]
         style = "bold green" if result is first else None
         table.add_row(*named, *_cells(result, columns, is_best=result is first), style=style)
     return table
@@ -90,18 +89,18 @@ def _columns(search: Search) -> list[Column]:
     """What is looked for comes first."""
     figure = search.objective.figure
     known = [column for column in COLUMNS if column.figure == figure]
-    sought = known or [Column(figure, figure, rate, max)]
+    sought = known or [Column(figure, figure, number, max)]
     return [*sought, *(column for column in COLUMNS if column.figure != figure)]
 
 
 def _cells(result: CellResult, columns: Sequence[Column], *, is_best: bool) -> list[Text]:
     cells = []
-    for number, column in enumerate(columns):
+    for place, column in enumerate(columns):
         value = result.figures.get(column.figure)
         if value is None:
             cells.append(Text("failed" if not result.ok else "n/a", style="dim"))
         else:
-            cells.append(Text(column.write(value) + " *" * (is_best and not number)))
+            cells.append(Text(column.write(value) + " *" * (is_best and not place)))
     return cells
 
 

@@ -15,11 +15,11 @@ from orbitflow.cli.study_table import print_notices
 from orbitflow.policy.registry import make_policy
 from orbitflow.study.capacity import Answer, Question, Rows
 from orbitflow.study.capacity_summary import Point, offered_rps, outcome, point
-from orbitflow.study.estimates import Estimate
 from orbitflow.study.folder import StudyFolder
 from orbitflow.study.varied import Number
+from orbitflow.study.written import key_text, number
 from orbitflow.tables import console
-from orbitflow.units import format_bytes, format_count, format_seconds
+from orbitflow.units import format_count
 
 _FEW_REQUESTS = 200
 _NARROW = 100
@@ -32,10 +32,10 @@ def announce(question: Question, folder: StudyFolder) -> None:
     varied, ends = question.varied, question.ends
     sought = f"{'highest' if varied.grows else 'smallest'} {varied.key} with "
     sought += " and ".join(map(str, question.targets))
-    between = f"from {_value(varied.key, varied.start)} by doubling and halving"
+    between = f"from {key_text(varied.key, varied.start)} by doubling and halving"
     if ends is not None:
         low, high = sorted(ends)
-        between = f"in {_value(varied.key, low)} .. {_value(varied.key, high)}"
+        between = f"in {key_text(varied.key, low)} .. {key_text(varied.key, high)}"
     lines = [f"{sought}, {between}", f"in {folder.path}"]
     if folder.rows:
         lines.append(f"{len(folder.rows)} simulations are there already")
@@ -50,7 +50,7 @@ def said_of(question: Question, policy: str, found: Point) -> str:
     why = [f"{t.figure} {_figure(t.figure, found)}" for t in question.targets]
     shown = "cannot be served" if found.error is not None else ", ".join(why)
     key = question.varied.key
-    return f"{policy}: {key} {_value(key, found.value)}: {shown}, {verdict}"
+    return f"{policy}: {key} {key_text(key, found.value)}: {shown}, {verdict}"
 
 
 def print_answers(question: Question, rows: Rows, answers: Sequence[Answer], path: Path) -> None:
@@ -99,7 +99,7 @@ def _row(question: Question, rows: Rows, answer: Answer, best: Number | None) ->
         star = " *" if met == best else ""
         cells.append(Text(_with_rate(question, met) + star, style="bold green" if star else ""))
         cells += [Text(_figure(t.figure, found)) for t in question.targets]
-    cells.append(Text("none") if missed is None else Text(_value(varied.key, missed)))
+    cells.append(Text("none") if missed is None else Text(key_text(varied.key, missed)))
     if len(question.seeds) > 1:
         count = "" if met is None else f"{found.seeds_met}/{len(question.seeds)}"
         cells += [Text(count), Text(_interval(question, answer))]
@@ -110,11 +110,11 @@ def _interval(question: Question, answer: Answer) -> str:
     if answer.spread is None:
         return ""
     _, mean, low, high = answer.spread
-    key = question.varied.key
     if mean is None or low is None or high is None:
         crossing = sum(value is not None for value in answer.spread.crossings)
         return f"{crossing} of {len(question.seeds)} seeds cross"
-    return f"{_value(key, mean)} ({_value(key, low)}..{_value(key, high)})"
+    middle, *ends = (key_text(question.varied.key, float(f"{v:.4g}")) for v in (mean, low, high))
+    return f"{middle} ({'..'.join(ends)})"
 
 
 def _best(question: Question, answers: Sequence[Answer]) -> Number | None:
@@ -130,11 +130,11 @@ def _remarks(question: Question, rows: Rows, answer: Answer) -> list[str]:
         return [f"{answer.policy}: a simulation failed: {answer.error}"]
     lines = []
     first, last = crossing.tested[0].value, crossing.tested[-1].value
-    tested = f"from {_value(key, first)} to {_value(key, last)}"
+    tested = f"from {key_text(key, first)} to {key_text(key, last)}"
     if crossing.met is None:
         found = point(question, rows, answer.policy, first)
         figures = [f"{t.figure} {_figure(t.figure, found)}" for t in question.targets]
-        why = found.error or f"{', '.join(figures)} at {_value(key, first)}"
+        why = found.error or f"{', '.join(figures)} at {key_text(key, first)}"
         lines.append(
             f"{answer.policy}: the target is met nowhere, tested {tested} ({why}): loosen "
             "--target, or change more than this option"
@@ -145,7 +145,7 @@ def _remarks(question: Question, rows: Rows, answer: Answer) -> list[str]:
             "there; give a harder bracket with --vary, or a stricter --target"
         )
     if failing := crossing.failing_easier:
-        where = ", ".join(_value(key, value) for value in failing[-_SHOWN_FAILING:])
+        where = ", ".join(key_text(key, value) for value in failing[-_SHOWN_FAILING:])
         if (more := len(failing) - _SHOWN_FAILING) > 0:
             where += f" and at {more} easier values"
         lines.append(f"{answer.policy}: not monotone: fails again at {where}")
@@ -191,22 +191,11 @@ def _few(question: Question) -> str:
 
 
 def _with_rate(question: Question, value: Number) -> str:
-    text = _value(question.varied.key, value)
+    text = key_text(question.varied.key, value)
     rate = offered_rps(question, value) if question.varies_rate else None
     return text if rate is None else f"{text} ({rate:.3g} req/s)"
 
 
-def _value(key: str, value: Number) -> str:
-    if key.endswith("_bytes"):
-        return format_bytes(value)
-    if key.endswith("_s"):
-        return format_seconds(value)
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
-
-
 def _figure(name: str, found: Point) -> str:
-    value: Estimate | None = found.figures.get(name)
-    if value is None:
-        return "undefined"
-    half = "" if value.half_width is None else f" ± {value.half_width:.1g}"
-    return f"{value.mean:.4g}{half}"
+    value = found.figures.get(name)
+    return "undefined" if value is None else number(value, ".4g")

@@ -1,6 +1,4 @@
-"""What the tables of studies share: the figures that they show, how these and the keys are written,
-and where the tables go.
-"""
+"""What the tables of studies share: the figures that they show, and where the tables go."""
 
 from __future__ import annotations
 
@@ -14,13 +12,11 @@ from rich.text import Text
 
 from orbitflow.study.estimates import Estimate
 from orbitflow.study.grid import Cell
-from orbitflow.study.keys import Value
 from orbitflow.study.summary import CellResult
-from orbitflow.units import format_bytes, format_seconds
+from orbitflow.study.written import number, percent, seconds
 
 _WIDE, _WIDEST = 120, 10_000
 _SHOWN_ERRORS = 10
-_SECONDS = ((3600.0, "h"), (60.0, "min"), (1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
 
 
 class Column(NamedTuple):
@@ -35,48 +31,15 @@ class Column(NamedTuple):
     of_bound: bool = False
 
 
-def percent(value: Estimate) -> str:
-    return _pair(100 * value.mean, _times(value.half_width, 100), ".1f")
-
-
-def rate(value: Estimate) -> str:
-    return _pair(value.mean, value.half_width, ".3g")
-
-
-def _time(value: Estimate) -> str:
-    size, unit = next((s for s in _SECONDS if value.mean >= s[0]), _SECONDS[-1])
-    return f"{_pair(value.mean / size, _times(value.half_width, 1 / size), '.3g')} {unit}"
-
-
-def _times(half_width: float | None, factor: float) -> float | None:
-    return None if half_width is None else half_width * factor
-
-
-def _pair(mean: float, half_width: float | None, form: str) -> str:
-    text = format(mean, form)
-    if half_width is None:
-        return text
-    half = format(half_width, form if form.endswith("f") else ".1g")
-    return f"{text} ± {half}"
-
-
 COLUMNS = (
     Column("timely %", "timely_share", percent, max, True),
     Column("SLO %", "slo_attainment", percent, max, True),
     Column("TTFT %", "ttft_attainment", percent, max),
     Column("TPOT %", "tpot_attainment", percent, max),
-    Column("goodput, req/s", "goodput_rps", rate, max, True),
-    Column("TTFT p95", "ttft_s.p95", _time, min),
-    Column("makespan", "makespan_s", _time, min),
+    Column("goodput, req/s", "goodput_rps", number, max, True),
+    Column("TTFT p95", "ttft_s.p95", seconds, min),
+    Column("makespan", "makespan_s", seconds, min),
 )
-
-
-def key_text(key: str, value: Value) -> Text:
-    if key.endswith("_bytes"):
-        return Text(format_bytes(float(value)))
-    if key.endswith("_s"):
-        return Text(format_seconds(float(value)))
-    return Text(f"{value:g}" if isinstance(value, float) else str(value))
 
 
 def print_errors(console: Console, found: Sequence[CellResult]) -> None:

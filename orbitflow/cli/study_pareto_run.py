@@ -11,13 +11,12 @@ from rich.text import Text
 
 from orbitflow import __version__
 from orbitflow.policy.registry import make_policy
-from orbitflow.study.estimates import Estimate
-from orbitflow.study.keys import POLICY, Value
+from orbitflow.study.keys import POLICY
 from orbitflow.study.pareto import Front, Objective, fronts, read_groups, read_objectives
 from orbitflow.study.stored import StoredCell, StoredStudy, read_study
+from orbitflow.study.written import key_text, number
 from orbitflow.summary import SCHEMA_VERSION
 from orbitflow.tables import console
-from orbitflow.units import format_bytes, format_seconds
 
 
 def show_fronts(
@@ -66,11 +65,13 @@ def _print(
 
 
 def _row(cell: StoredCell, keys: Sequence[str], objectives: Sequence[Objective]) -> list[Text]:
-    shown = [_key(key, cell.cell.values[key]) for key in keys]
+    shown = [Text(key_text(key, cell.cell.values[key])) for key in keys]
     if make_policy(cell.cell.policy).is_lossy:
         shown[-1].append(" (lossy)")
-    figures = [o for o in objectives if o.name not in keys]
-    return shown + [_figure(objective.value(cell)) for objective in figures]
+    figures = [o.value(cell) for o in objectives if o.name not in keys]
+    known = [value for value in figures if value is not None]
+    assert len(known) == len(figures), "cells without a figure are in no front"
+    return shown + [Text(number(value, ".4g")) for value in known]
 
 
 def _remarks(study: StoredStudy, found: Sequence[Front], *, all_cells: bool) -> list[str]:
@@ -97,21 +98,7 @@ def _remarks(study: StoredStudy, found: Sequence[Front], *, all_cells: bool) -> 
 def _name(cell: StoredCell, keys: Sequence[str], beside: StoredCell) -> Text:
     """What tells one cell from another."""
     differing = [k for k in keys if cell.cell.values[k] != beside.cell.values[k]]
-    return Text(", ".join(f"{k}={_key(k, cell.cell.values[k])}" for k in differing))
-
-
-def _key(key: str, value: Value) -> Text:
-    if key.endswith("_bytes"):
-        return Text(format_bytes(float(value)))
-    if key.endswith("_s"):
-        return Text(format_seconds(float(value)))
-    return Text(f"{value:g}" if isinstance(value, float) else str(value))
-
-
-def _figure(value: Estimate | None) -> Text:
-    assert value is not None, "cells without a figure are in no front"
-    half = "" if value.half_width is None else f" ± {value.half_width:.1g}"
-    return Text(f"{value.mean:.4g}{half}")
+    return Text(", ".join(f"{k}={key_text(k, cell.cell.values[k])}" for k in differing))
 
 
 def _document(

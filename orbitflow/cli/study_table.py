@@ -19,9 +19,7 @@ from orbitflow.cli.study_columns import (
     COLUMNS,
     Column,
     console_of,
-    key_text,
     name_of,
-    percent,
     print_errors,
     print_some,
     print_table,
@@ -33,6 +31,7 @@ from orbitflow.study.estimates import Estimate
 from orbitflow.study.keys import POLICY
 from orbitflow.study.plan import Study
 from orbitflow.study.summary import CellResult
+from orbitflow.study.written import key_text, percent
 from orbitflow.units import format_seconds
 
 
@@ -68,14 +67,13 @@ def print_results(study: Study, found: Sequence[CellResult], path: Path) -> None
         best = _best(members)
         starred = starred or bool(best)
         for result in members:
-            named = [key_text(key, result.cell.values[key]) for key in keys]
+            named = [Text(key_text(key, result.cell.values[key])) for key in keys]
             if make_policy(str(result.cell.values[POLICY])).is_lossy:
                 named[-1].append(" (lossy)")
             table.add_row(*named, *_cells(result, best))
         if (bound := members[0].bound) is not None:
-            named = [
-                key_text(key, {**members[0].cell.values, POLICY: "bound"}[key]) for key in keys
-            ]
+            values = {**members[0].cell.values, POLICY: "bound"}
+            named = [Text(key_text(key, values[key])) for key in keys]
             table.add_row(*named, *_bound_cells(bound), style="italic")
         if len(members) > 1 or study.bounded:
             table.add_section()

@@ -22,7 +22,6 @@ from orbitflow.report.studies import BOUND, ReportStudy
 from orbitflow.report.study_charts import study_charts
 from orbitflow.report.tables import (
     key_name,
-    key_text,
     machine_table,
     service_table,
     study_table,
@@ -30,6 +29,7 @@ from orbitflow.report.tables import (
 )
 from orbitflow.report.theme import Look, looks
 from orbitflow.study.names import Direction
+from orbitflow.study.written import key_text
 from orbitflow.units import format_seconds
 
 STORY_BYTES = 2_500_000

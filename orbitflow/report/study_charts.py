@@ -12,9 +12,10 @@ from orbitflow.report.chart import WIDTH, Chart, chart, numbers
 from orbitflow.report.figures import ATTAINMENTS
 from orbitflow.report.scales import color, shape
 from orbitflow.report.studies import BOUND, ReportStudy, StudyCell
-from orbitflow.report.tables import key_name, key_text
+from orbitflow.report.tables import key_name
 from orbitflow.report.theme import Look
 from orbitflow.study.keys import Value
+from orbitflow.study.written import key_text
 from orbitflow.units import GIB
 
 MOST_PANELS = 12

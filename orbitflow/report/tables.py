@@ -8,12 +8,14 @@ from html import escape
 from typing import Any, NamedTuple
 
 from orbitflow.marks import best_as_written
-from orbitflow.report.figures import ATTAINMENTS, MACHINE, SERVICE, Column, percent
+from orbitflow.report.figures import ATTAINMENTS, MACHINE, SERVICE, Column
+from orbitflow.report.figures import percent as share_text
 from orbitflow.report.series import Series
 from orbitflow.report.studies import BOUND, ReportStudy, StudyCell
 from orbitflow.study.estimates import Estimate
 from orbitflow.study.keys import Value
 from orbitflow.study.names import Direction
+from orbitflow.study.written import key_text, number, percent, seconds
 from orbitflow.units import format_bytes, format_seconds
 
 _SHORT = ("slo", "ttft", "tbt", "kv", "gpu")
@@ -115,10 +117,10 @@ def _columns_of(study: ReportStudy) -> list[Column]:
     """The usual figures, after the one that a search looked for if it is another."""
     columns = [
         *(Column(c.title, c.path, _share, max) for c in ATTAINMENTS),
-        Column("goodput, req/s", ("goodput_rps",), _pair, max),
-        Column("TTFT p95", ("ttft_s.p95",), _time, min),
-        Column("TBT p99", ("tbt_s.p99",), _time, min),
-        Column("makespan", ("makespan_s",), _time, min),
+        Column("goodput, req/s", ("goodput_rps",), number, max),
+        Column("TTFT p95", ("ttft_s.p95",), seconds, min),
+        Column("TBT p99", ("tbt_s.p99",), seconds, min),
+        Column("makespan", ("makespan_s",), seconds, min),
     ]
     if study.search is None:
         return columns
@@ -127,7 +129,7 @@ def _columns_of(study: ReportStudy) -> list[Column]:
         return columns
     is_time = figure.partition(".")[0].endswith("_s") and not figure.endswith("per_s")
     best = max if direction is Direction.MAX else min
-    return [Column(figure, (figure,), _time if is_time else _pair, best), *columns]
+    return [Column(figure, (figure,), seconds if is_time else number, best), *columns]
 
 
 def _best_of_cells(columns: Iterable[Column], members: Sequence[StudyCell]) -> dict[str, str]:
@@ -157,33 +159,13 @@ def _study_cell(column: Column, cell: StudyCell, best: str | None) -> str:
 
 
 def _share(value: Estimate) -> str:
-    half = "" if value.half_width is None else f" ± {100 * value.half_width:.1f}"
-    return f"{100 * value.mean:.1f}{half} %"
-
-
-def _pair(value: Estimate) -> str:
-    half = "" if value.half_width is None else f" ± {value.half_width:.1g}"
-    return f"{value.mean:.3g}{half}"
-
-
-def _time(value: Estimate) -> str:
-    half = "" if value.half_width is None else f" ± {format_seconds(value.half_width)}"
-    return f"{format_seconds(value.mean)}{half}"
+    return f"{percent(value)} %"
 
 
 def key_name(key: str) -> str:
     """A key of a grid for people."""
     words = key.removesuffix("_bytes").removesuffix("_s").split("_")
     return " ".join(word.upper() if word in _SHORT else word for word in words)
-
-
-def key_text(key: str, value: Value | None) -> str:
-    """A value of a grid for people."""
-    if isinstance(value, bool) or value is None or isinstance(value, str):
-        return str(value)
-    if key.endswith("_bytes"):
-        return format_bytes(value)
-    return format_seconds(value) if key.endswith("_s") else f"{value:g}"
 
 
 def validation_table(policies: Mapping[str, Mapping[str, Any]]) -> str:
@@ -207,7 +189,7 @@ def validation_table(policies: Mapping[str, Mapping[str, Any]]) -> str:
 
 def _writer(figure: Mapping[str, Any]) -> Callable[[float], str]:
     if figure["is_share"]:
-        return percent
+        return share_text
     return format_bytes if figure["name"].endswith("bytes") else format_seconds
 
 

@@ -20,8 +20,9 @@ from orbitflow.report.page import page
 from orbitflow.report.reading import Inputs, read_inputs
 from orbitflow.report.sections import Budget, sections
 from orbitflow.report.series import series_of
-from orbitflow.report.tables import key_name, key_text, service_table, study_table
+from orbitflow.report.tables import key_name, service_table, study_table
 from orbitflow.report.theme import looks
+from orbitflow.study.written import key_text
 from report.conftest import call
 
 Copy = Callable[[str], Path]
@@ -111,6 +112,7 @@ def test_the_study_table_ranks_policies_all_else_equal(inputs: Inputs) -> None:
     [
         ("slo_tbt_s", 0.1, "SLO TBT", "100 ms"),
         ("host_memory_bytes", 1 << 30, "host memory", "1.0 GiB"),
+        ("kv_capacity_tokens", 12000, "KV capacity tokens", "12,000"),
         ("rate_scale", 0.18, "rate scale", "0.18"),
         ("no_gate", True, "no gate", "True"),
         ("pipeline", "ring", "pipeline", "ring"),
