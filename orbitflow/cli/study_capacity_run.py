@@ -11,6 +11,7 @@ import typer
 from orbitflow.cli.study_capacity_table import announce, print_answers, said_of
 from orbitflow.study.capacity import Ask, Question
 from orbitflow.study.capacity_runner import answer_capacity
+from orbitflow.study.capacity_stored import stored_answers
 from orbitflow.study.capacity_summary import (
     capacity_document,
     cells_tested,
@@ -56,7 +57,7 @@ def run_capacity(
     if as_json:
         print(json.dumps(content, indent=2, allow_nan=False))
     else:
-        print_answers(question, rows, answers, folder.path)
+        print_answers(stored_answers(content), len(rows), folder.path)
     if failed := [answer.policy for answer in answers if outcome(answer) == "failed"]:
         print(
             f"orbitflow: simulations of {', '.join(failed)} failed, see "

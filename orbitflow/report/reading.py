@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from orbitflow.errors import UserError
+from orbitflow.report.document import read_document
 from orbitflow.report.policy_files import PolicyFiles
 from orbitflow.report.studies import ReportStudy, is_study, read_study
 from orbitflow.summary import SCHEMA_VERSION
@@ -161,21 +161,6 @@ def _validation(path: Path) -> Mapping[str, Any] | None:
         return None
     found: Mapping[str, Any] = read_document(file, 1)["policies"]
     return found
-
-
-def read_document(path: Path, version: int) -> Mapping[str, Any]:
-    """A JSON object of that schema version. Raise a UserError otherwise."""
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        found = document["schema_version"]
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror})") from None
-    except (ValueError, KeyError, TypeError):
-        raise UserError(f"{path} is no document of orbitflow: run it again") from None
-    if found != version:
-        raise UserError(f"{path} has schema_version {found}: this version reads {version}")
-    result: Mapping[str, Any] = document
-    return result
 
 
 def _text(path: Path) -> str:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from orbitflow.bound_share import NOT_COVERED
 from orbitflow.report.attainment import MOST_BARS, attainment, by_length
+from orbitflow.report.capacity_table import capacity_table
 from orbitflow.report.chart import Chart
 from orbitflow.report.distributions import MOST_SERIES, distributions
 from orbitflow.report.heat_map import PlacementHistory, heat_map
@@ -28,6 +29,8 @@ from orbitflow.report.tables import (
     validation_table,
 )
 from orbitflow.report.theme import Look, looks
+from orbitflow.study.capacity_said import footer, remarks, title
+from orbitflow.study.capacity_stored import StoredAnswers
 from orbitflow.study.names import Direction
 from orbitflow.study.written import key_text
 from orbitflow.units import format_seconds
@@ -241,7 +244,23 @@ def _study_section(study: ReportStudy, every: _Looks) -> Section:
         is_open=len(study.cells) <= 40,
     )
     charts = tuple(study_charts(study, every))
-    blocks = [Block("What was varied", tuple(sentences), tuple(warnings))]
+    blocks = [] if study.answers is None else [_answers(study.answers)]
+    blocks.append(Block("What was varied", tuple(sentences), tuple(warnings)))
     if charts:
         blocks.append(Block("Attainment", charts=charts))
     return Section(f"Study: {study.label}", (*blocks, table))
+
+
+def _answers(found: StoredAnswers) -> Block:
+    """What a capacity question came to, as the command says it."""
+    star = ["★ marks the best policy."] if found.best is not None else []
+    return Block(
+        "Answers",
+        (_sentence(f"The {title(found)}"), *star, *(_sentence(line) for line in footer(found))),
+        tuple(line for answer in found.answers for line in remarks(found, answer)),
+        table=capacity_table(found),
+    )
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."

@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from orbitflow.errors import UserError
+from orbitflow.report.document import read_document
+from orbitflow.study.capacity_stored import StoredAnswers, stored_answers
 from orbitflow.study.estimates import Estimate, estimates
 from orbitflow.study.folder import Row
 from orbitflow.study.grid import Cell
 from orbitflow.study.keys import POLICY, Value, in_order
 from orbitflow.study.stored import Searched, read_definition, read_rows
+from orbitflow.summary import SCHEMA_VERSION
 
 BOUND = "bound"  # the series of what no policy can exceed
 _SEED = "seed"
@@ -40,7 +43,7 @@ class StudyCell(NamedTuple):
 class ReportStudy:
     """A study's folder. `grid` has the values that its cells have, where they were not planned.
     `simulations` are those that a grid asks for; None of a search and of a capacity question, which
-    ask for more as they go.
+    ask for more as they go. `answers` are those of a capacity question that has them.
     """
 
     path: Path
@@ -50,6 +53,7 @@ class ReportStudy:
     seeds: int
     simulations: int | None
     search: Searched | None
+    answers: StoredAnswers | None
     is_finished: bool
     cells: tuple[StudyCell, ...]
 
@@ -98,12 +102,27 @@ def read_study(path: Path, label: str) -> ReportStudy:
         max(definition.seeds, len(grid.get(_SEED, ()))),
         simulations,
         definition.search,
+        _answers(path),
         (path / "summary.json").exists(),
         tuple(sorted(cells, key=_ranking(definition.search, grid))),
     )
     if simulations is None:
         return study
     return replace(study, is_finished=study.done >= simulations)
+
+
+def _answers(path: Path) -> StoredAnswers | None:
+    file = path / "capacity.json"
+    if not file.exists():
+        return None
+    content = read_document(file, SCHEMA_VERSION)
+    try:
+        return stored_answers(content)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(
+            f"{file} has no answers ({error!r}): run `orbitflow study capacity` with "
+            f"--out {path} again"
+        ) from None
 
 
 def _values_of(

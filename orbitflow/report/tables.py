@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from html import escape
-from typing import Any, NamedTuple
+from typing import Any
 
 from orbitflow.marks import best_as_written
 from orbitflow.report.figures import ATTAINMENTS, MACHINE, SERVICE, Column
 from orbitflow.report.figures import percent as share_text
+from orbitflow.report.html_table import BEST, STAR, Line, table
 from orbitflow.report.series import Series
 from orbitflow.report.studies import BOUND, ReportStudy, StudyCell
 from orbitflow.study.estimates import Estimate
@@ -19,14 +20,6 @@ from orbitflow.study.written import key_text, number, percent, seconds
 from orbitflow.units import format_bytes, format_seconds
 
 _SHORT = ("slo", "ttft", "tbt", "kv", "gpu")
-_BEST = ' class="best"'
-STAR = '<span class="star" role="img" aria-label="best of its column">★</span>'
-
-
-class _Line(NamedTuple):
-    heads: Sequence[str]
-    cells: Sequence[str]
-    starts: bool  # whether rows that may be compared begin with it
 
 
 def service_table(series: Sequence[Series]) -> str:
@@ -54,11 +47,11 @@ def _policy_table(name: str, all_columns: Sequence[Column], series: Sequence[Ser
             cells = [_cell(c, c.of(one.policy.figures), best.get(c.title)) for c in columns]
             lossy = " (lossy)" if one.policy.figures.get("lossy") else ""
             heads = [one.policy.name + lossy, *([one.run.label] if several else [])]
-            lines.append(_Line(heads, cells, position == 0))
+            lines.append(Line(heads, cells, position == 0))
         if all_columns is SERVICE:
             lines += _bound_lines(columns, members, several=several)
     heads = ["policy", *(["run"] if several else [])]
-    return _table(name, heads, [column.title for column in columns], lines)
+    return table(name, heads, [column.title for column in columns], lines)
 
 
 def _best(columns: Iterable[Column], members: Sequence[Series]) -> dict[str, str]:
@@ -73,14 +66,14 @@ def _best(columns: Iterable[Column], members: Sequence[Series]) -> dict[str, str
 
 def _bound_lines(
     columns: Sequence[Column], members: Sequence[Series], *, several: bool
-) -> list[_Line]:
+) -> list[Line]:
     lines = []
     for run in {one.run.label: one.run for one in members}.values():
         if (bound := run.summary.get("bound")) is not None:
             cells = [
                 _cell(c, bound.get(c.path[0]) if len(c.path) == 1 else "", None) for c in columns
             ]
-            lines.append(_Line(["upper bound", *([run.label] if several else [])], cells, False))
+            lines.append(Line(["upper bound", *([run.label] if several else [])], cells, False))
     return lines
 
 
@@ -90,7 +83,7 @@ def _cell(column: Column, value: Any, best: str | None) -> str:
     if value is None:
         return "<td>n/a</td>"
     if column.write(value) == best:
-        return f"<td{_BEST}>{escape(column.write(value))} {STAR}</td>"
+        return f"<td{BEST}>{escape(column.write(value))} {STAR}</td>"
     return f"<td>{escape(column.write(value))}</td>"
 
 
@@ -108,9 +101,9 @@ def study_table(study: ReportStudy) -> str:
             keys = [key_text(key, values.get(key)) for key in study.keys]
             lossy = " (lossy)" if cell.lossy else ""
             cells = [_study_cell(c, cell, best.get(c.title)) for c in columns]
-            lines.append(_Line([*keys, cell.policy + lossy], cells, position == 0))
+            lines.append(Line([*keys, cell.policy + lossy], cells, position == 0))
     heads = [*(key_name(key) for key in study.keys), "policy"]
-    return _table("cells", heads, [column.title for column in columns], lines)
+    return table("cells", heads, [column.title for column in columns], lines)
 
 
 def _columns_of(study: ReportStudy) -> list[Column]:
@@ -155,7 +148,7 @@ def _study_cell(column: Column, cell: StudyCell, best: str | None) -> str:
         missing = "failed" if not cell.ok else "" if cell.policy == BOUND else "n/a"
         return f"<td>{missing}</td>"
     star = f" {STAR}" if best == _mean_of(column, value.mean) and cell.policy != BOUND else ""
-    return f"<td{_BEST if star else ''}>{escape(column.write(value))}{star}</td>"
+    return f"<td{BEST if star else ''}>{escape(column.write(value))}{star}</td>"
 
 
 def _share(value: Estimate) -> str:
@@ -182,26 +175,12 @@ def validation_table(policies: Mapping[str, Mapping[str, Any]]) -> str:
             ]
             unit = " points" if figure["is_share"] else " %"
             text = "n/a" if error is None else f"{100 * error:+.1f}{unit}"
-            lines.append(_Line([name, figure["name"]], [*cells, f"<td>{text}</td>"], not position))
+            lines.append(Line([name, figure["name"]], [*cells, f"<td>{text}</td>"], not position))
     columns = ["measured", "simulated", "error"]
-    return _table("measured and simulated", ["policy", "figure"], columns, lines)
+    return table("measured and simulated", ["policy", "figure"], columns, lines)
 
 
 def _writer(figure: Mapping[str, Any]) -> Callable[[float], str]:
     if figure["is_share"]:
         return share_text
     return format_bytes if figure["name"].endswith("bytes") else format_seconds
-
-
-def _table(name: str, heads: Sequence[str], columns: Sequence[str], lines: Sequence[_Line]) -> str:
-    titles = "".join(f'<th scope="col" class="name">{escape(title)}</th>' for title in heads)
-    titles += "".join(f'<th scope="col">{escape(title)}</th>' for title in columns)
-    rows = []
-    for line in lines:
-        names = "".join(f'<th scope="row">{escape(head)}</th>' for head in line.heads)
-        kind = ' class="starts"' if line.starts else ""
-        rows.append(f"<tr{kind}>{names}{''.join(line.cells)}</tr>")
-    return (
-        f'<div class="table" role="region" aria-label="table of {escape(name)}" tabindex="0">'
-        f"<table><thead><tr>{titles}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
-    )

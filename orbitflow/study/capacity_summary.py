@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from orbitflow import __version__
 from orbitflow.study.bracket import Crossing
@@ -27,13 +27,16 @@ _ALWAYS = ("slo_attainment", "ttft_attainment", "tpot_attainment", "timely_share
 
 
 class Point(NamedTuple):
-    """What the seeds came to at one value. `error` says why it cannot be served at all."""
+    """What the seeds came to at one value. `error` says why it cannot be served at all,
+    `requests_per_s` what is offered where the rate is varied.
+    """
 
     value: Number
     is_met: bool
     seeds_met: int
     figures: dict[str, Estimate]
     error: str | None
+    requests_per_s: float | None = None
 
 
 def outcome(answer: Answer) -> str:
@@ -59,6 +62,7 @@ def point(question: Question, rows: Rows, policy: str, value: Number) -> Point:
         sum(bool(question.verdict(rows, seed)) for seed in seeds),
         {name: known[name] for name in shown if name in known},
         error,
+        offered_rps(question, value) if question.varies_rate else None,
     )
 
 
@@ -83,9 +87,7 @@ def study_of(question: Question, answers: Sequence[Answer]) -> Study:
     return replace(question.study, grid=Grid(axes))
 
 
-def capacity_document(
-    question: Question, rows: Rows, answers: Sequence[Answer]
-) -> dict[str, object]:
+def capacity_document(question: Question, rows: Rows, answers: Sequence[Answer]) -> dict[str, Any]:
     """The content of `capacity.json`, and what `--json` prints."""
     study, varied, ends = question.study, question.varied, question.ends
     scenario = study.scenario
@@ -168,5 +170,5 @@ def _point(question: Question, found: Point) -> dict[str, object]:
         "error": found.error,
     }
     if question.varies_rate:
-        content["requests_per_s"] = offered_rps(question, found.value)
+        content["requests_per_s"] = found.requests_per_s
     return content

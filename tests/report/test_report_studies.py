@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
+from orbitflow.errors import UserError
+from orbitflow.report.html_table import STAR
 from orbitflow.report.reading import read_inputs
 from orbitflow.report.sections import Section, sections
-from orbitflow.report.tables import STAR, study_table
+from orbitflow.report.tables import study_table
 
 ROW = re.compile(r"<tr.*?>(.*?)</tr>", re.DOTALL)
 
@@ -46,7 +51,56 @@ def test_a_capacity_question_has_the_values_that_it_came_to(folders: Path) -> No
         own = [dict(c.others)["rate_scale"] for c in study.cells if c.policy == policy]
         assert own == sorted(own), "by number, not by text"
     (section,) = sections(inputs)
-    assert [block.title for block in section.blocks] == ["What was varied", "Attainment", "Cells"]
+    titles = [block.title for block in section.blocks]
+    assert titles == ["Answers", "What was varied", "Attainment", "Cells"]
+
+
+def test_a_capacity_question_has_its_answers_first(folders: Path) -> None:
+    (section,) = sections(read_inputs([folders / "capacity"]))
+    found = json.loads((folders / "capacity" / "capacity.json").read_text())
+    head, *lines = [re.sub("<.*?>", "|", row) for row in ROW.findall(section.blocks[0].table)]
+    for words in ("policy", "highest met", "slo_attainment", "lowest missed"):
+        assert words in head
+    assert "seeds met" not in head, "one seed has no interval"
+    assert len(lines) == len(found["answers"]) == 2
+    between, beyond = found["answers"]
+    met, missed = between["met"], between["missed"]
+    offered = f"{met['value']:g} ({met['requests_per_s']:.3g} req/s)"
+    assert f"|dynamic||{offered}|" in lines[0]
+    assert f"|{missed['value']:g}|" in lines[0]
+    assert "|no-offload||1 (" in lines[1]
+    assert "★" in lines[1]
+    assert lines[1].endswith("|none|")
+    (warning,) = section.blocks[0].warnings
+    assert warning.startswith("no-offload: the target is met everywhere, tested from 0.1 to 1:")
+    assert beyond["outcome"] == "met_everywhere"
+    assert "highest rate_scale with slo_attainment >= 0.5" in said(section)
+
+
+def test_what_was_not_found_is_said(copy: Callable[[str], Path]) -> None:
+    folder = copy("capacity")
+    file = folder / "capacity.json"
+    found = json.loads(file.read_text())
+    never, stuck = found["answers"]
+    never.update(outcome="met_nowhere", met=None, fails_easier_at=[0.5, 0.25])
+    stuck.update(outcome="failed", met=None, error="OSError: no space")
+    file.write_text(json.dumps(found))
+    (section,) = sections(read_inputs([folder]))
+    nowhere, falls, failed = section.blocks[0].warnings
+    assert nowhere.startswith("dynamic: the target is met nowhere, tested from 0.1 to")
+    assert falls == "dynamic: not monotone: fails again at 0.5, 0.25"
+    assert failed == "no-offload: a simulation failed: OSError: no space"
+    for word in ("none", "failed"):
+        assert f"<td>{word}</td>" in section.blocks[0].table
+    assert STAR not in section.blocks[0].table
+
+
+@pytest.mark.parametrize("content", ["{", '{"schema_version": 1}', '{"schema_version": 2}'])
+def test_answers_that_are_none_are_refused(copy: Callable[[str], Path], content: str) -> None:
+    folder = copy("capacity")
+    (folder / "capacity.json").write_text(content)
+    with pytest.raises(UserError, match=r"capacity\.json"):
+        read_inputs([folder])
 
 
 def test_cells_of_fewer_seeds_are_said(folders: Path, tmp_path: Path) -> None:

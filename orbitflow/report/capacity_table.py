@@ -1,0 +1,24 @@
+"""The answers of a capacity question, as the command prints them: a policy per row."""
+
+from __future__ import annotations
+
+from html import escape
+
+from orbitflow.report.html_table import BEST, STAR, Line, table
+from orbitflow.study.capacity_said import cells, heads
+from orbitflow.study.capacity_stored import StoredAnswer, StoredAnswers
+
+
+def capacity_table(found: StoredAnswers) -> str:
+    """A row per policy; the hardest value met is marked where policies differ in it."""
+    policy, *columns = heads(found)
+    lines = [_line(found, answer, position) for position, answer in enumerate(found.answers)]
+    return table("answers", [policy], columns, lines)
+
+
+def _line(found: StoredAnswers, answer: StoredAnswer, position: int) -> Line:
+    policy, *others = cells(found, answer)
+    written = [f"<td>{escape(text)}</td>" for text in others]
+    if answer.met is not None and answer.met.value == found.best:
+        written[0] = f"<td{BEST}>{escape(others[0])} {STAR}</td>"
+    return Line([policy], written, position == 0)
