@@ -1,9 +1,11 @@
 """From what a person typed to a trace, in this order, with a notice that says which it was:
 
-a file that exists; `demo`, which is bundled; `paper` or `paper:rate=5,seed=3`, drawn by the paper's
-recipe; a fetched public trace in the cache, if its checksum is right; for `azure_conv` the bundled
-synthetic twin. Anything else is refused with the way to get it.
-A folder of a trace's name, such as results kept in `paper`, does not hide the trace.
+`demo`, which is bundled; `paper` or `paper:rate=5,seed=3`, drawn by the paper's recipe; a public
+trace by its bare name; a file that exists; a public trace by its name with a suffix, such as
+`azure_conv.jsonl`. Public traces come from the cache, if their checksum is right; `azure_conv` also
+from the bundled synthetic twin. Anything else is refused with the way to get it.
+So a name means the same in every folder, as those of profiles do: a file called `paper` is
+`./paper`, and a notice says so where there is one.
 """
 
 from __future__ import annotations
@@ -38,16 +40,32 @@ def resolve(name_or_path: str, *, limit: int | None = None) -> Trace:
     if not name_or_path:
         raise TraceError(f"no trace named; give a file or a name ({', '.join(public_names())})")
     path = os.path.expanduser(name_or_path)
-    if os.path.exists(path) and not (os.path.isdir(path) and _is_name(name_or_path)):
+    if _is_bare_name(name_or_path):
+        trace = _named(name_or_path, limit)
+        if os.path.isfile(path):
+            said = f"{name_or_path} is the trace of that name, not the file: that is ./{path}"
+            trace = replace(trace, notices=(*trace.notices, said))
+        return trace
+    if os.path.exists(path) and not (os.path.isdir(path) and find_public(name_or_path)):
         return read_trace(path, limit=limit)
-    if name_or_path == DEMO:
+    return _named(name_or_path, limit)
+
+
+def _is_bare_name(name: str) -> bool:
+    """Whether it is a name, and none that a file of a trace would have."""
+    is_public = "." not in name and find_public(name) is not None
+    return name == DEMO or is_paper_name(name) or is_public
+
+
+def _named(name: str, limit: int | None) -> Trace:
+    """The trace of a name, or the way to get it."""
+    if name == DEMO:
         return _demo(limit)
-    if is_paper_name(name_or_path):
-        return _first(paper_trace(name_or_path), limit)
-    public = find_public(name_or_path)
+    if is_paper_name(name):
+        return _first(paper_trace(name), limit)
+    public = find_public(name)
     if public is None:
-        hint = nearest_public(name_or_path)
-        raise TraceError(f"{name_or_path}: no such file, nor the name of a trace; {hint}")
+        raise TraceError(f"{name}: no such file, nor the name of a trace; {nearest_public(name)}")
     cached = cache_dir() / public.file_name
     if cached.exists():
         return _from_cache(public, cached, limit)
@@ -57,10 +75,6 @@ def resolve(name_or_path: str, *, limit: int | None = None) -> Trace:
         f"{public.name} is not on this machine; `orbitflow trace fetch {public.name}` gets it, "
         "or pass the path of a copy"
     )
-
-
-def _is_name(name: str) -> bool:
-    return name == DEMO or is_paper_name(name) or find_public(name) is not None
 
 
 def _demo(limit: int | None) -> Trace:

@@ -145,3 +145,15 @@ def test_a_folder_does_not_hide_a_name(
     (tmp_path / "other").mkdir()
     with pytest.raises(TraceError, match="is a folder"):
         resolve("other")
+
+
+@pytest.mark.parametrize("name", ["demo", "paper", "paper:requests=4", "azure_conv", "Azure_Conv"])
+def test_a_file_does_not_replace_a_name(name: str, small: Trace, empty_place: Path) -> None:
+    named = resolve(name, limit=3)
+    write_canonical(small, empty_place / name)
+    found = resolve(name, limit=3)
+    prompts = small.prompt_tokens.tolist()
+    assert found.prompt_tokens.tolist() == named.prompt_tokens.tolist() != prompts
+    assert found.notices[-1] == f"{name} is the trace of that name, not the file: that is ./{name}"
+    for path in (f"./{name}", str(empty_place / name)):
+        assert resolve(path).prompt_tokens.tolist() == prompts
