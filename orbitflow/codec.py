@@ -17,6 +17,7 @@ from types import NoneType
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 from orbitflow.errors import ProfileError, nearest
+from orbitflow.whole_file import write_whole
 
 T = TypeVar("T")
 
@@ -138,14 +139,7 @@ def _without_repeats(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write a file whole or not at all. Raise a ProfileError if it cannot be written."""
-    target = os.path.realpath(path)
-    beside = f"{target}.{os.getpid()}.tmp"
     try:
-        with open(beside, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(beside, target)
+        write_whole(path, text)
     except OSError as failure:
         raise ProfileError(f"cannot write {os.fspath(path)}: {failure.strerror}") from None
-    finally:
-        if os.path.exists(beside):
-            os.unlink(beside)

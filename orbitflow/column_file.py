@@ -8,7 +8,6 @@ leave it behind. In the end every column is gathered from its blocks.
 from __future__ import annotations
 
 import contextlib
-import os
 import tempfile
 import zipfile
 from array import array
@@ -18,6 +17,8 @@ from typing import IO, Any
 
 import numpy as np
 from numpy.lib import format as npy
+
+from orbitflow.whole_file import replacing
 
 _BYTES = 8  # of every value
 
@@ -43,16 +44,10 @@ class ColumnFile:
 
     def save(self, path: Path) -> None:
         """Make the file, which is there whole or not at all."""
-        partial = path.with_name(path.name + ".partial")
-        try:
-            with zipfile.ZipFile(partial, "w") as out:
-                for index, (name, code) in enumerate(self._codes.items()):
-                    with out.open(f"{name}.npy", "w", force_zip64=True) as column:
-                        self._gather(index, code, column)
-            os.replace(partial, path)
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
+        with replacing(path) as neighbour, zipfile.ZipFile(neighbour, "w") as out:
+            for index, (name, code) in enumerate(self._codes.items()):
+                with out.open(f"{name}.npy", "w", force_zip64=True) as column:
+                    self._gather(index, code, column)
 
     def _gather(self, index: int, code: str, out: IO[bytes]) -> None:
         shape = (sum(self._rows),)

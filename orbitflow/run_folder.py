@@ -18,6 +18,7 @@ from typing import TextIO
 
 from orbitflow.column_file import ColumnFile, column_file
 from orbitflow.errors import UserError
+from orbitflow.whole_file import write_whole
 
 _MARK = "INCOMPLETE"
 
@@ -56,10 +57,7 @@ class RunFolder:
 
     def write_text(self, name: str, text: str) -> None:
         """Write one file whole."""
-        target = self.path / name
-        temporary = target.with_name(target.name + ".partial")
-        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
-        os.replace(temporary, target)
+        write_whole(self.path / name, text, errors="backslashreplace")
 
     def write_json(self, name: str, value: object) -> None:
         """Write one JSON file, indented for people."""

@@ -1,7 +1,7 @@
 """The writer of the canonical format, and the conversion of any readable file to it.
 
 Rows stream from reader to writer, so a conversion holds no trace in memory. A file appears whole or
-not at all: lines go to a temporary neighbour that takes the final name once it is complete.
+not at all.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from orbitflow.errors import TraceError, UserError
 from orbitflow.traces.formats import find_format
 from orbitflow.traces.rows import InOrder, ReadOptions, Row
 from orbitflow.traces.trace import Trace
+from orbitflow.whole_file import replacing
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,12 +127,11 @@ def whole_file(path: Path, overwrite: bool) -> Iterator[TextIO]:
         raise TraceError(f"{path}: is a folder; expected the name of a file to write")
     if os.path.exists(path) and not overwrite:
         raise TraceError(f"{path}: exists; choose another name, or --force to replace it")
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with part.open("x", encoding="utf-8", newline="\n") as file:
+        with (
+            replacing(path) as neighbour,
+            neighbour.open("w", encoding="utf-8", newline="\n") as file,
+        ):
             yield file
-        part.replace(path)
     except OSError as error:
         raise TraceError(f"{path}: cannot be written ({error.strerror})") from None
-    finally:
-        part.unlink(missing_ok=True)

@@ -10,20 +10,17 @@ from pathlib import Path
 from orbitflow.errors import UserError
 from orbitflow.report.report import make_report
 from orbitflow.units import format_bytes
+from orbitflow.whole_file import write_whole
 
 
 def run_report(folders: Sequence[Path], out: Path, *, quiet: bool) -> None:
     """Write the page. Raise a UserError if it cannot be made or written; nothing is left then."""
     _check_out(out)
     report = make_report(folders)
-    partial = out.with_name(f"{out.name}.{os.getpid()}.partial")  # two may write at once
     try:
-        partial.write_text(report.html, encoding="utf-8", errors="backslashreplace")
-        os.replace(partial, out)
+        write_whole(out, report.html, errors="backslashreplace")
     except OSError as error:
         raise _cannot(out, error.strerror) from None
-    finally:
-        partial.unlink(missing_ok=True)
     for notice in report.notices:
         print(f"note: {notice}", file=sys.stderr)
     if not quiet:

@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from orbitflow import whole_file
 from orbitflow.errors import UserError
 from orbitflow.study.plan import Job, Study
 
@@ -35,6 +36,8 @@ class StudyFolder:
         self._lock = _locked(path)
         self._out: int | None = None
         try:
+            for left in path.glob(whole_file.NEIGHBOURS):  # by one that was killed
+                left.unlink()
             _claim(path, study)
             self.rows = _read_rows(path / _ROWS)
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
@@ -114,7 +117,8 @@ def job_id(job: Job) -> tuple[str, int]:
 def _locked(path: Path) -> int:
     try:
         path.mkdir(parents=True, exist_ok=True)
-        if not (path / _STUDY).exists() and set(os.listdir(path)) - {_LOCK}:
+        others = [p.name for p in path.iterdir() if not p.match(whole_file.NEIGHBOURS)]
+        if not (path / _STUDY).exists() and set(others) - {_LOCK}:
             raise UserError(f"--out {path} holds something else than a study: name a new folder")
         lock = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
@@ -219,17 +223,12 @@ def _write_text(path: Path, text: str) -> None:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A file to write beside `path`, which it becomes once it is whole. Raise an OSError that says
-    how to go on if it cannot be written.
-    """
-    temporary = path.with_name(path.name + ".partial")
+    """`whole_file.replacing`, whose OSError says how to go on."""
     try:
-        yield temporary
-        os.replace(temporary, path)
+        with whole_file.replacing(path) as neighbour:
+            yield neighbour
     except OSError as error:
         raise _unwritten(path, error) from None
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _unwritten(path: Path, error: OSError) -> OSError:

@@ -17,6 +17,7 @@ from typing import Any, TextIO
 from orbitflow.config import Fidelity
 from orbitflow.scenario import Scenario
 from orbitflow.sim.run import simulate_policy
+from orbitflow.whole_file import replacing
 
 TIMELINE = "timeline.json"
 
@@ -49,10 +50,8 @@ class _TimelineOnly:
             return
         target = self._folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(target.name + ".partial")
-        with temporary.open("w", encoding="utf-8") as out:
+        with replacing(target) as neighbour, neighbour.open("w", encoding="utf-8") as out:
             yield out
-        os.replace(temporary, target)
 
     @contextlib.contextmanager
     def columns(self, name: str) -> Iterator[_TimelineOnly]:

@@ -128,6 +128,18 @@ def test_a_summary_that_does_not_fit_leaves_the_old_one(
     assert not list(OUT.glob("*.partial"))
 
 
+@pytest.mark.parametrize("began", [True, False])
+def test_what_a_killed_process_was_writing_is_cleared(study: Study, *, began: bool) -> None:
+    if began:
+        StudyFolder(OUT, study).close()
+    else:
+        OUT.mkdir()
+    (OUT / "study.json.123.partial").write_text("{")
+    with StudyFolder(OUT, study):
+        assert not list(OUT.glob("*.partial"))
+    assert json.loads((OUT / "study.json").read_text())
+
+
 SCALES = [1.0, 1.2, 1.4, 1.6, 1.8]
 COMMAND = [
     *(sys.executable, "-m", "orbitflow", "study", "run", "--trace", "tiny.jsonl", "--quiet"),
