@@ -78,7 +78,12 @@ def _remarks(study: StoredStudy, found: Sequence[Front], *, all_cells: bool) -> 
     front = sum(len(one.members) for one in found)
     dominated = sum(len(one.dominated) for one in found)
     hidden = "" if all_cells or not dominated else " (--all shows them)"
-    lines = [f"{front} on the front, {dominated} dominated{hidden}; means over seeds are compared"]
+    lines = []
+    if not study.progress.is_finished:
+        lines.append(f"the study has not finished: {study.progress}")
+    lines.append(
+        f"{front} on the front, {dominated} dominated{hidden}; means over seeds are compared"
+    )
     if unknown := [cell for one in found for cell in one.unknown]:
         names = "; ".join(", ".join(f"{k}={v}" for k, v in cell.cell.items) for cell in unknown[:3])
         more = "; ..." if len(unknown) > 3 else ""
@@ -108,6 +113,7 @@ def _document(
         "schema_version": SCHEMA_VERSION,
         "orbitflow_version": __version__,
         "folder": str(study.path),
+        "cells": {"done": study.progress.done, "planned": study.progress.planned},
         "objectives": [
             {"name": o.name, "better": "more" if o.is_maximized else "less"} for o in objectives
         ],

@@ -5,7 +5,6 @@ A study that is still running, or was interrupted, has what is there.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from orbitflow.study.estimates import Estimate, estimates
 from orbitflow.study.folder import Row
 from orbitflow.study.grid import Cell
 from orbitflow.study.keys import POLICY, Value, in_order
-from orbitflow.study.stored import Searched, read_definition, read_rows
+from orbitflow.study.stored import Searched, has_ended, read_definition, read_rows
 from orbitflow.summary import SCHEMA_VERSION
 
 BOUND = "bound"  # the series of what no policy can exceed
@@ -89,10 +88,8 @@ def read_study(path: Path, label: str) -> ReportStudy:
         raise UserError(f"{path} has no finished simulation yet: go on with the study")
     cells = _cells(rows)
     grid = definition.grid
-    simulations = None
-    if definition.search is None and all(grid.values()):
-        simulations = definition.seeds * math.prod(map(len, grid.values()))
-    else:
+    simulations = None if definition.cells is None else definition.seeds * definition.cells
+    if simulations is None:
         grid = _values_of(cells, grid)
     study = ReportStudy(
         path,
@@ -103,7 +100,7 @@ def read_study(path: Path, label: str) -> ReportStudy:
         simulations,
         definition.search,
         _answers(path),
-        (path / "summary.json").exists(),
+        has_ended(path),
         tuple(sorted(cells, key=_ranking(definition.search, grid))),
     )
     if simulations is None:

@@ -6,6 +6,7 @@ Nothing is locked or changed: a study that is running may be read, torn last lin
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -50,6 +51,27 @@ class Definition(NamedTuple):
     seeds: int
     search: Searched | None
 
+    @property
+    def cells(self) -> int | None:
+        """How many cells the grid has; None where a study asks for more as it goes."""
+        if self.search is not None or not all(self.grid.values()):
+            return None
+        return math.prod(map(len, self.grid.values()))
+
+
+class Progress(NamedTuple):
+    """How many cells have all their simulations, well or failed, of how many; None: nobody knows
+    yet.
+    """
+
+    done: int
+    planned: int | None
+    is_finished: bool
+
+    def __str__(self) -> str:
+        of = "" if self.planned is None else f" of {self.planned}"
+        return f"{self.done}{of} cells are done"
+
 
 class StoredStudy(NamedTuple):
     """A study as its folder has it; cells in order of appearance."""
@@ -58,6 +80,7 @@ class StoredStudy(NamedTuple):
     trace: str
     keys: tuple[str, ...]
     cells: tuple[StoredCell, ...]
+    progress: Progress
 
     @property
     def figures(self) -> tuple[str, ...]:
@@ -86,7 +109,21 @@ def read_study(path: Path) -> StoredStudy:
     for cell in cells:
         if set(cell.cell.values) != set(keys):
             raise UserError(f"{path}/cells.jsonl: cells differ in their keys: not one study's")
-    return StoredStudy(path, Path(definition.trace).stem, keys, cells)
+    progress = _progress(path, definition, cells)
+    return StoredStudy(path, Path(definition.trace).stem, keys, cells, progress)
+
+
+def _progress(path: Path, definition: Definition, cells: Sequence[StoredCell]) -> Progress:
+    done = sum(cell.ok + cell.failed >= definition.seeds for cell in cells)
+    if definition.cells is not None:
+        return Progress(done, definition.cells, done >= definition.cells)
+    trials = None if definition.search is None else definition.search.trials
+    return Progress(done, trials, has_ended(path))
+
+
+def has_ended(path: Path) -> bool:
+    """Whether a study has come to its end once; what was tried again since may be missing."""
+    return (path / "summary.json").exists()
 
 
 def read_definition(path: Path) -> Definition:

@@ -15,7 +15,7 @@ from orbitflow.errors import UserError
 from orbitflow.study.estimates import Estimate
 from orbitflow.study.grid import Cell
 from orbitflow.study.pareto import Front, Objective, dominators, fronts, read_objectives
-from orbitflow.study.stored import StoredCell, StoredStudy, read_study
+from orbitflow.study.stored import Progress, StoredCell, StoredStudy, read_study
 
 POINTS = st.lists(st.tuples(*[st.integers(0, 5)] * 3).map(lambda t: tuple(map(float, t))))
 
@@ -54,6 +54,7 @@ def study_of(cells: list[tuple[str, dict[str, float]]]) -> StoredStudy:
             )
             for number, (name, figures) in enumerate(cells)
         ),
+        Progress(len(cells), len(cells), True),
     )
 
 
@@ -120,7 +121,8 @@ def test_mistakes(named: list[str], least: list[str], said: str) -> None:
 def write_folder(rows: list[dict[str, Any]], tail: str = "") -> Path:
     folder = Path("study")
     folder.mkdir()
-    definition = {"schema_version": 1, "base": {"trace": "x/tiny.jsonl"}, "grid": {}, "seeds": 2}
+    grid = {"policy": ["no-offload", "dynamic", "static-1", "static-2"]}
+    definition = {"schema_version": 1, "base": {"trace": "x/tiny.jsonl"}, "grid": grid, "seeds": 2}
     (folder / "study.json").write_text(json.dumps(definition))
     (folder / "cells.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + tail)
     return folder
@@ -181,15 +183,49 @@ def test_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
     assert "dynamic" not in out
     assert "2 on the front, 1 dominated (--all shows them)" in out
     assert "1 cells lack a figure" in out
+    assert "the study has not finished: 2 of 4 cells are done" in out
     assert shown(monkeypatch, *asked, "--all") == 0
     assert "policy=no-offload" in capsys.readouterr().out
     assert shown(monkeypatch, *asked, "--json") == 0
     document = json.loads(capsys.readouterr().out)
+    assert document["cells"] == {"done": 2, "planned": 4}
     (front,) = document["fronts"]
     assert [c["cell"]["policy"] for c in front["front"]] == ["static-1", "no-offload"]
     assert front["front"][1]["figures"]["slo_attainment"]["mean"] == pytest.approx(0.9)
     assert front["dominated"][0]["by"] == {"policy": "no-offload"}
     assert front["unknown"][0]["figures"]["slo_attainment"] is None
+
+
+SEARCH = {"sampler": "random", "trials": 9, "objective": "slo_attainment", "direction": "max"}
+
+
+@pytest.mark.parametrize(
+    ("more", "ended", "said"),
+    [
+        ({}, False, "the study has not finished: 2 of 5 cells are done"),
+        ({"grid": {"policy": ["no-offload", "static-2"]}}, False, None),
+        ({"grid": {"policy": ["a"], "rate_scale": []}}, False, "not finished: 2 cells are done"),
+        ({"grid": {"policy": ["a"], "rate_scale": []}}, True, None),
+        ({"search": SEARCH}, False, "not finished: 2 of 9 cells are done"),
+        ({"search": SEARCH}, True, None),
+    ],
+)
+def test_how_much_of_a_study_is_done(
+    more: dict[str, Any],
+    ended: bool,
+    said: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = write_folder(ROWS)
+    definition = json.loads((folder / "study.json").read_text())
+    definition["grid"]["policy"].append("flexgen")
+    (folder / "study.json").write_text(json.dumps({**definition, **more}))
+    if ended:
+        (folder / "summary.json").write_text("{}")
+    assert shown(monkeypatch, "study", "--x", "ttft_s.p95", "--y", "slo_attainment") == 0
+    out = capsys.readouterr().out
+    assert "not finished" not in out if said is None else said in out
 
 
 DEFINITION = '{"schema_version": 1, "base": {"trace": "t"}, "grid": {}, "seeds": 1}'
