@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import TypeAlias
 
 from orbitflow.cli.cpus import usable_cpus
@@ -23,9 +24,10 @@ def executor_of(name: ExecutorName, ray_address: str | None, workers: int | None
         if ray_address is not None:
             raise UserError("--ray-address is for --executor ray: add it, or leave the address out")
         return lambda: Lanes[Job](workers or usable_cpus(), do_task, "spawn")
-    from orbitflow.study.ray_cluster import AUTO, import_ray
-    from orbitflow.study.ray_lanes import RayLanes
+    from orbitflow.study.apart import Apart
+    from orbitflow.study.ray_cluster import AUTO, check_ray
+    from orbitflow.study.ray_lanes import RayLanes, lost
 
-    import_ray()
+    check_ray()
     address = ray_address or os.environ.get("RAY_ADDRESS") or AUTO
-    return lambda: RayLanes[Job](address, workers)
+    return lambda: Apart[Job](partial(RayLanes[int], address, workers), lost(address))

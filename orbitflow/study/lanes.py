@@ -32,7 +32,7 @@ class _Lane(Generic[K]):
         self.connection, theirs = context.Pipe()
         self.key: K | None = None
         self._process = context.Process(target=_serve, args=(theirs, work), daemon=True)  # type: ignore[attr-defined]
-        with _without_interrupts():
+        with without_interrupts():
             self._process.start()
         theirs.close()
 
@@ -112,7 +112,7 @@ class Lanes(Generic[K]):
 
 
 @contextlib.contextmanager
-def _without_interrupts() -> Iterator[None]:
+def without_interrupts() -> Iterator[None]:
     """Block Ctrl-C, also for what is started meanwhile; one that comes is delivered afterwards."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:

@@ -6,6 +6,7 @@ asked for an answer first: whether its port is open, then whether a cluster's he
 
 from __future__ import annotations
 
+import importlib.util
 import socket
 import subprocess
 import sys
@@ -18,12 +19,17 @@ AUTO = "auto"
 _OPEN_S, _ANSWER_S = 5.0, 20.0
 
 
+def check_ray() -> None:
+    """Raise a UserError that names the extra if Ray is not installed."""
+    if importlib.util.find_spec("ray") is None:
+        raise UserError("--executor ray needs Ray: pip install 'orbitflow[ray]'")
+
+
 def import_ray() -> ModuleType:
     """Ray, or a UserError that names its extra."""
-    try:
-        import ray
-    except ImportError:
-        raise UserError("--executor ray needs Ray: pip install 'orbitflow[ray]'") from None
+    check_ray()
+    import ray
+
     return ray
 
 

@@ -117,6 +117,14 @@ class RayLanes(Generic[K]):
         return reply
 
 
+def lost(address: str) -> str:
+    """What to say when the cluster is gone."""
+    return (
+        f"--ray-address {address}: the Ray cluster is lost, and what was under way on it: start "
+        "one again, or leave --executor ray out"
+    )
+
+
 def _serve(version: str, work: RayWork | None, task: Task | None, inputs: Inputs | None) -> Reply:
     """Do a task on a worker of the same version; without one, say whether it could."""
     if version != __version__:
