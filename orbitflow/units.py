@@ -85,10 +85,20 @@ def format_bytes(count: float) -> str:
     >>> format_bytes(24 * GIB)
     '24.0 GiB'
     """
+    name, size = unit_of_bytes(count)
+    return f"{count / size:.{int(size > 1)}f} {name}"
+
+
+def unit_of_bytes(count: float) -> tuple[str, int]:
+    """The unit that such an amount of memory is written in, and its size in bytes.
+
+    >>> unit_of_bytes(3 * GIB)
+    ('GiB', 1073741824)
+    """
     for unit, size in (("TiB", 1024**4), ("GiB", GIB), ("MiB", MIB), ("KiB", KIB)):
         if abs(count) >= size - size / 1024 / 20:  # what the next unit would round to 1024.0
-            return f"{count / size:.1f} {unit}"
-    return f"{count:.0f} B"
+            return unit, size
+    return "B", 1
 
 
 def format_seconds(seconds: float) -> str:

@@ -23,7 +23,7 @@ from orbitflow.study.keys import POLICY
 from orbitflow.study.plan import Job, Study
 from orbitflow.study.search import Search
 from orbitflow.study.summary import CellResult, best, ranked
-from orbitflow.study.written import key_text, number
+from orbitflow.study.written import key_text, writer
 
 _SHOWN = 20
 _PROMISED = frozenset({"profile", "model", "compute_scale"})  # what isolated prefills depend on
@@ -89,7 +89,7 @@ def _columns(search: Search) -> list[Column]:
     """What is looked for comes first."""
     figure = search.objective.figure
     known = [column for column in COLUMNS if column.figure == figure]
-    sought = known or [Column(figure, figure, number, max)]
+    sought = known or [Column(figure, figure, writer(figure), max)]
     return [*sought, *(column for column in COLUMNS if column.figure != figure)]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -121,6 +122,18 @@ def ticks_s(low: float, high: float) -> list[float]:
         if len(ticks) <= _FEW:
             break
     return ticks[:: len(ticks) // (_FEW + 1) + 1]
+
+
+def ticks_of_ratios(low: float, high: float) -> list[float]:
+    """Ticks of a logarithmic axis of numbers: 1, 2, 5 of each decade, or 1 where there are many.
+
+    >>> ticks_of_ratios(0.03, 1.5)
+    [0.05, 0.1, 0.2, 0.5, 1.0]
+    """
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    digits = (1, 2, 5) if len(decades) <= _FEW // 2 else (1,)
+    ticks = (float(f"{digit}e{decade}") for decade in decades for digit in digits)
+    return [tick for tick in ticks if low <= tick <= high]
 
 
 class TimeUnit:

@@ -247,7 +247,8 @@ def _study_section(study: ReportStudy, every: _Looks) -> Section:
     blocks = [] if study.answers is None else [_answers(study.answers)]
     blocks.append(Block("What was varied", tuple(sentences), tuple(warnings)))
     if charts:
-        blocks.append(Block("Attainment", charts=charts))
+        about = "What was looked for" if study.sought else "Attainment"
+        blocks.append(Block(about, charts=charts))
     return Section(f"Study: {study.label}", (*blocks, table))
 
 

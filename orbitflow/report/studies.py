@@ -17,6 +17,7 @@ from orbitflow.study.estimates import Estimate, estimates
 from orbitflow.study.folder import Row
 from orbitflow.study.grid import Cell
 from orbitflow.study.keys import POLICY, Value, in_order
+from orbitflow.study.names import Direction
 from orbitflow.study.stored import Searched, has_ended, read_definition, read_rows
 from orbitflow.summary import SCHEMA_VERSION
 
@@ -60,6 +61,23 @@ class ReportStudy:
     def keys(self) -> tuple[str, ...]:
         """What was varied beside the policy."""
         return tuple(key for key in self.grid if key not in _NOT_KEYS)
+
+    @property
+    def sought(self) -> Mapping[str, bool]:
+        """The figures that it was about, and whether more of them is better: what a search looks
+        for, the targets of a capacity question; a grid has none.
+        """
+        if self.search is not None:
+            figure, direction = self.search.objective
+            return {figure: direction is Direction.MAX}
+        targets = () if self.answers is None else self.answers.targets
+        return {target.figure: target.is_least for target in targets}
+
+    def is_log(self, key: str) -> bool:
+        """Whether values of a key are told apart by their ratio: drawn so, or bisected."""
+        if self.search is not None:
+            return key in self.search.log_keys
+        return self.answers is not None and key == self.answers.key
 
     @property
     def done(self) -> int:

@@ -1,35 +1,46 @@
-"""A study's attainment against each key of its grid that has numbers: rate, SLO scale, link speed.
+"""What a study was about, against each of its keys that has numbers: rate, SLO scale, link speed.
 
-The other keys split a chart into panels; error bars are 95 % intervals over the seeds.
+A search was about its objective, a capacity question about its targets, a grid about attainment.
+Keys that were drawn or bisected by their ratio have logarithmic axes. The other keys of a grid
+split a chart into panels; error bars are 95 % intervals over the seeds.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from orbitflow.report.chart import WIDTH, Chart, chart, numbers
+from orbitflow.report.chart import SECONDS_LABEL, WIDTH, Chart, chart, numbers, ticks_of_ratios
 from orbitflow.report.figures import ATTAINMENTS
 from orbitflow.report.scales import color, shape
 from orbitflow.report.studies import BOUND, ReportStudy, StudyCell
-from orbitflow.report.tables import key_name
+from orbitflow.report.tables import columns_of, key_name
 from orbitflow.report.theme import Look
+from orbitflow.study.estimates import Estimate
+from orbitflow.study.figure_kinds import Kind, kind_of
 from orbitflow.study.keys import Value
 from orbitflow.study.written import key_text
 from orbitflow.units import GIB
 
+if TYPE_CHECKING:
+    import altair as alt
+
 MOST_PANELS = 12
-_SHOWN = ATTAINMENTS[:2]
+_NUMBER_LABEL = "format(datum.value, '~g')"
+_GIB_LABEL = f"format(datum.value / {GIB}, '~g') + ' GiB'"
 _BOUND_LOOK = Look("var(--ink)", (2, 3), "stroke")
 
 
 def study_charts(study: ReportStudy, looks: Mapping[str, Look]) -> list[Chart]:
     """One chart per numeric key and figure."""
+    columns = [column for column in columns_of(study) if column.path[0] in study.sought]
     found = []
     for key in study.keys:
         values = study.grid[key]
         if len(values) > 1 and all(_is_number(value) for value in values):
-            found += [_chart(study, key, column.title, column.path[0], looks) for column in _SHOWN]
+            shown = columns or ATTAINMENTS[:2]
+            found += [_chart(study, key, column.title, column.path[0], looks) for column in shown]
     return [one for one in found if one is not None]
 
 
@@ -57,29 +68,32 @@ def _chart(
     names = list(dict.fromkeys(cell.policy for cell, _, _ in rows))
     used = {name: _BOUND_LOOK if name == BOUND else looks[name] for name in names}
     unit, factor = _unit(key)
-    half = [estimate.half_width or 0.0 for _, _, estimate in rows]
+    ends = [_ends(figure, estimate) for _, _, estimate in rows]
     data: Mapping[str, Any] = {
         "series": [cell.policy for cell, _, _ in rows],
         "panel": [panel for _, panel, _ in rows],
         "x": numbers([float(dict(cell.others)[key]) * factor for cell, _, _ in rows]),
         "mean": numbers([estimate.mean for _, _, estimate in rows]),
-        "low": numbers([max(0.0, e.mean - h) for (_, _, e), h in zip(rows, half, strict=True)]),
-        "high": numbers([min(1.0, e.mean + h) for (_, _, e), h in zip(rows, half, strict=True)]),
+        "low": numbers([low for low, _ in ends]),
+        "high": numbers([high for _, high in ends]),
     }
     columns = min(3, len(shown))
-    ticks = alt.Axis(labelExpr="format(datum.value, '~g')")
-    if study.simulations is not None:
+    ticks = alt.Axis(labelExpr=_NUMBER_LABEL)
+    if study.is_log(key):
+        round_ones = ticks_of_ratios(min(data["x"]), max(data["x"]))
+        if len(round_ones) > 1:
+            ticks.values = round_ones
+    elif study.simulations is not None:
         ticks.values = [float(f"{float(value) * factor:.5g}") for value in study.grid[key]]
     base = alt.Chart(alt.NamedData(name="cells")).encode(
-        x=alt.X(
-            "x:Q", title=key_name(key) + unit, scale=alt.Scale(zero=False, padding=12), axis=ticks
-        ),
+        x=alt.X("x:Q", title=key_name(key) + unit, scale=_scale(study, key), axis=ticks),
         color=color(used, points=True),
     )
-    y = alt.Y("mean:Q", title=title, scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format=".0%"))
+    scale, labels = _axis_of(figure)
+    y = alt.Y("mean:Q", title=title, scale=scale, axis=labels)
     line = base.mark_line(strokeWidth=1.8).encode(y=y)
     bars = base.mark_rule(strokeWidth=1.2).encode(
-        y=alt.Y("low:Q", title=title, scale=alt.Scale(domain=[0, 1])), y2="high:Q"
+        y=alt.Y("low:Q", title=title, scale=scale), y2="high:Q"
     )
     points = base.mark_point(filled=True, size=45).encode(
         y=y, shape=shape(used), tooltip=["series:N", "panel:N", "x:Q", "mean:Q", "low:Q", "high:Q"]
@@ -97,6 +111,32 @@ def _chart(
         drawn,
         {"cells": data},
     )
+
+
+def _ends(figure: str, value: Estimate) -> tuple[float, float]:
+    """The interval, as far as the figure can go."""
+    half = value.half_width or 0.0
+    most = 1.0 if kind_of(figure) is Kind.SHARE else math.inf
+    return max(0.0, value.mean - half), min(most, value.mean + half)
+
+
+def _scale(study: ReportStudy, key: str) -> alt.Scale:
+    import altair as alt
+
+    if study.is_log(key):
+        return alt.Scale(type="log", nice=False, padding=12)
+    return alt.Scale(zero=False, padding=12)
+
+
+def _axis_of(figure: str) -> tuple[alt.Scale, alt.Axis]:
+    """The scale of a figure and its labels: shares in full, of others what there is."""
+    import altair as alt
+
+    kind = kind_of(figure)
+    if kind is Kind.SHARE:
+        return alt.Scale(domain=[0, 1]), alt.Axis(format=".0%")
+    labels = {Kind.SECONDS: SECONDS_LABEL, Kind.BYTES: _GIB_LABEL}
+    return alt.Scale(zero=False), alt.Axis(labelExpr=labels.get(kind, _NUMBER_LABEL))
 
 
 def _caption(study: ReportStudy, panels: int, shown: int, names: Sequence[str]) -> str:

@@ -8,15 +8,13 @@ from html import escape
 from typing import Any
 
 from orbitflow.marks import best_as_written
-from orbitflow.report.figures import ATTAINMENTS, MACHINE, SERVICE, Column
-from orbitflow.report.figures import percent as share_text
+from orbitflow.report.figures import ATTAINMENTS, MACHINE, SERVICE, Column, percent
 from orbitflow.report.html_table import BEST, STAR, Line, table
 from orbitflow.report.series import Series
 from orbitflow.report.studies import BOUND, ReportStudy, StudyCell
 from orbitflow.study.estimates import Estimate
 from orbitflow.study.keys import Value
-from orbitflow.study.names import Direction
-from orbitflow.study.written import key_text, number, percent, seconds
+from orbitflow.study.written import key_text, number, seconds, share, writer
 from orbitflow.units import format_bytes, format_seconds
 
 _SHORT = ("slo", "ttft", "tbt", "kv", "gpu")
@@ -89,7 +87,7 @@ def _cell(column: Column, value: Any, best: str | None) -> str:
 
 def study_table(study: ReportStudy) -> str:
     """A row per cell; the best is marked among policies of equal other keys, or among trials."""
-    columns = _columns_of(study)
+    columns = columns_of(study)
     groups: dict[tuple[tuple[str, Value], ...], list[StudyCell]] = {}
     for cell in study.cells:
         groups.setdefault(() if study.search else cell.others, []).append(cell)
@@ -106,23 +104,22 @@ def study_table(study: ReportStudy) -> str:
     return table("cells", heads, [column.title for column in columns], lines)
 
 
-def _columns_of(study: ReportStudy) -> list[Column]:
-    """The usual figures, after the one that a search looked for if it is another."""
-    columns = [
-        *(Column(c.title, c.path, _share, max) for c in ATTAINMENTS),
+def columns_of(study: ReportStudy) -> list[Column]:
+    """The usual figures, after those that the study was about if they are others."""
+    usual = [
+        *(Column(c.title, c.path, share, max) for c in ATTAINMENTS),
         Column("goodput, req/s", ("goodput_rps",), number, max),
         Column("TTFT p95", ("ttft_s.p95",), seconds, min),
         Column("TBT p99", ("tbt_s.p99",), seconds, min),
         Column("makespan", ("makespan_s",), seconds, min),
     ]
-    if study.search is None:
-        return columns
-    figure, direction = study.search.objective
-    if any(column.path == (figure,) for column in columns):
-        return columns
-    is_time = figure.partition(".")[0].endswith("_s") and not figure.endswith("per_s")
-    best = max if direction is Direction.MAX else min
-    return [Column(figure, (figure,), seconds if is_time else number, best), *columns]
+    known = {column.path[0] for column in usual}
+    others = [
+        Column(figure, (figure,), writer(figure), max if is_maximized else min)
+        for figure, is_maximized in study.sought.items()
+        if figure not in known
+    ]
+    return [*others, *usual]
 
 
 def _best_of_cells(columns: Iterable[Column], members: Sequence[StudyCell]) -> dict[str, str]:
@@ -149,10 +146,6 @@ def _study_cell(column: Column, cell: StudyCell, best: str | None) -> str:
         return f"<td>{missing}</td>"
     star = f" {STAR}" if best == _mean_of(column, value.mean) and cell.policy != BOUND else ""
     return f"<td{BEST if star else ''}>{escape(column.write(value))}{star}</td>"
-
-
-def _share(value: Estimate) -> str:
-    return f"{percent(value)} %"
 
 
 def key_name(key: str) -> str:
@@ -182,5 +175,5 @@ def validation_table(policies: Mapping[str, Mapping[str, Any]]) -> str:
 
 def _writer(figure: Mapping[str, Any]) -> Callable[[float], str]:
     if figure["is_share"]:
-        return share_text
+        return percent
     return format_bytes if figure["name"].endswith("bytes") else format_seconds

@@ -34,11 +34,12 @@ class StoredCell(NamedTuple):
 
 
 class Searched(NamedTuple):
-    """What a study searched for, and how."""
+    """What a study searched for, and how. `log_keys` were drawn by their logarithms."""
 
     sampler: str
     trials: int
     objective: Objective
+    log_keys: frozenset[str]
 
 
 class Definition(NamedTuple):
@@ -159,7 +160,8 @@ def _definition(found: Mapping[str, Any]) -> Definition:
     searched = None
     if search is not None:
         goal = Objective(str(search["objective"]), Direction(search["direction"]))
-        searched = Searched(str(search["sampler"]), int(search["trials"]), goal)
+        logs = frozenset(key for key, drawn in search["space"].items() if drawn.get("log"))
+        searched = Searched(str(search["sampler"]), int(search["trials"]), goal, logs)
     grid = {str(key): tuple(values) for key, values in found["grid"].items()}
     return Definition(str(found["base"]["trace"]), grid, int(found["seeds"]), searched)
 

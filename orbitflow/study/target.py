@@ -14,6 +14,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from orbitflow.errors import UserError, nearest
+from orbitflow.study.figure_kinds import Kind, kind_of
 from orbitflow.study.names import Direction
 from orbitflow.study.objective import DIRECTIONS
 from orbitflow.summary import Totals
@@ -104,9 +105,8 @@ def _names(figures: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
 
 
 def _value(figure: str, text: str) -> float:
-    is_share = figure.endswith(("_share", "_attainment"))
-    is_time = figure.endswith("_s") or figure.split(".")[0].endswith("_s")
-    is_time = is_time and not figure.endswith("per_s")
+    kind = kind_of(figure)
+    is_share, is_time = kind is Kind.SHARE, kind is Kind.SECONDS
     try:
         if text.endswith("%") and is_share:
             value = float(text[:-1]) / 100

@@ -6,9 +6,18 @@ the mean only.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 from orbitflow.study.estimates import Estimate
+from orbitflow.study.figure_kinds import Kind, kind_of
 from orbitflow.study.keys import Value
-from orbitflow.units import format_bytes, format_count, format_seconds, unit_of_seconds
+from orbitflow.units import (
+    format_bytes,
+    format_count,
+    format_seconds,
+    unit_of_bytes,
+    unit_of_seconds,
+)
 
 
 def key_text(key: str, value: Value | None) -> str:
@@ -61,6 +70,34 @@ def seconds(value: Estimate) -> str:
     return f"{number(_divided(value, size))} {name}"
 
 
+def amount(value: Estimate) -> str:
+    """An amount of memory.
+
+    >>> amount(Estimate(3 * 2**30, 2**29))
+    '3 ± 0.5 GiB'
+    """
+    name, size = unit_of_bytes(value.mean)
+    return f"{number(_divided(value, size))} {name}"
+
+
+def share(value: Estimate) -> str:
+    """A share in percent, with the sign."""
+    return f"{percent(value)} %"
+
+
+def writer(figure: str) -> Callable[[Estimate], str]:
+    """How a figure of that name is written, with its unit."""
+    return _WRITERS[kind_of(figure)]
+
+
 def _divided(value: Estimate, unit: float) -> Estimate:
     half = None if value.half_width is None else value.half_width / unit
     return Estimate(value.mean / unit, half)
+
+
+_WRITERS: Mapping[Kind, Callable[[Estimate], str]] = {
+    Kind.SHARE: share,
+    Kind.SECONDS: seconds,
+    Kind.BYTES: amount,
+    Kind.NUMBER: number,
+}

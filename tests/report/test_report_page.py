@@ -15,7 +15,7 @@ import pytest
 from reference.commands import write_trace
 
 from orbitflow.report.bundle import javascript
-from orbitflow.report.chart import TimeUnit, fill, numbers, ticks_s
+from orbitflow.report.chart import TimeUnit, fill, numbers, ticks_of_ratios, ticks_s
 from orbitflow.report.page import page
 from orbitflow.report.reading import Inputs, read_inputs
 from orbitflow.report.sections import Budget, sections
@@ -341,3 +341,9 @@ def test_ticks_are_few_and_round(low: float, high: float, least: int) -> None:
     assert least <= len(ticks) <= 10
     assert all(low <= tick <= high for tick in ticks)
     assert ticks == sorted(set(ticks))
+
+
+def test_ticks_of_ratios_are_round() -> None:
+    assert ticks_of_ratios(0.009, 2.0) == [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0]
+    assert ticks_of_ratios(1e-6, 1.0) == [1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.1, 1.0]
+    assert ticks_of_ratios(3.0, 4.0) == []

@@ -6,10 +6,12 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from orbitflow.errors import UserError
+from orbitflow.report.chart import Chart
 from orbitflow.report.html_table import STAR
 from orbitflow.report.reading import read_inputs
 from orbitflow.report.sections import Section, sections
@@ -35,11 +37,32 @@ def test_a_search_has_its_trials_the_best_first(folders: Path) -> None:
 
 def test_trials_are_points_of_one_panel(folders: Path) -> None:
     (section,) = sections(read_inputs([folders / "search"]))
-    (charts,) = [block.charts for block in section.blocks if block.title == "Attainment"]
-    content = json.loads(charts[0].to_json())
+    chart = only_chart(section)
+    assert chart.title == "Throughput_tokens_per_s against max batch"
+    content = json.loads(chart.to_json())
+    reached = [c["figures"]["throughput_tokens_per_s"]["mean"] for c in stored(folders / "search")]
+    assert sorted(content["data"]["cells"]["mean"]) == pytest.approx(sorted(reached), rel=1e-4)
     assert len(content["data"]["cells"]["x"]) == 4
     assert set(content["data"]["cells"]["panel"]) == {""}
     assert '"line"' not in json.dumps(content["spec"])
+
+
+@pytest.mark.parametrize(("drawn", "scale"), [(True, "log"), (False, None)])
+def test_what_was_drawn_by_its_logarithm_has_such_an_axis(
+    copy: Callable[[str], Path], *, drawn: bool, scale: str | None
+) -> None:
+    folder = copy("search")
+    definition = json.loads((folder / "study.json").read_text())
+    definition["search"]["space"]["max_batch"]["log"] = drawn
+    definition["search"].update(objective="ttft_s.p95", direction="min")
+    (folder / "study.json").write_text(json.dumps(definition))
+    (section,) = sections(read_inputs([folder]))
+    chart = only_chart(section)
+    assert chart.title == "TTFT p95 against max batch"
+    encodings = [layer["encoding"] for layer in chart.spec["layer"]]
+    assert {encoding["x"]["scale"].get("type") for encoding in encodings} == {scale}
+    assert "domain" not in json.dumps([encoding["y"] for encoding in encodings]), "not a share"
+    assert " ms" in encodings[-1]["y"]["axis"]["labelExpr"]
 
 
 def test_a_capacity_question_has_the_values_that_it_came_to(folders: Path) -> None:
@@ -52,7 +75,7 @@ def test_a_capacity_question_has_the_values_that_it_came_to(folders: Path) -> No
         assert own == sorted(own), "by number, not by text"
     (section,) = sections(inputs)
     titles = [block.title for block in section.blocks]
-    assert titles == ["Answers", "What was varied", "Attainment", "Cells"]
+    assert titles == ["Answers", "What was varied", "What was looked for", "Cells"]
 
 
 def test_a_capacity_question_has_its_answers_first(folders: Path) -> None:
@@ -74,6 +97,9 @@ def test_a_capacity_question_has_its_answers_first(folders: Path) -> None:
     (warning,) = section.blocks[0].warnings
     assert warning.startswith("no-offload: the target is met everywhere, tested from 0.1 to 1:")
     assert beyond["outcome"] == "met_everywhere"
+    chart = only_chart(section)
+    assert chart.title == "SLO attained against rate scale"
+    assert chart.spec["layer"][0]["encoding"]["x"]["scale"]["type"] == "log"
     assert "highest rate_scale with slo_attainment >= 0.5" in said(section)
 
 
@@ -114,13 +140,19 @@ def test_cells_of_fewer_seeds_are_said(folders: Path, tmp_path: Path) -> None:
     assert "from 1 to 2 good simulations" in said(section)
 
 
+def only_chart(section: Section) -> Chart:
+    """The one chart of a section."""
+    (chart,) = [chart for block in section.blocks for chart in block.charts]
+    return chart
+
+
 def said(section: Section) -> str:
     """The sentences and warnings of a section."""
     blocks = section.blocks
     return " ".join(text for block in blocks for text in (*block.sentences, *block.warnings))
 
 
-def stored(folder: Path) -> list[dict[str, dict[str, float]]]:
+def stored(folder: Path) -> list[dict[str, dict[str, Any]]]:
     """The cells of a folder's summary."""
     found = json.loads((folder / "summary.json").read_text())["cells"]
     assert found

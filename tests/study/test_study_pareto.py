@@ -196,7 +196,8 @@ def test_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
     assert front["unknown"][0]["figures"]["slo_attainment"] is None
 
 
-SEARCH = {"sampler": "random", "trials": 9, "objective": "slo_attainment", "direction": "max"}
+SEARCH = {"sampler": "random", "trials": 9, "objective": "slo_attainment", "direction": "max",
+          "space": {"policy": {"choices": ["no-offload"]}}}  # fmt: skip
 
 
 @pytest.mark.parametrize(
