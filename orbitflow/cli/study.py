@@ -11,14 +11,13 @@ import typer
 
 from orbitflow.cli.shared_options import read_config, with_options_of_sim
 from orbitflow.cli.study_capacity import capacity_command
+from orbitflow.cli.study_options import ArrivalJitter, AsJson, Out, Quiet, Workers, check_workers
 from orbitflow.cli.study_paper import paper_command
 from orbitflow.cli.study_pareto import pareto_command
-from orbitflow.errors import UserError
 from orbitflow.study.names import Direction, ExecutorName, Sampler
 
 _STUDY = "Study"
 _SEARCH = "Search"
-_WORKLOAD = "Workload"
 
 study_app = typer.Typer(
     help="Run a grid of simulations and compare its cells.", no_args_is_help=True
@@ -110,13 +109,7 @@ def run_command(
             rich_help_panel=_STUDY,
         ),
     ] = False,
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            help="Simulations at a time; by default as many as CPUs here, or in the cluster.",
-            rich_help_panel=_STUDY,
-        ),
-    ] = None,
+    workers: Workers = None,
     executor: Annotated[
         ExecutorName,
         typer.Option(
@@ -133,21 +126,8 @@ def run_command(
             rich_help_panel=_STUDY,
         ),
     ] = None,
-    arrival_jitter: Annotated[
-        float | None,
-        typer.Option(
-            help="Multiply every gap by 1 ± x, seeded; 0 <= x < 1. Default 0; 0.01 with --seeds.",
-            rich_help_panel=_WORKLOAD,
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder of the study; one that was begun is gone on with. "
-            "Default: studies/<trace>-<n>.",
-            rich_help_panel="Output",
-        ),
-    ] = None,
+    arrival_jitter: ArrivalJitter = None,
+    out: Out = None,
     parquet: Annotated[
         bool,
         typer.Option(
@@ -156,14 +136,8 @@ def run_command(
             rich_help_panel="Output",
         ),
     ] = False,
-    as_json: Annotated[
-        bool,
-        typer.Option("--json", help="Print only the summary, as JSON.", rich_help_panel="Output"),
-    ] = False,
-    quiet: Annotated[
-        bool,
-        typer.Option("--quiet", "-q", help="Print only the table.", rich_help_panel="Output"),
-    ] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
     **base: Any,
 ) -> None:
     """Simulate every cell of a grid, or search for the best one, on all CPUs, and compare.
@@ -175,8 +149,7 @@ def run_command(
     Example: orbitflow study run --trace azure_conv --policy orbit --search optuna
     --vary token_value=0.01..1:log --vary lost_weight=0..1 --trials 40
     """
-    if workers is not None and workers < 1:
-        raise UserError(f"--workers {workers} must be at least 1")
+    check_workers(workers)
     from orbitflow.cli.study_executor import executor_of
     from orbitflow.cli.study_run import Output, run
     from orbitflow.cli.study_wanted import SearchWanted, plan_wanted

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from orbitflow.cli.shared_options import read_config, with_options_of_sim
+from orbitflow.cli.study_options import ArrivalJitter, AsJson, Out, Quiet, Workers, check_workers
 from orbitflow.errors import UserError
 
 _QUESTION = "Question"
@@ -49,38 +49,17 @@ def capacity_command(
             rich_help_panel=_QUESTION,
         ),
     ] = 3,
-    workers: Annotated[
-        int | None,
-        typer.Option(help="Processes; by default as many as CPUs.", rich_help_panel=_QUESTION),
-    ] = None,
-    arrival_jitter: Annotated[
-        float | None,
-        typer.Option(
-            help="Multiply every gap by 1 ± x, seeded; 0 <= x < 1. Default 0.01 with seeds.",
-            rich_help_panel="Workload",
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder of the study; one that was begun is gone on with, also with another "
-            "target or bracket. Default: studies/<trace>-<n>.",
-            rich_help_panel="Output",
-        ),
-    ] = None,
-    as_json: Annotated[
-        bool,
-        typer.Option("--json", help="Print only the answers, as JSON.", rich_help_panel="Output"),
-    ] = False,
-    quiet: Annotated[
-        bool,
-        typer.Option("--quiet", "-q", help="Print only the table.", rich_help_panel="Output"),
-    ] = False,
+    workers: Workers = None,
+    arrival_jitter: ArrivalJitter = None,
+    out: Out = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
     **base: Any,
 ) -> None:
     """Find the highest rate (smallest memory, slowest link) at which a target is still met.
 
-    Brackets, then bisects, each policy for itself. SLOs stay those of the options as given.
+    Brackets, then bisects, each policy for itself. SLOs stay those of the options as given. A study
+    that was begun is gone on with by --out, also with another target or bracket.
 
     Example: orbitflow study capacity --trace demo --policy dynamic --target slo_attainment=0.95
     """
@@ -89,8 +68,7 @@ def capacity_command(
     from orbitflow.study.capacity import plan_capacity
     from orbitflow.study.target import read_targets
 
-    if workers is not None and workers < 1:
-        raise UserError(f"--workers {workers} must be at least 1")
+    check_workers(workers)
     question = plan_capacity(
         read_config(base),
         read_targets(target or ()),

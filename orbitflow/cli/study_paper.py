@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from orbitflow.errors import UserError
+from orbitflow.cli.study_options import AsJson, Out, Quiet, Workers, check_workers
 
 
 def paper_command(
@@ -16,17 +14,10 @@ def paper_command(
         bool,
         typer.Option("--quick", help="A minute instead of ten: fewer seeds, requests and points."),
     ] = False,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder for the results, gone on with if it is there; else studies/paper-<n>."
-        ),
-    ] = None,
-    workers: Annotated[
-        int | None, typer.Option(help="Simulations at a time; else one per CPU.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print only summary.json.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only the tables.")] = False,
+    out: Out = None,
+    workers: Workers = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Run the OrbitFlow paper's evaluation again and put its numbers beside ours.
 
@@ -35,10 +26,10 @@ def paper_command(
 
     Example: orbitflow study paper --quick
     """
-    if workers is not None and workers < 1:
-        raise UserError(f"--workers {workers} must be at least 1")
+    check_workers(workers)
+    from orbitflow.cli.cpus import usable_cpus
     from orbitflow.cli.study_paper_run import run
     from orbitflow.paper.experiments import FULL, QUICK
 
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    run(QUICK if quick else FULL, out, workers=workers or cpus or 1, as_json=as_json, quiet=quiet)
+    scope = QUICK if quick else FULL
+    run(scope, out, workers=workers or usable_cpus(), as_json=as_json, quiet=quiet)

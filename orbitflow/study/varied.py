@@ -106,13 +106,12 @@ def read_vary(option: str) -> VaryOption:
     low, dots, high = ends.partition("..")
     if not dots:
         raise UserError(f"--vary {option!r}: write a bracket as {name}=low..high")
-    values = [read_value(key, text, f"--vary {name}") for text in (low, high)]
-    if not (isinstance(values[0], int | float) and isinstance(values[1], int | float)):
-        raise AssertionError("every key that can be varied is a number")
-    if not 0 < values[0] < values[1]:
+    least, most = (read_value(key, text, f"--vary {name}") for text in (low, high))
+    assert isinstance(least, int | float), "every key that can be varied is a number"
+    assert isinstance(most, int | float), "every key that can be varied is a number"
+    if not 0 < least < most:
         raise UserError(f"--vary {option!r}: low must be above 0 and below high")
-    easy, hard = values if _HARDER_AS_IT_GROWS[key] else values[::-1]
-    return VaryOption(key, Ends(easy, hard))  # type: ignore[arg-type]
+    return VaryOption(key, Ends(least, most) if _HARDER_AS_IT_GROWS[key] else Ends(most, least))
 
 
 def _key(name: str) -> str:
