@@ -79,10 +79,14 @@ class RunFolder:
         with target.open("w", buffering=1 << 16, encoding="utf-8") as out:
             yield out
 
-    def incomplete(self, reason: str) -> None:
+    def incomplete(self, error: BaseException) -> None:
         """Say in the mark why the run stopped, if the disk still takes it."""
+        is_interrupt = isinstance(error, KeyboardInterrupt)
+        why = (
+            "interrupted" if is_interrupt else " ".join(f"{type(error).__name__}: {error}".split())
+        )
         with contextlib.suppress(OSError):
-            (self.path / _MARK).write_text(f"This run has not finished: {reason}\n")
+            (self.path / _MARK).write_text(f"This run has not finished: {why}\n")
 
     def discard(self) -> None:
         """Remove the folder of a run that never began."""

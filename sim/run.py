@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 
 from orbitflow.config import DeliveryPace, Fidelity
 from orbitflow.driving import Observer, Observers
@@ -33,10 +34,11 @@ def simulate_policy(
         if watcher is not None:
             observer = Observers(observer, watcher)
         if scenario.config.timeline:
-            with folder.lines(f"{name}/timeline.json") as timeline_out:
-                timeline = Timeline(timeline_out, _origin(scenario.config.fidelity))
+            with (
+                folder.lines(f"{name}/timeline.json") as out,
+                closing(Timeline(out, _origin(scenario.config.fidelity))) as timeline,
+            ):
                 _server(scenario, session.core, observer, timeline).run()
-                timeline.close()
         else:
             _server(scenario, session.core, observer, None).run()
     return session.report()

@@ -577,7 +577,7 @@ def test_ctrl_c_leaves_an_incomplete_folder() -> None:
     assert "Traceback" not in err
     assert "interrupted" in err
     assert "run" in err
-    assert "KeyboardInterrupt" in Path("run/INCOMPLETE").read_text()
+    assert "interrupted" in Path("run/INCOMPLETE").read_text()
     assert not Path("run/summary.json").exists()
 
 

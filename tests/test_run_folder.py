@@ -21,8 +21,10 @@ def test_incomplete_until_complete(tmp_path: Path) -> None:
     assert mark.exists()
     folder.write_json("summary.json", {"a": None})
     assert mark.exists()
-    folder.incomplete("KeyboardInterrupt")
-    assert "KeyboardInterrupt" in mark.read_text()
+    folder.incomplete(KeyboardInterrupt())
+    assert mark.read_text() == "This run has not finished: interrupted\n"
+    folder.incomplete(OSError("no\nspace"))
+    assert mark.read_text() == "This run has not finished: OSError: no space\n"
     folder.complete()
     assert sorted(p.name for p in folder.path.iterdir()) == ["summary.json"]
 

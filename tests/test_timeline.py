@@ -52,6 +52,23 @@ def simulated(tmp_path: Path, policy: str = "static-3", **options: Any) -> Check
     return read_timeline(tmp_path / "run" / policy)
 
 
+def test_an_interrupted_simulation_leaves_a_whole_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counter, seen = Timeline.counter, []
+
+    def interrupted(self: Timeline, *given: Any) -> None:
+        counter(self, *given)
+        seen.append(given)
+        if len(seen) == 20:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Timeline, "counter", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        simulated(tmp_path)
+    check_tracks(read_timeline(tmp_path / "run" / "static-3"))
+
+
 @pytest.mark.parametrize("fidelity", list(Fidelity))
 @pytest.mark.parametrize("policy", ["static-3", "preempt-recompute", "preempt-swap", "orbitflow"])
 def test_a_simulation(tmp_path: Path, fidelity: Fidelity, policy: str) -> None:

@@ -74,7 +74,7 @@ def run_on_backend(
     try:
         reports, wall_s = _serve(run, folder, shown=talks)
     except BaseException as error:
-        folder.incomplete("interrupted" if isinstance(error, KeyboardInterrupt) else str(error))
+        folder.incomplete(error)
         print(f"orbitflow: unfinished results are in {folder.path}", file=sys.stderr)
         raise
     content = summary(scenario, reports) | {"backend": _described(run, replay)}

@@ -47,7 +47,7 @@ def run_simulation(
             bound = bound_of(scenario)
         reports, wall_s = _simulate(scenario, folder, shown=talks)
     except BaseException as error:
-        folder.incomplete(type(error).__name__)
+        folder.incomplete(error)
         print(f"orbitflow: unfinished results are in {folder.path}", file=sys.stderr)
         raise
     if bound is not None:
