@@ -1,4 +1,4 @@
-"""`orbitflow study capacity` as a person meets it, in processes of its own."""
+"""`orbitflow study capacity` as a person meets it, mostly in processes of its own."""
 
 from __future__ import annotations
 
@@ -23,7 +23,20 @@ def call(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*PROGRAM, *arguments], capture_output=True, text=True, check=False)
 
 
-def test_a_question_from_end_to_end() -> None:
+def here(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str
+) -> tuple[object, str, str]:
+    """The same in this process, whose start costs a second: exit code, stdout, stderr."""
+    monkeypatch.setattr("sys.argv", ["orbitflow", "study", "capacity", *arguments])
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as exit_:
+        main()
+    return exit_.value.code or 0, *capsys.readouterr()
+
+
+def test_a_question_from_end_to_end(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     done = call(*QUESTION)
     assert done.returncode == 0, done.stderr
     folder = Path("studies/demo-1")
@@ -43,21 +56,25 @@ def test_a_question_from_end_to_end() -> None:
     for said in ("highest rate_scale with slo_attainment >= 0.9", "--arrival-jitter 0.01"):
         assert said in done.stderr
     rows = (folder / "cells.jsonl").read_text()
-    again = call(*QUESTION, "--out", str(folder), "--json")
-    assert json.loads(again.stdout) == content
-    assert again.stderr == ""
+    _, out, err = here(monkeypatch, capsys, *QUESTION, "--out", str(folder), "--json")
+    assert json.loads(out) == content
+    assert err == ""
     assert (folder / "cells.jsonl").read_text() == rows
     listed = json.loads((folder / "summary.json").read_text())
     tested = sum(len(answer["tested"]) for answer in content["answers"])
     assert len(listed["cells"]) == tested
 
 
-def test_no_crossing_is_an_answer() -> None:
-    done = call("--trace", "tiny.jsonl", "--policy", "dynamic", "--target", "slo_attainment=1",
-                "--vary", "kv-capacity-tokens=4000..8000", "--slo-tbt", "1ms",
-                "--seeds", "1")  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "the target is met nowhere, tested from 8,000 to 4,000" in done.stdout.replace("\n", " ")
+def test_no_crossing_is_an_answer(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = here(
+        monkeypatch, capsys, "--trace", "tiny.jsonl", "--policy", "dynamic", "--workers", "1",
+        "--target", "slo_attainment=1", "--vary", "kv-capacity-tokens=4000..8000",
+        "--slo-tbt", "1ms", "--seeds", "1",
+    )  # fmt: skip
+    assert code == 0, err
+    assert "the target is met nowhere, tested from 8,000 to 4,000" in out.replace("\n", " ")
     content = json.loads(Path("studies/tiny-1/capacity.json").read_text())
     assert content["answers"][0]["answer"] is None
     assert content["answers"][0]["outcome"] == "met_nowhere"
