@@ -49,7 +49,8 @@ def page(folders: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     validated = _validated(folders, path.parent)
     again = path.parent / "again"
     shutil.copytree(folders / "other", again)
-    report = make_report([validated, folders / "other", again, folders / "study"])
+    studies = [folders / name for name in ("study", "search", "capacity")]
+    report = make_report([validated, folders / "other", again, *studies])
     path.write_text(report.html, encoding="utf-8")
     return path
 
