@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterable
 from dataclasses import replace
 from itertools import pairwise
-from math import log2
 from pathlib import Path
 
 import numpy as np
@@ -161,11 +160,8 @@ def test_other_numbers_change_no_time_and_scaling_every_time_constant_scales_eve
     by: float,
 ) -> None:
     """The numbers of requests are only names; a machine and a trace k times as slow take k times
-    as long. For `orbit` k is a power of two, which rounds nothing: its turns have exact ties, such
-    as which of two equal prompts goes first, that any rounding breaks.
+    as long.
     """
-    if policy == "orbit":
-        by = 2.0 ** round(log2(by))
     renamed = [r._replace(id=1000 + 7 * r.id) for r in requests]
     plain, other = (
         serve(policy, machine, those, max_batch=max_batch, prefill_chunk=chunk)

@@ -12,12 +12,11 @@ import numpy as np
 
 from orbitflow.clock import FloatArray
 from orbitflow.planner.turn.question import BoolArray, Terms
-from orbitflow.planner.turn.worth import Worths
+from orbitflow.planner.turn.worth import Worth
 from orbitflow.step import IntArray
 
-PASSES = 8  # ranges of T to begin with, of equal ratio
+PASSES = 16  # ranges of T to begin with, of equal ratio
 MORE = (0.2, 1.0)  # ends of ranges of D to begin with, as shares of the longest
-RANKS = 3  # ranges of the largest group to begin with, besides nobody
 MARGIN = 1e-9  # for rounding, as a share
 MEMBER = 3  # the side along which a member is settled
 
@@ -25,7 +24,7 @@ MEMBER = 3  # the side along which a member is settled
 class Boxes(NamedTuple):
     """Many boxes: ranges of shape (boxes,), and who is settled, (boxes, n).
 
-    Groups are ranks; first == last == -1: nobody is hosted.
+    Groups are ranks, and -1 is that of nobody hosted.
     """
 
     low_pass_s: FloatArray
@@ -48,7 +47,7 @@ class Boxes(NamedTuple):
         """
         middle_pass = (self.low_pass_s + self.high_pass_s) / 2
         middle_more = (self.low_more_s + self.high_more_s) / 2
-        middle_group = (self.first_group + self.last_group) // 2
+        middle_group = np.where(self.first_group < 0, -1, (self.first_group + self.last_group) // 2)
         settled = np.zeros_like(self.must_run)
         settled[np.arange(len(side)), member] = side == MEMBER
         lower = self._replace(
@@ -66,16 +65,16 @@ class Boxes(NamedTuple):
         return Boxes(*(np.concatenate(pair) for pair in zip(lower, upper, strict=True)))
 
 
-def point(terms: Terms, known: Worths, host_layers: IntArray) -> Boxes:
-    """One box that is nothing but the times of one turn, of shape (1, n)."""
-    more_s = known.first_pass_s - known.pass_s
-    largest = np.max(terms.pages * (host_layers > 0), axis=1)
-    last = np.searchsorted(np.sort(terms.pages), largest, side="right") - 1
-    last = np.where((host_layers > 0).any(axis=1), last, -1)
+def point(terms: Terms, known: Worth, host_layers: IntArray) -> Boxes:
+    """One box that is nothing but the times of one turn, of shape (n,)."""
+    pass_s, more_s = np.array([known.pass_s]), np.array([known.first_pass_s - known.pass_s])
+    largest = np.max(terms.pages * (host_layers > 0))
+    hosts = bool((host_layers > 0).any())
+    last = int(np.searchsorted(np.sort(terms.pages), largest, side="right")) - 1 if hosts else -1
     must_run = terms.must_run[None, :]
     return Boxes(
-        *(known.pass_s, known.pass_s, more_s, more_s),
-        *(np.minimum(last, 0), last, must_run, np.zeros_like(must_run)),
+        *(pass_s, pass_s, more_s, more_s, np.array([min(last, 0)]), np.array([last])),
+        *(must_run, np.zeros_like(must_run)),
     )
 
 
@@ -95,24 +94,23 @@ def roots(terms: Terms, loss: float) -> Boxes:
         span = (loss + terms.passes * float(terms.value.sum())) / terms.price
         high = min(high, span / terms.passes)
         more = min(more, max(0.0, span - terms.passes * low))
-    passes = np.geomspace(low * (1 - MARGIN), max(low, high) * (1 + MARGIN), PASSES + 1)
-    deep = np.concatenate([[0.0], more * np.array(MORE)]) if more else np.zeros(2)
+    low, high = low * (1 - MARGIN), max(low, high) * (1 + MARGIN)
+    passes = low * (high / low) ** (np.arange(PASSES + 1) / PASSES)
+    deep = np.array([0.0, *(share * more for share in MORE)]) if more else np.zeros(2)
+    ranges = len(deep) - 1
+    i, j = np.repeat(np.arange(PASSES), ranges), np.tile(np.arange(ranges), PASSES)
     first, last = _groups(terms)
-    shape = (PASSES, len(deep) - 1, len(first))
-    i, j, k = (index.ravel() for index in np.indices(shape))
-    must_run = np.tile(terms.must_run, (len(i), 1))
+    must_run = np.repeat(terms.must_run[None, :], len(i), axis=0)
     return Boxes(
         *(passes[i], passes[i + 1], deep[j], deep[j + 1]),
-        *(first[k], last[k], must_run, np.zeros_like(must_run)),
+        *(np.full(len(i), first), np.full(len(i), last)),
+        *(must_run, np.zeros_like(must_run)),
     )
 
 
-def _groups(terms: Terms) -> tuple[IntArray, IntArray]:
-    """Ranges of the largest group's rank: nobody hosted where all fits, anybody without a ring."""
+def _groups(terms: Terms) -> tuple[int, int]:
+    """Ranks of the largest group: nobody's where all fits; without a ring they do not matter."""
     count = len(terms.pages)
     if terms.layers * float((terms.pages + 1).sum()) <= terms.gpu_pages:
-        return np.array([-1]), np.array([-1])
-    if not terms.ring:
-        return np.array([0]), np.array([count - 1])
-    ranks = np.unique(np.linspace(0, count, RANKS + 1).astype(np.int64))
-    return np.concatenate([[-1], ranks[:-1]]), np.concatenate([[-1], ranks[1:] - 1])
+        return -1, -1
+    return -1 if terms.ring else 0, count - 1

@@ -5,18 +5,25 @@ from __future__ import annotations
 import numpy as np
 
 from orbitflow.clock import FloatArray
-from orbitflow.planner.turn.question import BoolArray, Terms
+from orbitflow.planner.turn.question import REST, BoolArray, Terms
 from orbitflow.planner.turn.stream import exact, least, pared, spread
-from orbitflow.planner.turn.worth import ROUNDING, worth_all
+from orbitflow.planner.turn.worth import (
+    ROUNDING,
+    TIE,
+    Worth,
+    least_of,
+    ranked,
+    worth_all,
+)
 from orbitflow.step import IntArray
 
-TRIED_AT_ONCE = 2  # run sets that are rounded together, the most promising first
-TRIED = 8  # of the run sets that are offered at once
-CLOSE = 0.1  # of max(J, one token): from how far off the best a turn is pared
-PATIENCE = 6  # times that paring may gain nothing until it is left to `refine`
+ROUNDED = 4  # run sets that are made into turns, of those that are offered at once
+PATIENCE = 2  # times that paring may gain nothing until it is left to `refine`
 QUICK_GROUPS = (0, 2)  # ranks above the smallest largest group, at first
-REFINED = 8  # run sets that are rounded in every way there is
-PARED = 4  # of those ways
+QUICK_SWAPS = 2
+REFINED = 4  # run sets that are rounded in every way there is
+PARED = 2  # of those ways
+SEVERAL = 16  # members, up to which covers are made exactly
 
 
 class Pool:
@@ -28,6 +35,7 @@ class Pool:
         self._hopeful: list[tuple[float, BoolArray]] = []
         self._fruitless = 0  # times that paring gained nothing
         self.best: IntArray | None = None
+        self.worth: Worth | None = None  # of the best
         self.loss = float("inf")
         self.floor = float("inf")
         self.tried = 0
@@ -45,59 +53,70 @@ class Pool:
         if not len(fresh):
             return
         self.tried += len(fresh)
-        losses = least(self._terms, fresh).loss
+        losses, is_met = least(self._terms, fresh)
         self.floor = min(self.floor, float(losses.min()))
-        order = np.argsort(losses, kind="stable")
-        hopeful = order[losses[order] < self.cut][:REFINED]
-        self._hopeful += [(float(losses[row]), fresh[row]) for row in hopeful.tolist()]
-        for start in range(0, TRIED if self._fruitless < PATIENCE else 1, TRIED_AT_ONCE):
-            rows = order[start : start + TRIED_AT_ONCE]
-            rows = rows[losses[rows] < (self.loss - ROUNDING if start == 0 else self.cut)]
-            if not len(rows):
-                break
-            self._round(fresh[rows], losses[rows])
+        met = np.where(is_met, losses, np.inf)
+        if is_met.any():
+            first = least_of(met)
+            if self._is_better(met[first]):
+                self._keep(np.where(fresh[first], 0, REST))
+        losses = np.where(is_met, np.inf, losses)
+        order = np.flatnonzero(losses < self.loss - ROUNDING)
+        if len(order):
+            order = order[ranked(losses[order])[: max(REFINED, ROUNDED)]]
+            self._hopeful += [(float(losses[row]), fresh[row]) for row in order.tolist()]
+            self._round(fresh[order[:ROUNDED]], losses[order])
 
     def refine(self) -> None:
         """Round run sets that could still lose less in every way there is."""
-        self._hopeful.sort(key=lambda hope: hope[0])
-        for low, runs in self._hopeful[:REFINED]:
+        order = ranked(np.array([low for low, _ in self._hopeful])).tolist()
+        hopeful = [self._hopeful[at] for at in order]
+        self._hopeful = hopeful[REFINED:]
+        for low, runs in hopeful[:REFINED]:
             if low >= self.cut:
                 break
             turns = spread(self._terms, runs[None, :])[:, 0]
             worths = worth_all(self._terms, turns)
-            _, first = np.unique(turns, axis=0, return_index=True)
-            order = first[np.argsort(np.where(worths.fits, worths.loss, np.inf)[first])]
-            for row in order[:PARED].tolist():
+            _, once = np.unique(turns, axis=0, return_index=True)
+            losses = np.where(worths.fits, worths.loss, np.inf)[once]
+            for row in once[ranked(losses)[:PARED]].tolist():
                 self._keep(pared(self._terms, turns[row]))
-            for turn in exact(self._terms, runs):
-                self._keep(turn)
+            if len(runs) <= SEVERAL:
+                for turn in exact(self._terms, runs):
+                    self._keep(turn)
+        if self.best is not None and (self.best > 0).any():
+            self._keep(pared(self._terms, self.best))
 
     def _fresh(self, runs: BoolArray) -> BoolArray:
-        keys = np.packbits(runs, axis=1)
-        rows = []
-        for row, key in enumerate(map(bytes, keys)):
-            if key not in self._seen:
-                self._seen.add(key)
-                rows.append(row)
-        return runs[rows]
+        """Those that were not tried before."""
+        packed = np.packbits(runs, axis=1)
+        keys = packed.view(f"V{packed.shape[1]}").ravel().tolist()
+        rows = {key: row for row, key in enumerate(keys) if key not in self._seen}
+        self._seen.update(keys)
+        return runs if len(rows) == len(runs) else runs[list(rows.values())]
 
     def _round(self, runs: BoolArray, losses: FloatArray) -> None:
-        """Make turns of run sets that lose at least so much, and keep the best."""
+        """Make turns of run sets that lose at least so much, and keep the best; paring is slow, so
+        only the most promising gets it, and no longer once it has gained nothing a few times.
+        """
         turns = spread(self._terms, runs, QUICK_GROUPS)
         ways, sets, members = turns.shape
         worths = worth_all(self._terms, turns.reshape(-1, members))
-        loss = np.where(worths.fits, worths.loss, np.inf).reshape(ways, sets)
-        for at in np.argsort(loss.min(axis=0), kind="stable").tolist():
-            way = int(loss[:, at].argmin())
-            if loss[way, at] < self.loss:
-                self._keep(turns[way, at])
-            is_close = loss[way, at] < self.loss + CLOSE * max(1.0, self.loss)
-            if losses[at] < self.cut and is_close and self._fruitless < PATIENCE:
-                before = self.loss
-                self._keep(pared(self._terms, turns[way, at]))
-                self._fruitless = 0 if self.loss < before else self._fruitless + 1
+        loss = np.where(worths.fits, worths.loss, np.inf)
+        at = worths.best()
+        if at is not None and self._is_better(loss[at]):
+            self._keep(turns.reshape(-1, members)[at])
+        ways_of_first = loss.reshape(ways, sets)[:, 0]
+        if losses[0] < self.cut and self._fruitless < PATIENCE and ways_of_first.min() < np.inf:
+            before = self.loss
+            self._keep(pared(self._terms, turns[least_of(ways_of_first), 0], QUICK_SWAPS))
+            self._fruitless = 0 if self.loss < before else self._fruitless + 1
+
+    def _is_better(self, loss: float) -> bool:
+        """Whether by more than rounding: of equal turns the first one is kept."""
+        return bool(loss < self.loss - TIE * max(1.0, loss))
 
     def _keep(self, turn: IntArray) -> None:
         worths = worth_all(self._terms, turn[None, :])
-        if worths.fits[0] and worths.loss[0] < self.loss:
-            self.best, self.loss = turn, float(worths.loss[0])
+        if worths.fits[0] and self._is_better(worths.loss[0]):
+            self.best, self.worth, self.loss = turn, worths.at(0), float(worths.loss[0])

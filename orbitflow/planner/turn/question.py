@@ -98,7 +98,11 @@ class Question:
 
 
 class Terms(NamedTuple):
-    """Coefficients; arrays are of shape (n,), pages are whole numbers held as floats."""
+    """Coefficients; arrays are of shape (n,), pages are whole numbers held as floats.
+
+    Of late tokens `rate` is what a second adds, and what is there at second 0 is `first` of the
+    first token, `runs` of the window's last if the member runs, and `rests` if it does not.
+    """
 
     compute_s: FloatArray  # that a running member adds to a pass
     link_s: FloatArray  # of one host layer
@@ -116,34 +120,46 @@ class Terms(NamedTuple):
     passes: int
     value: FloatArray  # lambda v_r: of one token, in late tokens
     price: float  # lambda rho: of one second, in late tokens
+    rate: FloatArray
+    first: FloatArray
+    runs: FloatArray
+    rests: FloatArray
 
 
 def _terms(question: Question) -> Terms:
-    cost, limits, members = question.cost, question.limits, question.members
-    contexts = np.array([m.context_tokens for m in members], dtype=np.int64)
-    middle = contexts + question.passes // 2
+    cost, limits, passes = question.cost, question.limits, question.passes
+    columns = list(zip(*question.members, strict=True)) or [()] * len(Member._fields)
+    _, tokens, taus, dues, weights, absent, may_rest = columns
+    contexts = np.array(tokens, dtype=np.float64)
+    middle = contexts + passes // 2
     copied = (middle - 1) // limits.page_tokens * float(cost.page_bytes)
     speed = np.interp(copied, cost.h2d.run_bytes, cost.h2d.bytes_per_s)
-    pages = (contexts + question.passes - 2) // limits.page_tokens
+    link_s = copied / speed + cost.h2d.latency_s * (copied > 0)
+    tau_s, due_s = np.array(taus, dtype=np.float64), np.array(dues, dtype=np.float64)
+    first = -due_s / tau_s
     terms = Terms(
-        cost.decode.request_s + cost.decode.token_s * middle.astype(np.float64),
-        copied / speed + cost.h2d.latency_s * (copied > 0),
-        pages.astype(np.float64),
-        np.array([m.absent for m in members], dtype=np.float64),
-        np.array([m.tau_s for m in members], dtype=np.float64),
-        np.array([m.due_s for m in members], dtype=np.float64),
-        np.array([m.weight for m in members], dtype=np.float64),
-        np.array([not m.may_rest for m in members], dtype=np.bool_),
+        cost.decode.request_s + cost.decode.token_s * middle,
+        link_s,
+        (contexts + passes - 2) // limits.page_tokens,
+        np.array(absent, dtype=np.float64),
+        tau_s,
+        due_s,
+        np.array(weights, dtype=np.float64),
+        ~np.array(may_rest, dtype=np.bool_),
         cost.decode.base_s,
         cost.link_slowdown,
         limits.layers,
         0 if limits.ring_is_extra else question.ring_groups,
         limits.gpu_pages,
-        question.passes,
+        passes,
         np.zeros(0),
         0.0,
+        1 / tau_s,
+        first,
+        first - (passes - 1),
+        first + limits.layers * link_s / tau_s,
     )
-    return _valued(terms, question.token_value) if members else terms
+    return _valued(terms, question.token_value) if question.members else terms
 
 
 def _valued(terms: Terms, token_value: float) -> Terms:

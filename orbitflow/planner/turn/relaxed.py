@@ -10,8 +10,8 @@ members separate. With prices c (of compute), l (link), f (first pass), p (a pag
 
 where rest_r and run_r, convex in (T, D), are replaced by tangents at the box's centre: what is left
 is concave, so that its least value in a box is at a corner. The ring is at least that of the
-smallest group in the box's range of largest groups, above which nobody is hosted; a range of its
-own has nobody on the host.
+smallest group in the box's range of largest groups, none if it may be nobody's, and above the
+range nobody is hosted.
 
 What a corner says of single members is as useful: a run set that differs from its best one costs
 |gain_r| more for each member r in which it differs.
@@ -30,9 +30,7 @@ from orbitflow.step import IntArray
 
 
 class Faces(NamedTuple):
-    """What boxes are before anything is priced. Corners: both low, T high, D high, both high; the
-    first two alone if D is nowhere above 0, so k is 4 or 2.
-    """
+    """What boxes are before anything is priced, at k corners: 4, or less where sides are nil."""
 
     loss: FloatArray  # (boxes, k) J if nobody ran
     gain: FloatArray  # (boxes, k, n) what running adds to it; infinite for who must rest
@@ -77,97 +75,107 @@ class Relaxation:
         self._group = terms.ring * (1 - 1 / terms.layers)
         self._steep = terms.weight / terms.tau_s  # late tokens a second, weighted
         self._due = np.where(np.isfinite(terms.due_s), terms.due_s, 1e30)
+        self._back = terms.layers * terms.link_s - self._due
         nothing = np.zeros_like(terms.absent)
-        layers = np.stack([nothing, terms.absent, nothing + terms.layers])
+        layers = np.array([nothing, terms.absent, nothing + terms.layers])
         link_s = layers * terms.link_s
         freed = 1 - terms.ring / terms.layers
-        self.rows = np.stack(
-            [
-                terms.compute_s + terms.slowdown * link_s,
-                link_s,
-                np.maximum(layers, terms.absent) * terms.link_s,
-                terms.layers * (terms.pages + 1) - freed * layers * terms.pages,
-            ],
-            axis=2,
-        )
-        self.squares = (self.rows[..., :, None] * self.rows[..., None, :]).reshape(-1, 16)
+        self.rows = np.empty((3, len(nothing), 4))
+        self.rows[:, :, 0] = terms.compute_s + terms.slowdown * link_s
+        self.rows[:, :, 1] = link_s
+        self.rows[:, :, 2] = np.maximum(layers, terms.absent) * terms.link_s
+        self.rows[:, :, 3] = terms.layers * (terms.pages + 1) - freed * layers * terms.pages
+        self.flat = self.rows.reshape(-1, 4)
+        self.by_member = np.ascontiguousarray(self.rows.transpose(1, 0, 2))  # (n, 3, 4)
+        self.squares = (self.flat[:, :, None] * self.flat[:, None, :]).reshape(-1, 16)
 
     def faces(self, boxes: Boxes) -> Faces:
         """Boxes before anything is priced."""
-        t = self.terms
-        depths = 2 if boxes.high_more_s.any() else 1  # without D there are but two corners
-        pass_s = np.stack([boxes.low_pass_s, boxes.high_pass_s] * depths, axis=1)
-        more = [boxes.low_more_s] * 2 + [boxes.high_more_s] * 2
-        more_s = np.stack(more[: 2 * depths], axis=1)
-        middle_pass, middle_more = pass_s.mean(axis=1)[:, None], more_s.mean(axis=1)[:, None]
+        t, (pass_s, more_s) = self.terms, _corners(boxes)
+        middle_pass = ((boxes.low_pass_s + boxes.high_pass_s) / 2)[:, None]
+        middle_more = ((boxes.low_more_s + boxes.high_more_s) / 2)[:, None]
         # tangents: value = level + by_pass T + by_more D, shapes (boxes, n)
-        span = t.passes * middle_pass + middle_more
-        back = t.layers * t.link_s - self._due
-        rest = self._steep * (span + back > 0)
+        span, last = t.passes * middle_pass + middle_more, (t.passes - 1) * t.tau_s
+        rest = self._steep * (span + self._back > 0)
         at_once = middle_pass + middle_more - self._due
-        behind = span - self._due - (t.passes - 1) * t.tau_s
+        behind = span - (self._due + last)
         is_last = (behind > at_once) & (behind > 0)
-        is_first = ~is_last & (at_once > 0)
-        run_more = self._steep * (is_last | is_first)
-        run_pass = self._steep * (is_last * t.passes + is_first)
-        run_level = -run_more * self._due - self._steep * is_last * ((t.passes - 1) * t.tau_s)
-        gain = (
-            (run_level - rest * back - t.passes * t.value)[:, None, :]
-            + (run_pass - t.passes * rest)[:, None, :] * pass_s[:, :, None]
-            + (run_more - rest)[:, None, :] * more_s[:, :, None]
-        )
-        gain = np.where(boxes.must_rest[:, None, :], np.inf, gain)
-        late = (rest * back).sum(axis=1)[:, None]
-        span_price = t.price + rest.sum(axis=1)[:, None]
-        loss = late + span_price * (t.passes * pass_s + more_s)
+        run_last = self._steep * is_last
+        run_more = np.where(is_last | (at_once > 0), self._steep, 0.0)
+        run_pass = run_more + (t.passes - 1) * run_last
+        level = run_more * -self._due - run_last * last - rest * self._back - t.passes * t.value
+        gain = (run_pass - t.passes * rest)[:, None, :] * pass_s[:, :, None]
+        gain += level[:, None, :]
+        if more_s.any():
+            gain += (run_more - rest)[:, None, :] * more_s[:, :, None]
+        if boxes.must_rest.any():
+            gain = np.where(boxes.must_rest[:, None, :], np.inf, gain)
+        span_price = t.price + np.add.reduce(rest, axis=1)[:, None]
+        loss = (rest @ self._back)[:, None] + span_price * (t.passes * pass_s + more_s)
         least, most, barred = self._groups(boxes)
-        over = np.stack(
-            [
-                t.base_s - pass_s,
-                -pass_s,
-                -pass_s - more_s,
-                np.repeat(least[:, None], 2 * depths, axis=1),
-            ],
-            axis=2,
-        )
-        over[:, :, 3] -= t.gpu_pages
-        price = t.price
-        run_slope = np.maximum(run_pass, t.passes * rest).sum(axis=1) + price * t.passes
-        more_slope = np.maximum(run_more, rest).sum(axis=1) + price
-        widths = np.stack(
-            [
-                run_slope * (boxes.high_pass_s - boxes.low_pass_s),
-                more_slope * (boxes.high_more_s - boxes.low_more_s),
-                most - least,
-            ],
-            axis=1,
-        )
+        over = np.empty((*pass_s.shape, 4))
+        over[:, :, 0] = t.base_s - pass_s
+        over[:, :, 1] = -pass_s
+        over[:, :, 2] = -pass_s - more_s
+        over[:, :, 3] = (least - t.gpu_pages)[:, None]
+        run_slope = np.add.reduce(np.maximum(run_pass, t.passes * rest), axis=1)
+        more_slope = np.add.reduce(np.maximum(run_more, rest), axis=1)
+        widths = np.empty((len(least), 3))
+        widths[:, 0] = (run_slope + t.price * t.passes) * (boxes.high_pass_s - boxes.low_pass_s)
+        widths[:, 1] = (more_slope + t.price) * (boxes.high_more_s - boxes.low_more_s)
+        widths[:, 2] = most - least
         return Faces(loss, gain, over, barred, widths, boxes.must_run[:, None, :])
 
     def bounds(self, faces: Faces, prices: FloatArray) -> Bounds:
         """Bounds at prices of compute, link, first pass and pages, shape (boxes, 4)."""
-        cost = self.costs(faces, prices).min(axis=1)
-        gain = faces.gain + cost[:, None, :]
-        saved = np.where(faces.must_run, gain, np.minimum(gain, 0.0)).sum(axis=2)
-        corner = faces.loss + (faces.over @ prices[:, :, None])[:, :, 0] + saved
-        gain = np.where(faces.must_run, -np.inf, gain)
-        return Bounds(corner, gain, corner.min(axis=1))
+        return self.priced(faces, prices)[0]
 
-    def costs(self, faces: Faces, prices: FloatArray) -> FloatArray:
-        """Priced cost of running each member in three ways, (boxes, 3, n)."""
-        count = self.rows.shape[1]
-        priced = (prices @ self.rows.reshape(-1, 4).T).reshape(-1, 3, count)
-        cost: FloatArray = priced + faces.barred
-        return cost
+    def priced(self, faces: Faces, prices: FloatArray) -> tuple[Bounds, FloatArray]:
+        """Bounds, and the priced cost of running each member in three ways, (boxes, 3, n)."""
+        costs = (prices @ self.flat.T).reshape(faces.barred.shape)
+        costs += faces.barred
+        gain = faces.gain + np.minimum.reduce(costs, axis=1)[:, None, :]
+        saved = np.minimum(gain, 0.0)
+        if faces.must_run.any():
+            saved = np.where(faces.must_run, gain, saved)
+            gain = np.where(faces.must_run, -np.inf, gain)
+        corner = faces.loss + (faces.over @ prices[:, :, None])[:, :, 0]
+        corner += np.add.reduce(saved, axis=2)
+        return Bounds(corner, gain, np.minimum.reduce(corner, axis=1)), costs
+
+    def floors(self, faces: Faces, prices: FloatArray) -> FloatArray:
+        """Bounds of every box at prices of its own, shape (boxes, trials, 4)."""
+        boxes, trials, _ = prices.shape
+        costs = (prices @ self.flat.T).reshape(boxes, trials, 3, -1)
+        costs += faces.barred[:, None]
+        gain = faces.gain[:, None] + np.minimum.reduce(costs, axis=2)[:, :, None, :]
+        if faces.must_run.any():
+            np.minimum(gain, 0.0, out=gain, where=~faces.must_run[:, None])
+        else:
+            np.minimum(gain, 0.0, out=gain)
+        corner = np.add.reduce(gain, axis=3)
+        corner += faces.loss[:, None] + prices @ np.swapaxes(faces.over, 1, 2)
+        floors: FloatArray = np.minimum.reduce(corner, axis=2)
+        return floors
 
     def _groups(self, boxes: Boxes) -> tuple[FloatArray, FloatArray, FloatArray]:
         """The least and the most that the largest group adds to the ring, in pages; and who may
         have nothing on the host: 0 or infinity by box, number of host layers and member.
         """
-        hosts = boxes.last_group >= 0
+        hosts, charged = boxes.last_group >= 0, boxes.first_group >= 0
         least = self._sizes[np.maximum(boxes.first_group, 0)]
         most = self._sizes[boxes.last_group]
         barred = self.terms.pages > np.where(hosts, most, -1.0)[:, None]
         by_way = np.zeros((len(hosts), 3, len(self._sizes)))
         by_way[:, 1:] = np.where(barred, np.inf, 0.0)[:, None, :]
-        return self._group * hosts * least, self._group * hosts * most, by_way
+        return self._group * charged * least, self._group * hosts * most, by_way
+
+
+def _corners(boxes: Boxes) -> tuple[FloatArray, FloatArray]:
+    """T and D of the corners, each (boxes, k): low and high T, for low D and then for high."""
+    passes, mores = [boxes.low_pass_s], [boxes.low_more_s]
+    if (boxes.high_pass_s > boxes.low_pass_s).any():
+        passes, mores = [*passes, boxes.high_pass_s], mores * 2
+    if (boxes.high_more_s > boxes.low_more_s).any():
+        mores, passes = mores + [boxes.high_more_s] * len(passes), passes * 2
+    return np.array(passes).T, np.array(mores).T

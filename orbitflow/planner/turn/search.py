@@ -15,30 +15,31 @@ import numpy as np
 
 from orbitflow.clock import FloatArray
 from orbitflow.planner.turn.boxes import MEMBER, Boxes, point, roots
+from orbitflow.planner.turn.climb import climb
 from orbitflow.planner.turn.pool import Pool
 from orbitflow.planner.turn.prices import raised, sizes
 from orbitflow.planner.turn.question import BoolArray, Terms
 from orbitflow.planner.turn.relaxed import Bounds, Faces, Relaxation
-from orbitflow.planner.turn.worth import worth_all
 from orbitflow.step import IntArray
 
-HALVED = 24  # boxes at once, the loosest first
+HALVED = 8  # boxes at once, the loosest first
+TWICE = (6, 2)  # open boxes, up to which they are halved once more
 FLIPS = 8  # members in doubt at a corner of whom every combination is tried
+CORE = 5  # of whom every combination is tried around the best turn
 OFFERED = 32  # best run sets of boxes that are tried at once
+REFINING = 3  # steps after which the most hopeful run sets are rounded with more care
 NARROW = 2.0  # widths of what a bound lacks, below which members are settled
 # Steps towards better prices and the temperature of the first: at the best turn's times and of
 # the first boxes as a share of what a member matters, of halves of what their bound lacks
-POINT_STEPS, POINT_HEAT = 5, 0.5
+POINT_STEPS, POINT_HEAT = 4, 0.5
 ROOT_STEPS, ROOT_HEAT = 4, 0.2
-HALF_STEPS, HALF_HEAT = 4, 0.1
-COOLING = 0.25  # of the temperature by step
-COLDEST = 1e-3  # of max(J, one token)
+HALF_STEPS, HALF_HEAT = 4, 0.3
 PATTERNS = (np.arange(2**FLIPS)[:, None] >> np.arange(FLIPS)) & 1 == 1
 
 
 def close(terms: Terms, pool: Pool, effort: int) -> float:
     """Improve a pool that has a turn; the least that any turn can lose."""
-    tree = _Tree(terms, pool)
+    tree = _Tree(terms, pool, effort)
     while tree.effort < effort and tree.step():
         pass
     return tree.bound
@@ -47,23 +48,32 @@ def close(terms: Terms, pool: Pool, effort: int) -> float:
 class _Tree:
     """The boxes that are open, and the bound of those that are done."""
 
-    def __init__(self, terms: Terms, pool: Pool) -> None:
-        assert pool.best is not None, "a search begins with a turn"
-        self._pool = pool
+    def __init__(self, terms: Terms, pool: Pool, effort: int) -> None:
+        self._terms, self._pool = terms, pool
         self._relaxation = Relaxation(terms)
         self.effort = 0  # boxes bounded so far
         self._done = np.inf
-        best = pool.best[None, :]
-        boxes = point(terms, worth_all(terms, best), best)
+        self._steps = 0
+        prices = self._around()
+        boxes = roots(terms, pool.loss)
+        faces = self._relaxation.faces(boxes)
+        steps = ROOT_STEPS if self.effort < effort else 0
+        prices = np.repeat(prices, len(faces.loss), axis=0)
+        self._open = self._priced(boxes, faces, prices, ROOT_HEAT * _mean_gain(faces), steps)
+        self._try()
+
+    def _around(self) -> FloatArray:
+        """Prices at the best turn's times, where what they put in doubt is tried."""
+        best, known = self._pool.best, self._pool.worth
+        assert best is not None, "a search begins with a turn"
+        assert known is not None, "which is worth something"
+        boxes = point(self._terms, known, best)
         faces = self._relaxation.faces(boxes)
         heat = POINT_HEAT * _mean_gain(faces)
         prices = heat[:, None] / sizes(self._relaxation, faces)
-        prices = self._priced(boxes, faces, prices, self._cooling(heat, POINT_STEPS)).prices
-        boxes = roots(terms, pool.loss)
-        faces = self._relaxation.faces(boxes)
-        heats = self._cooling(ROOT_HEAT * _mean_gain(faces), ROOT_STEPS)
-        self._open = self._priced(boxes, faces, np.repeat(prices, len(faces.loss), axis=0), heats)
-        self._try()
+        found = self._priced(boxes, faces, prices, heat, POINT_STEPS)
+        self._pool.offer(_doubtful(found.bounds.gain[0, 0]))
+        return found.prices
 
     @property
     def bound(self) -> float:
@@ -81,34 +91,40 @@ class _Tree:
             return False
         order = np.argsort(self._open.floors, kind="stable")
         chosen, rest = self._open.take(order[:HALVED]), self._open.take(order[HALVED:])
-        boxes = chosen.halves(self._pool.cut)
-        lacking = np.tile(self._pool.cut - chosen.floors, 2)
-        heats = self._cooling(HALF_HEAT * lacking, HALF_STEPS)
-        prices = np.tile(chosen.prices, (2, 1))
-        halves = self._priced(boxes, self._relaxation.faces(boxes), prices, heats)
-        floors = np.maximum(halves.floors, np.tile(chosen.floors, 2))
+        times = 1 + sum(len(chosen.floors) <= few for few in TWICE)
+        boxes = chosen.split(self._pool.cut, times)
+        parts = len(boxes.low_pass_s) // len(chosen.floors)
+        lacking = np.tile(self._pool.cut - chosen.floors, parts)
+        prices = np.tile(chosen.prices, (parts, 1))
+        faces = self._relaxation.faces(boxes)
+        halves = self._priced(boxes, faces, prices, HALF_HEAT * lacking, HALF_STEPS)
+        floors = np.maximum(halves.floors, np.tile(chosen.floors, parts))
         self._open = halves._replace(floors=floors)
         self._try()
         self._open = self._open.with_more(rest)
+        self._steps += 1
+        if self._steps % REFINING == 0:
+            before = self._pool.loss
+            self._pool.refine()
+            if self._pool.loss < before:
+                climb(self._terms, self._pool)
         return True
 
-    def _cooling(self, heat: FloatArray, steps: int) -> FloatArray:
-        """Temperatures by step and box, from those of the first step."""
-        coldest = COLDEST * max(1.0, self._pool.loss)
-        heats: FloatArray = np.maximum(coldest, heat * COOLING ** np.arange(steps)[:, None])
-        return heats
-
-    def _priced(self, boxes: Boxes, faces: Faces, prices: FloatArray, heats: FloatArray) -> _Open:
+    def _priced(
+        self, boxes: Boxes, faces: Faces, prices: FloatArray, heat: FloatArray, steps: int
+    ) -> _Open:
         """The boxes with better prices."""
-        self.effort += len(faces.loss) * (len(heats) + 1)
-        prices, bounds = raised(self._relaxation, faces, prices, heats, self._pool.cut)
+        self.effort += len(faces.loss) * (steps + 1)
+        prices, bounds = raised(self._relaxation, faces, prices, heat, steps, self._pool.cut)
         return _Open(boxes, faces.widths, prices, bounds, np.maximum(0.0, bounds.floor))
 
     def _try(self) -> None:
         """Try what the boxes name; close those with few run sets in doubt, by trying them all."""
-        lot = self._open
+        lot, before = self._open, self._pool.loss
         order = np.argsort(lot.floors, kind="stable")[:OFFERED]
         self._pool.offer(lot.bounds.runs(order[lot.floors[order] < self._pool.cut]))
+        if self._pool.loss < before:
+            climb(self._terms, self._pool)
         cut = self._pool.cut
         slack = cut - lot.bounds.corner
         size = np.abs(lot.bounds.gain)
@@ -154,21 +170,39 @@ class _Open(NamedTuple):
             np.concatenate([self.floors, others.floors]),
         )
 
-    def halves(self, cut: float) -> Boxes:
-        """Both halves of every box, first all lower ones."""
+    def split(self, cut: float, times: int) -> Boxes:
+        """Every box halved, and its halves again, so many times: along its widest side, or with
+        the members in most doubt running and at rest. All lower halves first, then all upper.
+        """
         rows, widths = np.arange(len(self.floors)), self.widths.copy()
         widths[:, 2] *= self.prices[:, 3] * (self.boxes.last_group > self.boxes.first_group)
         doubt = np.abs(self.bounds.gain[rows, self.bounds.corner.argmin(axis=1)])
-        settles = widths.max(axis=1) < NARROW * (cut - self.floors)
-        settles &= np.isfinite(doubt).any(axis=1)
-        side = np.where(settles, MEMBER, widths.argmax(axis=1))
-        return self.boxes.halves(side, doubt.argmin(axis=1))
+        order = np.argsort(doubt, axis=1, kind="stable")
+        boxes = self.boxes
+        for time in range(min(times, order.shape[1])):
+            settles = widths.max(axis=1) < NARROW * (cut - self.floors)
+            settles &= np.isfinite(doubt[rows, order[:, time]])
+            side = np.where(settles, MEMBER, widths.argmax(axis=1))
+            parts = len(boxes.low_pass_s) // len(rows)
+            boxes = boxes.halves(np.tile(side, parts), np.tile(order[:, time], parts))
+            widths[rows, np.minimum(side, 2)] *= np.where(settles, 1.0, 0.5)
+            widths[:, 2] *= side != 2
+        return boxes
 
 
 def _mean_gain(faces: Faces) -> FloatArray:
     """What a member matters, in tokens, by box."""
     mean: FloatArray = np.abs(faces.gain).mean(axis=(1, 2))
     return mean
+
+
+def _doubtful(gain: FloatArray) -> BoolArray:
+    """The best run set of a corner, and with it all those that differ in who is most in doubt."""
+    members = np.argsort(np.abs(gain), kind="stable")[:CORE]
+    kinds = PATTERNS[: 2 ** len(members), : len(members)]
+    runs = np.repeat((gain < 0)[None, :], len(kinds), axis=0)
+    runs[:, members] ^= kinds
+    return runs
 
 
 def _flipped(gain: FloatArray, slack: FloatArray) -> BoolArray:

@@ -1,11 +1,13 @@
 """The turn solver: a good turn at once, and how much better any other could be.
 
-Few members: every run set is tried. Many: greedy run sets first, then branch and bound over boxes
-of times (`search`), whose corners name the run sets worth trying (`pool`). Given who runs, who
-holds what on the host is all but a fractional knapsack (`stream`).
+Few members: every run set is tried. Many: greedy run sets first and from the best of them uphill
+(`climb`), then branch and bound over boxes of times (`search`), whose corners name the run sets
+worth trying (`pool`). Given who runs, who holds what on the host is all but a fractional knapsack
+(`stream`).
 
 Deterministic: effort is a count of evaluations, never a clock. If it runs out, the best turn so far
-comes with the gap that is left.
+comes with the gap that is left. With none there is no search and, beyond FEW members, no bound but
+that J is never negative.
 """
 
 from __future__ import annotations
@@ -14,15 +16,16 @@ from typing import NamedTuple
 
 import numpy as np
 
+from orbitflow.planner.turn.climb import climb
 from orbitflow.planner.turn.pool import Pool
 from orbitflow.planner.turn.question import BoolArray, Question, Terms, Turn
 from orbitflow.planner.turn.search import close
-from orbitflow.planner.turn.worth import Worth, lateness, worth
+from orbitflow.planner.turn.worth import Worth, lateness, ranked, worth
 
 FEW = 10  # members of whom every run set is tried
-FINE, COARSE = 0.01, 0.018  # of max(J, one token): what is not worth looking for,
+FINE, COARSE = 0.01, 0.0195  # of max(J, one token): what is not worth looking for,
 SEVERAL = 16  # up to so many members, and beyond
-EFFORT = 3_000  # boxes of times that may be bounded
+EFFORT = 1_000  # boxes of times that may be bounded, counted once for every step of their prices
 GREEDY_TIMES = 4  # pass times at which the greedy order is asked
 GREEDY_SIZES = 16  # numbers of members that are tried of each order
 
@@ -61,7 +64,8 @@ def solve(
             pool.offer(_fewest(terms))
         if pool.best is None:
             return None
-        bound = close(terms, pool, effort)
+        climb(terms, pool)
+        bound = close(terms, pool, effort) if effort else 0.0
         pool.refine()
     if pool.best is None:
         return None
@@ -92,20 +96,18 @@ def _fewest(terms: Terms) -> BoolArray:
 def _greedy(terms: Terms) -> BoolArray:
     """Run sets that take in, at some pass time, who gains most for its compute and memory."""
     count = len(terms.pages)
-    everybody = terms.base_s + terms.compute_s.sum()
-    longest = max(everybody, float(terms.layers * terms.link_s.sum()))
-    pass_s = np.geomspace(terms.base_s + terms.compute_s.min(), longest, GREEDY_TIMES)
-    both = np.array([[True], [False]]) & np.ones(count, dtype=np.bool_)
-    size = terms.compute_s / terms.compute_s.sum() + (terms.pages + 1) / (terms.pages + 1).sum()
-    most = np.unique(np.linspace(0, count - 1, min(count, GREEDY_SIZES)).astype(np.int64))
-    sets = []
-    for time in pass_s.tolist():
-        first, span = np.full(2, time), np.full(2, terms.passes * time)
-        late = lateness(terms, both, first, span)
-        gain = (late[1] - late[0]) * terms.weight + terms.passes * terms.value
-        order = np.argsort(np.where(terms.must_run, -np.inf, -gain / size), kind="stable")
-        rank = np.empty(count, dtype=np.int64)
-        rank[order] = np.arange(count)
-        sets.append(rank[None, :] <= most[:, None])
-    found: BoolArray = np.concatenate(sets)
-    return found
+    low, compute_s = terms.base_s + float(terms.compute_s.min()), float(terms.compute_s.sum())
+    high = max(terms.base_s + compute_s, float(terms.layers * terms.link_s.sum()))
+    pass_s = low * (high / low) ** (np.arange(GREEDY_TIMES) / (GREEDY_TIMES - 1))
+    everybody = np.ones((GREEDY_TIMES, count), dtype=np.bool_)
+    runs = lateness(terms, everybody, pass_s, terms.passes * pass_s)
+    rests = lateness(terms, ~everybody, pass_s, terms.passes * pass_s)
+    gain = (rests - runs) * terms.weight + terms.passes * terms.value
+    pages = terms.pages + 1
+    size = terms.compute_s / compute_s + pages / pages.sum()
+    rate = np.where(terms.must_run, -np.inf, -gain / size)
+    rank = np.argsort([ranked(row) for row in rate], axis=1, kind="stable")
+    sizes = min(count, GREEDY_SIZES)
+    most = np.arange(sizes) * (count - 1) // max(sizes - 1, 1)
+    found: BoolArray = rank[:, None, :] <= most[:, None]
+    return found.reshape(-1, count)

@@ -22,7 +22,7 @@ import numpy as np
 from orbitflow.clock import FloatArray
 from orbitflow.planner.turn.cover import cover
 from orbitflow.planner.turn.question import REST, BoolArray, Terms
-from orbitflow.planner.turn.worth import ROUNDING, times_all, worth_all
+from orbitflow.planner.turn.worth import ROUNDING, ranked, times_all, worth_all
 from orbitflow.step import IntArray
 
 MOST_SWAPS = 8  # in `pared`
@@ -38,8 +38,7 @@ class Least(NamedTuple):
     """A lower bound of run sets: arrays of shape (sets,)."""
 
     loss: FloatArray  # infinite where nothing fits
-    pass_s: FloatArray
-    first_s: FloatArray
+    is_met: BoolArray  # by hosting nothing at all, exactly
 
 
 class Need(NamedTuple):
@@ -54,30 +53,42 @@ def need(terms: Terms, runs: BoolArray) -> Need:
     """Hosted pages that memory asks for; run sets of shape (sets, n)."""
     layers, freed = terms.layers, terms.layers - terms.ring  # both sides times L
     over = layers * (layers * (runs @ (terms.pages + 1)) - terms.gpu_pages)
-    tight = over > 0
+    fits = np.asarray(runs.any(axis=1))
+    if terms.must_run.any():
+        fits &= (runs | ~terms.must_run).all(axis=1)
+    pages, largest = np.zeros(len(runs)), np.zeros(len(runs))
+    tight = np.flatnonzero(fits & (over > 0))
+    if not len(tight):
+        return Need(pages, largest, fits)
+    over = over[tight]
     order = np.argsort(terms.pages, kind="stable")
     sizes = terms.pages[order]
-    held = np.cumsum(runs[:, order] * (layers * sizes), axis=1)
-    group = terms.ring * (layers - 1) * sizes
-    holds = held * freed >= over[:, None] + group - ROUNDING
-    fits = (~tight | (holds.any(axis=1) & (freed > 0))) & runs.any(axis=1)
-    largest = np.where(tight & fits, sizes[holds.argmax(axis=1)], 0.0)
-    pages = np.where(tight, over / max(freed, 1) + _group_pages(terms) * largest, 0.0)
-    return Need(pages, largest, fits & (runs | ~terms.must_run).all(axis=1))
+    held = np.cumsum(runs[np.ix_(tight, order)] * (layers * sizes), axis=1)
+    holds = held * freed >= (over - ROUNDING)[:, None] + terms.ring * (layers - 1) * sizes
+    fits[tight] = holds.any(axis=1) & (freed > 0)
+    most = np.where(fits[tight], sizes[holds.argmax(axis=1)], 0.0)
+    largest[tight] = most
+    pages[tight] = np.where(fits[tight], over / max(freed, 1) + group_pages(terms) * most, 0.0)
+    return Need(pages, largest, fits)
 
 
 def least(terms: Terms, runs: BoolArray) -> Least:
     """What run sets lose at least."""
     asked = need(terms, runs)
-    room = np.where(runs, float(terms.layers), 0.0)
-    link_s = _fill(terms, room, asked.pages, np.inf) @ terms.link_s
-    first_s, span_s = link_s, None
-    if terms.absent.any():
-        first_s = _first_link(terms, runs, _fill(terms, room, asked.pages, 0.0))
-        both = _fill(terms, room, asked.pages, terms.passes - 1.0)
-        span_s = _first_link(terms, runs, both) + (terms.passes - 1) * (both @ terms.link_s)
-    times = times_all(terms, runs, link_s, first_s, span_s)
-    return Least(np.where(asked.fits, times.loss, np.inf), times.pass_s, times.first_s)
+    link_s, span_s = np.zeros(len(runs)), np.zeros(len(runs))
+    moves, more = bool(terms.absent.any()), terms.passes - 1.0
+    first_s = runs @ (terms.absent * terms.link_s) if moves else link_s
+    tight = np.flatnonzero(asked.pages > 0)
+    if len(tight):
+        some, pages = runs[tight], asked.pages[tight]
+        room = np.where(some, float(terms.layers), 0.0)
+        link_s[tight] = _fill(terms, room, pages, np.inf) @ terms.link_s
+        if moves:
+            first_s[tight] = _first_link(terms, some, _fill(terms, room, pages, 0.0))
+            both = _fill(terms, room, pages, more)
+            span_s[tight] = _first_link(terms, some, both) + more * (both @ terms.link_s)
+    times = times_all(terms, runs, link_s, first_s, span_s if moves else None)
+    return Least(np.where(asked.fits, times.loss, np.inf), asked.fits & (asked.pages <= 0))
 
 
 def spread(terms: Terms, runs: BoolArray, groups: tuple[int, ...] = GROUPS) -> IntArray:
@@ -95,19 +106,19 @@ def spread(terms: Terms, runs: BoolArray, groups: tuple[int, ...] = GROUPS) -> I
         hosts = runs & (terms.pages <= allowed[:, None])
         room = np.where(hosts, float(terms.layers), 0.0)
         extra = np.max(terms.pages * hosts, axis=1) - asked.largest
-        pages = asked.pages + (asked.pages > 0) * extra * _group_pages(terms)
+        pages = asked.pages + (asked.pages > 0) * extra * group_pages(terms)
         for price in every_pass:
             turns.append(_fill(terms, room, pages, price))
     whole = np.ceil(np.stack(turns) - ROUNDING).astype(np.int64)
     return np.where(runs, np.minimum(whole, terms.layers), REST)
 
 
-def pared(terms: Terms, turn: IntArray) -> IntArray:
+def pared(terms: Terms, turn: IntArray, swaps: int = MOST_SWAPS) -> IntArray:
     """A turn of shape (n,) with less on the link, by layers taken back or swapped one pair after
-    another while that helps.
+    another, so often at most, while that helps.
     """
     best, known = turn, worth_all(terms, turn[None, :]).at(0)
-    for _ in range(MOST_SWAPS):
+    for _ in range(swaps):
         is_bound = known.link_s >= known.pass_s
         pass_price = terms.passes * (1.0 if is_bound else terms.slowdown)
         prices = (pass_price, float(known.first_pass_s > known.pass_s))
@@ -131,7 +142,7 @@ def exact(terms: Terms, runs: BoolArray) -> IntArray:
     sizes = np.unique(terms.pages[runs & (terms.pages >= asked.largest[0])])
     found = []
     for largest in sizes[:MOST_GROUPS]:
-        extra = (largest - asked.largest[0]) * _group_pages(terms)
+        extra = (largest - asked.largest[0]) * group_pages(terms)
         pages = ceil(asked.pages[0] + extra - ROUNDING)
         if not 0 < pages <= MOST_PAGES:
             break
@@ -168,7 +179,7 @@ def _filled(
     room: FloatArray, sizes: FloatArray, pages: FloatArray, price: FloatArray
 ) -> FloatArray:
     """Of items with so much room, sizes and prices a page, the cheapest that hold the pages."""
-    order = np.argsort(price, kind="stable")
+    order = ranked(price)
     by_price = np.maximum(sizes[order], 1.0)
     room = room[:, order] * (sizes[order] > 0)
     held = room * by_price
@@ -184,7 +195,7 @@ def _first_link(terms: Terms, runs: BoolArray, hosted: FloatArray) -> FloatArray
     return seconds
 
 
-def _group_pages(terms: Terms) -> float:
+def group_pages(terms: Terms) -> float:
     """Hosted pages that one page more of the largest group asks for."""
     return terms.ring * (terms.layers - 1) / max(terms.layers - terms.ring, 1)
 
@@ -221,7 +232,7 @@ def _swapped(terms: Terms, turn: IntArray, pass_price: float, first_price: float
     more = pass_price * given + first_price * crossing
     saved = less * terms.link_s[takers, None] - more * terms.link_s[givers]
     saved = np.where(allowed, saved, -np.inf)
-    best = np.argsort(-saved, axis=None, kind="stable")[:BREADTH]
+    best = ranked(-saved.ravel())[:BREADTH]
     count, taker, giver = np.unravel_index(best[saved.ravel()[best] > -np.inf], saved.shape)
     rows = np.repeat(turn[None, :], len(count), axis=0)
     at = np.arange(len(count))

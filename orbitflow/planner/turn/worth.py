@@ -17,6 +17,25 @@ from orbitflow.step import IntArray
 ROUNDING = 1e-9  # of pages times layers: whole numbers in floats, so that a sum is off by less
 
 
+DIGITS = 36  # of 53
+TIE = 1e-9  # what differs by less, of the largest or of a token, is equal
+
+
+def ranked(values: FloatArray) -> IntArray:
+    """The order from the least on; equal ones in order of place, whatever rounding made of them:
+    numbers that agree in DIGITS binary digits are equal.
+    """
+    mantissa, exponent = np.frexp(values)
+    order: IntArray = np.argsort(np.ldexp(np.rint(mantissa * 2.0**DIGITS), exponent), kind="stable")
+    return order
+
+
+def least_of(losses: FloatArray) -> int:
+    """The first of the least losses; they are not all infinite."""
+    least = np.minimum.reduce(losses)
+    return int((losses <= least + TIE * max(1.0, least)).argmax())
+
+
 class Worth(NamedTuple):
     """Worth of one turn. `loss` is J, in tokens: smaller is better."""
 
@@ -44,10 +63,10 @@ class Worths(NamedTuple):
     fits: BoolArray
 
     def best(self) -> int | None:
-        """The first of the best that fit; None if none does."""
+        """The best that fits; None if none does."""
         if not self.fits.any():
             return None
-        return int(np.where(self.fits, self.loss, np.inf).argmin())
+        return least_of(np.where(self.fits, self.loss, np.inf))
 
     def at(self, row: int) -> Worth:
         """One of them."""
@@ -127,13 +146,12 @@ def times_all(
 
 def lateness(terms: Terms, runs: BoolArray, first_s: FloatArray, span_s: FloatArray) -> FloatArray:
     """Late tokens of shape (turns, n)."""
-    back_s = terms.layers * terms.link_s
-    after = span_s[:, None] - terms.due_s
-    behind = np.where(
-        runs, after / terms.tau_s - (terms.passes - 1), (after + back_s) / terms.tau_s
-    )
-    at_once = (first_s[:, None] - terms.due_s) / terms.tau_s  # less than `behind` where r rests
-    late: FloatArray = np.maximum(0.0, np.maximum(behind, at_once))
+    late = np.multiply.outer(span_s, terms.rate)
+    late += np.where(runs, terms.runs, terms.rests)
+    at_once = np.multiply.outer(first_s, terms.rate)  # less than the rest where r rests
+    at_once += terms.first
+    np.maximum(late, at_once, out=late)
+    np.maximum(late, 0.0, out=late)
     return late
 
 

@@ -6,9 +6,10 @@ from itertools import product
 
 import numpy as np
 import pytest
-from reference.turns import tiny_question
+from reference.turns import real_question, tiny_question
 
 from orbitflow.planner.turn.boxes import Boxes, point, roots
+from orbitflow.planner.turn.prices import raised
 from orbitflow.planner.turn.question import REST, Question
 from orbitflow.planner.turn.relaxed import Relaxation
 from orbitflow.planner.turn.worth import worth_all
@@ -37,7 +38,7 @@ def test_no_turn_in_a_box_loses_less_than_its_bound(seed: int) -> None:
         relaxation = Relaxation(terms)
         bounds = relaxation.bounds(relaxation.faces(boxes), prices)
         for row, turn in enumerate(turns):
-            at = point(terms, worth_all(terms, turn[None, :]), turn[None, :])
+            at = point(terms, worth_all(terms, turn[None, :]).at(0), turn)
             inside = within(boxes, at, is_charged=terms.ring > 0)
             if (boxes.last_group < 0).all() and turn.max() > 0:
                 continue  # where everything fits, nobody gains from the host
@@ -69,3 +70,32 @@ def test_halves_are_a_box() -> None:
         assert (halves.high_pass_s[:count] == halves.low_pass_s[count:]).all() == (side == 0)
         assert halves.must_rest[count:, 0].all() == (side == 3)
         assert not (halves.must_run & halves.must_rest)[:count].any()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_many_prices_at_once_say_what_each_says(seed: int) -> None:
+    terms = tiny_question(seed, most_members=4).terms
+    relaxation, boxes = Relaxation(terms), roots(terms, 50.0)
+    count = len(boxes.low_pass_s)
+    must_run = boxes.must_run.copy()
+    must_run[::3, 0] = True
+    boxes = boxes._replace(must_run=must_run, must_rest=~must_run & boxes.must_rest)
+    faces = relaxation.faces(boxes)
+    trials = np.random.default_rng(seed).exponential(1, (count, 5, 4)) * terms.price
+    floors = relaxation.floors(faces, trials)
+    for trial in range(5):
+        assert floors[:, trial] == pytest.approx(relaxation.bounds(faces, trials[:, trial]).floor)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_steps_never_make_a_bound_worse(seed: int) -> None:
+    terms = real_question(seed, 12).terms
+    relaxation = Relaxation(terms)
+    faces = relaxation.faces(roots(terms, 50.0))
+    count = len(faces.loss)
+    prices = np.full((count, 4), terms.price)
+    before = relaxation.bounds(faces, prices).floor
+    better, bounds = raised(relaxation, faces, prices, np.ones(count), 3, np.inf)
+    assert (bounds.floor >= before).all()
+    assert bounds.floor == pytest.approx(relaxation.bounds(faces, better).floor)
+    assert (better >= 0).all()

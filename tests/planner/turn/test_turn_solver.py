@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference.turns import best_loss, real_question, tiny_question
 
+from orbitflow.cost import CostModel
 from orbitflow.planner.turn.check import faults
 from orbitflow.planner.turn.pool import Pool
 from orbitflow.planner.turn.question import REST, Turn
@@ -103,3 +104,32 @@ def test_a_bound_is_a_bound(seed: int, count: int) -> None:
     again = solve(question, tolerance=0.0, effort=500)
     assert again is not None
     assert found.bound <= again.worth.loss * (1 + 1e-9) + 1e-9
+
+
+@pytest.mark.parametrize("by", [3.0, 0.7])
+def test_equal_turns_are_told_apart_by_place_not_by_rounding(by: float) -> None:
+    """Twins tie exactly; times that are all scaled change nothing, whatever they round to."""
+    for seed in range(12):
+        question = real_question(3 * seed, 4)
+        twins = tuple(m._replace(id=i) for i, m in enumerate(question.members * 2))
+        question = replace(question, members=twins)
+        cost = question.cost
+        slower = [rate / by for rate in cost.h2d.bytes_per_s]
+        link = replace(cost.h2d, latency_s=cost.h2d.latency_s * by, bytes_per_s=tuple(slower))
+        d = cost.decode
+        decode = replace(
+            d, base_s=d.base_s * by, request_s=d.request_s * by, token_s=d.token_s * by
+        )
+        scaled = CostModel(
+            cost.layers,
+            cost.page_tokens,
+            cost.page_bytes,
+            decode,
+            cost.prefill,
+            link,
+            cost.d2h,
+            cost.link_slowdown,
+        )
+        later = tuple(m._replace(tau_s=m.tau_s * by, due_s=m.due_s * by) for m in twins)
+        plain, other = solve(question), solve(replace(question, cost=scaled, members=later))
+        assert (plain and plain.turn) == (other and other.turn), seed
