@@ -10,7 +10,7 @@ class PlanningFigures:
     """Counts over a run. `troubles`: what went wrong with a solver, each time."""
 
     searches: int = 0  # questions that the fast search answered
-    proven: int = 0  # of them, answers that it proved
+    proven: int = 0  # of them, answers that it proved; `orbit`: of up to ten requests
     kept: int = 0  # times that what ran was as good as any new plan
     improved: int = 0  # answers of the ILP that were better than the search's
     drifts: int = 0  # times that the refiner asked for new plans
