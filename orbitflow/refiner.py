@@ -7,8 +7,10 @@ For compute and for the link apart, with m = measured / predicted by the profile
 clipped at a few typical deviations, so that one bad sample moves little. What plans are made with,
 `used`, follows only when drift is sustained: a two-sided CUSUM of ln m - ln used, ALLOWED per
 sample let off, alarm at ALARM. An alarm starts the estimate anew at the median of the last RECENT
-samples, so a lasting change is followed at once and noise causes no new plans. Design section 4.2;
-the paper (arXiv 2601.10729) names the feedback, its code does not have it.
+samples, so a lasting change is followed at once and noise causes no new plans. A link that is
+believed to be slow is used less, and then nothing is learned of it: after FORGOTTEN passes without
+a sample the profile counts again. Design section 4.2; the paper (arXiv 2601.10729) names the
+feedback, its code does not have it.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ ALLOWED = 0.05  # drift that is not worth a new plan
 ALARM = 0.25
 MOST_AT_ONCE = 0.1  # what one sample adds to the CUSUM, so that an alarm takes three
 RECENT = 3
+FORGOTTEN = 4096  # passes without a sample of the link, after which the profile counts again
 
 
 @dataclass(slots=True)
@@ -72,17 +75,25 @@ class Refiner:
         self.compute = Scale()
         self.link = Scale()
         self.cost = profile
+        self._under_way: set[int] = set()  # moves
+        self._unseen = 0  # passes since the last sample of the link
 
     def learn(self, step: Step, outcome: StepOutcome) -> bool:
         """Take a step's measurements; whether plans should be made anew.
 
-        Steps with prompts or moves are left out: their times mix several things.
+        Steps with prompts or moves are left out: their times mix several things. So does the link's
+        while a load is under way, whichever step asked for it.
         """
         passes = len(outcome.pass_end_s)
+        self._under_way.update(move.id for move in step.moves)
+        is_apart = not self._under_way
+        self._under_way.difference_update(outcome.moves_done)
+        self._unseen += passes
         if not passes or step.chunks or step.moves:
             return False
         drifted = self._learn_compute(step, outcome, passes)
-        drifted |= self._learn_link(step, outcome, passes)
+        drifted |= is_apart and self._learn_link(step, outcome, passes)
+        drifted |= self._forget()
         if drifted:
             self.cost = self._profile.slower(compute=self.compute.used, link=self.link.used)
         return drifted
@@ -103,4 +114,12 @@ class Refiner:
         )
         if not predicted_s:
             return False
+        self._unseen = 0
         return self.link.feed(outcome.link_busy_s / predicted_s)
+
+    def _forget(self) -> bool:
+        """Believe the profile again where the link has not been seen for long."""
+        if self._unseen < FORGOTTEN or self.link.used == 1:
+            return False
+        self.link = Scale()
+        return True

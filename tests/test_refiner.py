@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from strategies import small_machine
 
-from orbitflow.refiner import Refiner, Scale
-from orbitflow.step import Step, StepOutcome, Stream
+from orbitflow.refiner import FORGOTTEN, Refiner, Scale
+from orbitflow.step import Move, MoveKind, Step, StepOutcome, Stream
 
 
 @pytest.mark.parametrize("true", [0.5, 0.8, 1.3, 2.0])
@@ -92,3 +92,35 @@ def test_a_right_profile_is_left_alone() -> None:
     )
     assert not any(refiner.learn(step, outcome) for _ in range(50))
     assert refiner.cost is cost
+
+
+def _outcome(link_s: float, done: tuple[int, ...] = ()) -> StepOutcome:
+    return StepOutcome(0.0, np.full(20, 1.0), 0.0, link_s, 0, 0, done, 1.0)
+
+
+def test_the_link_is_not_judged_by_a_load_that_an_earlier_step_asked_for() -> None:
+    """Its whole time is booked where it ends, beside what little that step streams."""
+    refiner = Refiner(small_machine().cost)
+    step, contexts = _step(20)
+    link_s = 2 * float(refiner.cost.stream_s(contexts, 20)[0].sum())
+    for number in range(20):
+        load = Move(number, MoveKind.LOAD, 9, (0, 2), 50, False)
+        assert not refiner.learn(step._replace(moves=(load,)), _outcome(link_s))
+        refiner.learn(step, _outcome(30 * link_s, (number,)))
+        refiner.learn(step, _outcome(link_s))
+    assert refiner.link.used == 1
+    assert refiner.link.value == pytest.approx(1.0, rel=0.01)
+
+
+def test_a_slow_link_that_is_used_no_more_is_tried_again() -> None:
+    refiner = Refiner(small_machine().cost)
+    step, contexts = _step(20)
+    link_s = 2 * float(refiner.cost.stream_s(contexts, 20)[0].sum())
+    for _ in range(10):
+        refiner.learn(step, _outcome(5 * link_s))
+    assert refiner.link.used == pytest.approx(5.0, rel=0.1)
+    quiet = step._replace(streams=())
+    heard = [refiner.learn(quiet, _outcome(0.0)) for _ in range(FORGOTTEN // 20 + 1)]
+    assert heard[-1], "plans are made anew"
+    assert refiner.link.used == 1
+    assert refiner.cost.h2d == small_machine().cost.h2d
