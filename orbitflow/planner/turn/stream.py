@@ -26,8 +26,7 @@ from orbitflow.planner.turn.worth import ROUNDING, ranked, times_all, worth_all
 from orbitflow.step import IntArray
 
 MOST_SWAPS = 8  # in `pared`
-TAKEN = 4  # most layers of somebody in one swap
-MANY_PAIRS = 256  # of members, beyond which single layers are enough
+MANY_SWAPS = 1024  # that are looked at: the fewer members, the more layers of somebody in each
 BREADTH = 16  # swaps that are tried at once
 MOST_PAGES = 10_000  # on the host for which rounding is exact
 MOST_GROUPS = 4  # largest groups with which it is
@@ -201,9 +200,9 @@ def group_pages(terms: Terms) -> float:
 
 
 def _swapped(terms: Terms, turn: IntArray, pass_price: float, first_price: float) -> IntArray:
-    """The turn with 1 to TAKEN layers less of somebody on the host (1 if there are many members),
-    and as many more of another as memory asks for: the BREADTH pairs that save most, shape
-    (pairs, n). Prices of a link second: of every pass, and of the first alone.
+    """The turn with some layers less of somebody on the host (one if there are many members), and
+    as many more of another as memory asks for: the BREADTH pairs that save most, shape (pairs, n).
+    Prices of a link second: of every pass, and of the first alone.
     """
     runs = turn != REST
     hosted = np.where(runs, turn, 0).astype(np.float64)
@@ -216,7 +215,7 @@ def _swapped(terms: Terms, turn: IntArray, pass_price: float, first_price: float
     over = layers * (layers * (runs @ (terms.pages + 1)) - terms.gpu_pages)
     spare = freed * (hosted @ terms.pages) - over - group * largest
     others = np.where(takers[:, None] != takers, sizes, 0.0).max(axis=1)[:, None]
-    most = TAKEN if len(takers) * len(givers) <= MANY_PAIRS else 1
+    most = min(terms.layers, max(1, MANY_SWAPS // (len(takers) * len(givers))))
     taken = np.arange(1.0, most + 1)[:, None, None]  # axes: layers taken, taker, giver
     left = np.where(taken < hosted[takers, None], largest, others)  # the largest without the giver
     missing = taken * freed * sizes[:, None] - spare
