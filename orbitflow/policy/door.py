@@ -1,13 +1,16 @@
 """The door of `orbit`: whom to let in, if anybody.
 
     load <= limit (1 - share of time that prompts take)            everybody can be fed
-    sum over readers of the growth of P(ends before it has caught up) <= HARM
+    sum over readers of the growth of P(ends before it has caught up) <= harm
 
 Candidates come by deadline (`deadlines`); those too slow even alone come last, and as if late.
 `limit` is LATE_LOAD for late ones, FRESH_LOAD for those who can still make their TTFT limit, and
 within URGENT tau of the last moment 1 + RECOVERY (1 - pass alone / tau): what is overdone can be
 caught up only by the share of time that is left over. The second line is asked for a fresh one
-whose prompt would make more than HURT_TOKENS late; of a late one that is too much already.
+whose prompt would make more than HURT_TOKENS late; of a late one that is too much already. `harm`
+is HARM while all of the fresh can wait for HURRY tau; then one request that meets its limits is
+worth another that may miss them, or BEHIND_HARM of it where late ones wait too: the machine cannot
+do it all, and the next may cost less.
 """
 
 from __future__ import annotations
@@ -30,7 +33,10 @@ FRESH_LOAD = 1.0  # up to which requests are let in that can still make their TT
 URGENT = 128.0  # tau before it is too late for that, when more is risked for them
 LATE_LOAD = 0.85  # up to which late ones are: what is left over is for fresh ones to come
 HURT_TOKENS = 8.0  # that any prompt may make late, over all who are being read to
-HARM = 0.25  # requests that may miss their limits for one that meets them
+HARM = 0.25  # requests that may miss their limits for one that meets them, and could wait
+HURRY = 16.0  # tau before waiting costs one of the fresh its limit, when more harm is done for it:
+HURRIED_HARM = 1.0  # where the server keeps up with what comes,
+BEHIND_HARM = 0.6  # and where it does not
 LEAST_SPARE = 0.05  # share of time that is always counted on for catching up
 BANK_SHARE = 0.8  # of a balance that is counted on
 HOPELESS_PACE = 2.0  # times tau: how slowly those too slow even alone are fed
@@ -116,7 +122,14 @@ class Door:
         if hurt <= HURT_TOKENS:
             return True
         spare = max(LEAST_SPARE, 1 - load - self._prefill_share)
-        return sum(self._prospects.chance_of_harm(r, delay_s, spare) for r in readers) <= HARM
+        harm = sum(self._prospects.chance_of_harm(r, delay_s, spare) for r in readers)
+        return harm <= self._bearable(view.now_s, view.tau_of(request))
+
+    def _bearable(self, now_s: float, tau_s: float) -> float:
+        """Requests that may miss their limits for a fresh one."""
+        if self._deadlines.slack_s(now_s) >= HURRY * tau_s:
+            return HARM
+        return HURRIED_HARM if self._deadlines.keeps_up else BEHIND_HARM
 
     def _limit(self, view: View, cost: CostModel, candidate: Candidate) -> float:
         """Up to which load a request is let in."""

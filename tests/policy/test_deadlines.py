@@ -43,8 +43,10 @@ class Door:
 def test_by_deadline_and_late_only_when_nobody_is_fresh() -> None:
     door = Door()
     door.wait(0, 5, 20.0)  # must start by 15
-    door.wait(1, 1, 10.0)  # by 9
-    door.wait(2, 3, 12.0)  # by 9
+    door.wait(1, 1, 5.0)  # by 4
+    door.wait(2, 3, 12.0)  # by 9, and 1 too late if it goes first
+    assert door.tries() == [(2, True), (1, True), (0, True)]
+    door.view.now_s = 2.0
     assert door.tries() == [(1, True), (2, True), (0, True)]
     door.view.now_s = 9.5
     assert door.tries() == [(0, True)]
@@ -55,6 +57,21 @@ def test_by_deadline_and_late_only_when_nobody_is_fresh() -> None:
     door.admit(3)
     door.admit(0)
     assert door.tries() == [(1, False)]
+
+
+def test_the_longest_goes_first_that_harms_nobody_while_the_server_keeps_up() -> None:
+    door = Door()
+    for number, (prompt, ttft_s) in enumerate([(1, 20.0), (6, 40.0), (4, 30.0), (2, 9.0)]):
+        door.wait(number, prompt, ttft_s)  # 3 must start by 7
+    assert door.deadlines.slack_s(0.0) == float("inf"), "nobody has been looked at"
+    assert [number for number, _ in door.tries()] == [1, 2, 3, 0]
+    assert door.deadlines.slack_s(0.0) == 7.0
+    assert door.deadlines.slack_s(9.0) == -2.0
+    door.view.now_s = 2.0
+    assert [number for number, _ in door.tries()] == [2, 3, 0, 1], "3 cannot wait for 6 seconds"
+    door.view.now_s = 8.0
+    assert [number for number, _ in door.tries()] == [0, 2, 1], "3 is late: by deadline"
+    assert not door.deadlines.keeps_up
 
 
 def test_few_are_tried() -> None:

@@ -6,7 +6,7 @@ import pytest
 from reference.harness import serve
 from strategies import Machine, small_machine
 
-from orbitflow.policy.door import HARM, HURT_TOKENS
+from orbitflow.policy.door import BEHIND_HARM, HARM, HURRIED_HARM, HURT_TOKENS
 from orbitflow.policy.orbit import Orbit
 from orbitflow.request import Request
 
@@ -72,4 +72,21 @@ def test_those_too_slow_even_alone_come_last(is_slow: bool) -> None:
 
 
 def test_harm_is_counted_in_requests() -> None:
-    assert 0 < HARM < 1, "one that meets its limits is not worth another that misses them"
+    assert 0 < HARM < BEHIND_HARM < HURRIED_HARM == 1, "one that meets its limits for another"
+
+
+def test_what_would_be_lost_by_waiting_is_let_in_though_it_harms_readers() -> None:
+    """Fourteen readers, and a long prompt. Where its limit lets it wait, it waits until they have
+    balances; at the last moment it goes in, for it would be lost.
+    """
+    machine = small_machine(20_000)
+    count, comes_s, margin_s = 14, 0.5, 0.3
+    readers = [Request(n, 0.0, 20, 100, None, 60.0) for n in range(count)]
+    waits = []
+    for limit_s in (PROMPT_S + margin_s, PROMPT_S + 60.0):
+        first = _first_tokens([*readers, Request(count, comes_s, 1_200, 5, None, limit_s)], machine)
+        assert all(first[n] < comes_s for n in range(count))
+        waits.append(first[count] - comes_s)
+    hurried_s, patient_s = waits
+    assert hurried_s <= PROMPT_S + margin_s
+    assert patient_s > hurried_s + 4 * machine.cost.decode_pass_s(count, count * 30)
