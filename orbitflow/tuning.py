@@ -48,5 +48,5 @@ class Tuning:
     victim: Victim = Victim.DENSITY
     solver: SolverName = SolverName.AUTO
     lengths: LengthsKnown = LengthsKnown.QUANTILE
-    token_value: float = 0.05
+    token_value: float = 0.2
     lost_weight: float = 0.5

@@ -89,7 +89,7 @@ class Question:
     ring_groups: int
     passes: int  # of the window, at least 1
     members: tuple[Member, ...]
-    token_value: float = 0.05  # lambda: late tokens that a token not made counts for
+    token_value: float = 0.2  # lambda: late tokens that a token not made counts for
 
     @cached_property
     def terms(self) -> Terms:
