@@ -74,5 +74,5 @@ def expected_pass_s(
         return None
     useful = freed > 0
     streamed = over * float((hosted[useful] / freed[useful]).min())
-    page_s = 1 / float(cost.h2d.bytes_per_s[-1]) * cost.page_bytes
+    page_s = cost.page_s
     return max(compute_s, streamed * page_s)

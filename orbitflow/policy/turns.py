@@ -36,7 +36,7 @@ LAST_RESORTS = (4, 1)  # passes to plan for where less growth fits
 WORTH_TOKENS = 0.1  # loss that a new plan must avoid to be worth its moves
 STARVING = 4.0  # passes that streaming takes of the link, from which on loads cannot wait
 PROVEN_GAP = 0.02
-EFFORT = 0  # no search: most answers are within a percent, and a bound would double the time
+EFFORT = 0  # no search: its bound would double the time
 
 
 class Scene(NamedTuple):

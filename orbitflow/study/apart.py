@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import signal
 from collections.abc import Callable
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -18,7 +17,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from orbitflow.errors import OrbitFlowError
 from orbitflow.study.executors import Executor, Reply
-from orbitflow.study.lanes import StartMethod, without_interrupts
+from orbitflow.study.lanes import StartMethod, start_worker
 from orbitflow.study.task import Task
 
 K = TypeVar("K")
@@ -47,15 +46,11 @@ class Apart(Generic[K]):
     """
 
     def __init__(self, make: Make, lost: str, start_method: StartMethod = "spawn") -> None:
-        context = get_context(start_method)
         self._lost = lost
         self._keys: dict[int, K] = {}
         self._numbers = itertools.count()
-        self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, make), daemon=True)  # type: ignore[attr-defined]
-        with without_interrupts():
-            self._process.start()
-        theirs.close()
+        context = get_context(start_method)
+        self._connection, self._process = start_worker(context, _serve, make)
         try:
             self._workers = int(self._received())
         except BaseException:
@@ -117,9 +112,7 @@ class Apart(Generic[K]):
 
 
 def _serve(connection: Connection, make: Make) -> None:
-    """Do what the other end asks for until it is closed. Ctrl-C is for the other end alone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    """Do what the other end asks for until it is closed."""
     try:
         with make() as executor:
             connection.send(executor.workers)

@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import BaseContext
+from multiprocessing.process import BaseProcess
 from typing import Generic, Literal, TypeAlias, TypeVar
 
 from orbitflow.study.executors import DIED, Reply, Work, attempt
 from orbitflow.study.task import Task
 
-__all__ = ["DIED", "Lanes", "Reply", "StartMethod", "Work"]
+__all__ = ["DIED", "Lanes", "Reply", "StartMethod", "Work", "start_worker"]
 
 StartMethod: TypeAlias = Literal["spawn", "fork"]
+A = TypeVar("A")
 K = TypeVar("K")
 
 
@@ -29,12 +31,8 @@ class _Lane(Generic[K]):
     """One worker and what it is at."""
 
     def __init__(self, context: BaseContext, work: Work) -> None:
-        self.connection, theirs = context.Pipe()
+        self.connection, self._process = start_worker(context, _serve, work)
         self.key: K | None = None
-        self._process = context.Process(target=_serve, args=(theirs, work), daemon=True)  # type: ignore[attr-defined]
-        with without_interrupts():
-            self._process.start()
-        theirs.close()
 
     def give(self, key: K, task: Task) -> None:
         self.key = key
@@ -111,6 +109,25 @@ class Lanes(Generic[K]):
         return replies
 
 
+def start_worker(
+    context: BaseContext, serve: Callable[[Connection, A], None], given: A
+) -> tuple[Connection, BaseProcess]:
+    """Start a process deaf to Ctrl-C that serves one end of a pipe: the other end, and it."""
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_deaf, args=(serve, theirs, given), daemon=True)  # type: ignore[attr-defined]
+    with without_interrupts():
+        process.start()
+    theirs.close()
+    return ours, process
+
+
+def _deaf(serve: Callable[[Connection, A], None], connection: Connection, given: A) -> None:
+    """Serve, whatever Ctrl-C says."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    serve(connection, given)
+
+
 @contextlib.contextmanager
 def without_interrupts() -> Iterator[None]:
     """Block Ctrl-C, also for what is started meanwhile; one that comes is delivered afterwards."""
@@ -123,8 +140,6 @@ def without_interrupts() -> Iterator[None]:
 
 def _serve(connection: Connection, work: Work) -> None:
     """Do tasks until the other end is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     while True:
         try:
             task = connection.recv()

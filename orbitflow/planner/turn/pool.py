@@ -23,7 +23,7 @@ QUICK_GROUPS = (0, 2)  # ranks above the smallest largest group, at first
 QUICK_SWAPS = 2
 REFINED = 4  # run sets that are rounded in every way there is
 PARED = 2  # of those ways
-SEVERAL = 16  # members, up to which covers are made exactly
+SEVERAL = 16  # members, up to which covers are made exactly, and more is worth looking for
 
 
 class Pool:
@@ -105,7 +105,7 @@ class Pool:
         loss = np.where(worths.fits, worths.loss, np.inf)
         at = worths.best()
         if at is not None and self._is_better(loss[at]):
-            self._keep(turns.reshape(-1, members)[at])
+            self._take(turns.reshape(-1, members)[at], worths.at(at))
         ways_of_first = loss.reshape(ways, sets)[:, 0]
         if losses[0] < self.cut and self._fruitless < PATIENCE and ways_of_first.min() < np.inf:
             before = self.loss
@@ -119,4 +119,7 @@ class Pool:
     def _keep(self, turn: IntArray) -> None:
         worths = worth_all(self._terms, turn[None, :])
         if worths.fits[0] and self._is_better(worths.loss[0]):
-            self.best, self.worth, self.loss = turn, worths.at(0), float(worths.loss[0])
+            self._take(turn, worths.at(0))
+
+    def _take(self, turn: IntArray, value: Worth) -> None:
+        self.best, self.worth, self.loss = turn, value, value.loss

@@ -17,14 +17,13 @@ from typing import NamedTuple
 import numpy as np
 
 from orbitflow.planner.turn.climb import climb
-from orbitflow.planner.turn.pool import Pool
+from orbitflow.planner.turn.pool import SEVERAL, Pool
 from orbitflow.planner.turn.question import BoolArray, Question, Terms, Turn
 from orbitflow.planner.turn.search import close
 from orbitflow.planner.turn.worth import Worth, lateness, ranked, worth
 
 FEW = 10  # members of whom every run set is tried
-FINE, COARSE = 0.01, 0.0195  # of max(J, one token): what is not worth looking for,
-SEVERAL = 16  # up to so many members, and beyond
+FINE, COARSE = 0.01, 0.0195  # of max(J, one token): not worth looking for, up to SEVERAL, beyond
 EFFORT = 1_000  # boxes of times that may be bounded, counted once for every step of their prices
 GREEDY_TIMES = 4  # pass times at which the greedy order is asked
 GREEDY_SIZES = 16  # numbers of members that are tried of each order
@@ -50,7 +49,8 @@ def solve(
     terms = question.terms
     count = len(terms.pages)
     if not count:
-        return _solved(question, Turn(()), 0.0)
+        nothing = worth(question, Turn(()))
+        return None if nothing is None else Solved(Turn(()), nothing, 0.0)
     if tolerance is None:
         tolerance = FINE if count <= SEVERAL else COARSE
     pool = Pool(terms, tolerance)
@@ -67,15 +67,10 @@ def solve(
         climb(terms, pool)
         bound = close(terms, pool, effort) if effort else 0.0
         pool.refine()
-    if pool.best is None:
+    if pool.best is None or pool.worth is None:
         return None
-    return _solved(question, Turn(tuple(pool.best.tolist())), max(0.0, bound))
-
-
-def _solved(question: Question, turn: Turn, bound: float) -> Solved:
-    found = worth(question, turn)
-    assert found is not None, "the pool keeps only turns that fit"
-    return Solved(turn, found, min(bound, found.loss))
+    turn = Turn(tuple(pool.best.tolist()))
+    return Solved(turn, pool.worth, min(max(0.0, bound), pool.loss))
 
 
 def _all_sets(count: int) -> BoolArray:

@@ -15,8 +15,6 @@ from orbitflow.planner.turn.question import REST, BoolArray, Question, Terms, Tu
 from orbitflow.step import IntArray
 
 ROUNDING = 1e-9  # of pages times layers: whole numbers in floats, so that a sum is off by less
-
-
 DIGITS = 36  # of 53
 TIE = 1e-9  # what differs by less, of the largest or of a token, is equal
 
