@@ -1,7 +1,10 @@
 """Boxes of times: what the search halves until the question is easy in every one of them.
 
 A turn's times are a point (T, D), D = T1 - T >= 0, and its largest group on the host a rank in the
-ascending order of pages. A box is a range of each, and says who is settled to run or to rest.
+ascending order of pages. A box is a range of each, and says who is settled to run or to rest: who
+runs must find room in its T and T1, so
+
+    a_r > T - base - sum a  or  absent_r x_r > T1 - sum absent x    over who must run: r rests
 """
 
 from __future__ import annotations
@@ -40,6 +43,18 @@ class Boxes(NamedTuple):
         """Some of them."""
         fields: tuple[Any, ...] = self
         return Boxes(*(field[rows] for field in fields))
+
+    def settled(self, terms: Terms) -> Boxes:
+        """With those at rest whose own compute, or crossing on the link in the first pass, takes
+        longer than the box allows beside who must run. Whoever must do both makes a box empty.
+        """
+        crossing_s = terms.absent * terms.link_s
+        pass_s = self.high_pass_s * (1 + MARGIN)
+        left_s = pass_s - terms.base_s - self.must_run @ terms.compute_s
+        first_s = pass_s + self.high_more_s * (1 + MARGIN) - self.must_run @ crossing_s
+        taken, crosses = (~self.must_run * terms.compute_s, ~self.must_run * crossing_s)
+        never = (taken > left_s[:, None]) | (crosses > first_s[:, None])
+        return self._replace(must_rest=self.must_rest | never)
 
     def halves(self, side: IntArray, member: IntArray) -> Boxes:
         """Both halves of every box, first all lower ones, then all upper ones: of T, D or the rank

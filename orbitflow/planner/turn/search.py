@@ -34,6 +34,7 @@ NARROW = 2.0  # widths of what a bound lacks, below which members are settled
 POINT_STEPS, POINT_HEAT = 4, 0.5
 ROOT_STEPS, ROOT_HEAT = 4, 0.2
 HALF_STEPS, HALF_HEAT = 4, 0.3
+LEAST_HEAT = 1e-3  # tokens
 PATTERNS = (np.arange(2**FLIPS)[:, None] >> np.arange(FLIPS)) & 1 == 1
 
 
@@ -55,7 +56,7 @@ class _Tree:
         self._done = np.inf
         self._steps = 0
         prices = self._around()
-        boxes = roots(terms, pool.loss)
+        boxes = roots(terms, pool.loss).settled(terms)
         faces = self._relaxation.faces(boxes)
         steps = ROOT_STEPS if self.effort < effort else 0
         prices = np.repeat(prices, len(faces.loss), axis=0)
@@ -92,7 +93,7 @@ class _Tree:
         order = np.argsort(self._open.floors, kind="stable")
         chosen, rest = self._open.take(order[:HALVED]), self._open.take(order[HALVED:])
         times = 1 + sum(len(chosen.floors) <= few for few in TWICE)
-        boxes = chosen.split(self._pool.cut, times)
+        boxes = chosen.split(self._pool.cut, times).settled(self._terms)
         parts = len(boxes.low_pass_s) // len(chosen.floors)
         lacking = np.tile(self._pool.cut - chosen.floors, parts)
         prices = np.tile(chosen.prices, (parts, 1))
@@ -191,9 +192,10 @@ class _Open(NamedTuple):
 
 
 def _mean_gain(faces: Faces) -> FloatArray:
-    """What a member matters, in tokens, by box."""
-    mean: FloatArray = np.abs(faces.gain).mean(axis=(1, 2))
-    return mean
+    """What a member that may run matters, in tokens, by box."""
+    size = np.where(np.isinf(faces.gain), 0.0, np.abs(faces.gain))
+    mean: FloatArray = size.mean(axis=(1, 2))
+    return np.maximum(mean, LEAST_HEAT)
 
 
 def _doubtful(gain: FloatArray) -> BoolArray:

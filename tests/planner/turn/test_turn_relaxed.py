@@ -58,6 +58,31 @@ def within(boxes: Boxes, at: Boxes, *, is_charged: bool) -> np.ndarray:
     return hosted
 
 
+@pytest.mark.parametrize("seed", range(40))
+def test_who_runs_in_a_turn_of_a_box_is_not_settled_to_rest(seed: int) -> None:
+    question = tiny_question(seed, most_members=3)
+    terms, turns = question.terms, fitting(question)
+    random = np.random.default_rng(seed)
+    for turn in turns[random.permutation(len(turns))[:40]]:
+        at = point(terms, worth_all(terms, turn[None, :]).at(0), turn)
+        runs = turn != REST
+        some = at._replace(must_run=at.must_run | (runs & (random.random(len(runs)) < 0.5)))
+        for box in (at, some, at._replace(must_run=runs[None, :])):
+            assert not (box.settled(terms).must_rest & runs).any()
+
+
+def test_who_takes_longer_than_a_box_is_at_rest() -> None:
+    terms = tiny_question(3).terms
+    boxes = roots(terms, 50.0)
+    least = terms.base_s + terms.compute_s.min() / 2
+    short = boxes._replace(high_pass_s=np.full_like(boxes.high_pass_s, least))
+    assert short.settled(terms).must_rest.all()
+    absent = terms._replace(absent=np.full_like(terms.absent, terms.layers))
+    nothing = np.zeros_like(boxes.high_more_s)
+    instant = boxes._replace(high_pass_s=nothing, high_more_s=nothing)
+    assert instant.settled(absent).must_rest.all()
+
+
 def test_halves_are_a_box() -> None:
     question = tiny_question(3)
     boxes = roots(question.terms, 50.0)
