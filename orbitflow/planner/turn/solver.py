@@ -26,6 +26,7 @@ FEW = 10  # members of whom every run set is tried
 FINE, COARSE = 0.01, 0.0195  # of max(J, one token): not worth looking for, up to SEVERAL, beyond
 EFFORT = 1_000  # boxes of times that may be bounded, counted once for every step of their prices
 GREEDY_TIMES = 4  # pass times at which the greedy order is asked
+GREEDY_SHARES = (0.0, 0.5, 1.0)  # of its compute's price that a member is charged
 GREEDY_SIZES = 16  # numbers of members that are tried of each order
 
 
@@ -89,18 +90,22 @@ def _fewest(terms: Terms) -> BoolArray:
 
 
 def _greedy(terms: Terms) -> BoolArray:
-    """Run sets that take in, at some pass time, who gains most for its compute and memory."""
+    """Run sets that take in, at some pass time, who gains most for its memory, once its compute is
+    charged by some share, and its way in as if nothing else crossed.
+    """
     count = len(terms.pages)
-    low, compute_s = terms.base_s + float(terms.compute_s.min()), float(terms.compute_s.sum())
-    high = max(terms.base_s + compute_s, float(terms.layers * terms.link_s.sum()))
+    low = terms.base_s + float(terms.compute_s.min())
+    high = terms.base_s + float(terms.compute_s.sum())
     pass_s = low * (high / low) ** (np.arange(GREEDY_TIMES) / (GREEDY_TIMES - 1))
     everybody = np.ones((GREEDY_TIMES, count), dtype=np.bool_)
     runs = lateness(terms, everybody, pass_s, terms.passes * pass_s)
     rests = lateness(terms, ~everybody, pass_s, terms.passes * pass_s)
     gain = (rests - runs) * terms.weight + terms.passes * terms.value
-    pages = terms.pages + 1
-    size = terms.compute_s / compute_s + pages / pages.sum()
-    rate = np.where(terms.must_run, -np.inf, -gain / size)
+    second = terms.price + (rests > 0) @ (terms.weight * terms.rate)
+    gain = gain - second[:, None] * (terms.absent * terms.link_s)
+    charged = terms.passes * second[:, None] * terms.compute_s
+    gain = np.concatenate([gain - share * charged for share in GREEDY_SHARES])
+    rate = np.where(terms.must_run, -np.inf, -gain / (terms.pages + 1))
     rank = np.argsort([ranked(row) for row in rate], axis=1, kind="stable")
     sizes = min(count, GREEDY_SIZES)
     most = np.arange(sizes) * (count - 1) // max(sizes - 1, 1)
