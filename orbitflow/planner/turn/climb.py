@@ -28,6 +28,7 @@ STEPS = 8  # up, at most
 TRIED = 32  # run sets that are tried in one step
 CORE = 12  # members in doubt of whom every combination is ranked
 CORE_SWAPS = 64  # neighbours that say who they are
+MADE = 8  # hopeful run sets that are made into turns where none near is better
 BEYOND_S = 1e30
 PATTERNS = ((np.arange(2**CORE)[:, None] >> np.arange(CORE)) & 1).astype(np.float64)
 
@@ -43,6 +44,8 @@ def climb(terms: Terms, pool: Pool) -> None:
         pool.offer(neighbours(near, swaps))
         if not pool.loss < before:
             pool.offer(combined(near, swaps))
+        if not pool.loss < before:
+            pool.make(MADE)
         if not pool.loss < before:
             break
 

@@ -1,10 +1,18 @@
-"""Whole layers that hold at least so many pages for the least price, exactly: a bounded knapsack.
+"""Whole layers that hold at least so many pages for the least price: a bounded knapsack.
 
-    best[p] = least price of at least p pages;   best[p] = min(best[p], best[p - k F] + k price)
+The fraction's optimum takes items by price a page up to one, the critical item, at rho a page. A
+layer more or less of another item costs what it is dearer or cheaper than rho,
 
-member by member, its layers in lots of 1, 2, 4, ... and a remainder, from which every number of
-them can be made. Takes time in proportion to pages x members x log layers, so it is for the few
-questions where the rounding of a fraction shows: few members with little KV.
+    price of any cover  >=  fraction's + sum over layers changed of |price_i - rho size_i|
+
+so none that is better than a cover known changes more of an item than their difference pays for.
+What is left of the items is a core of a few layers of a few of them, and for that
+
+    best[p] = min(best[p], best[p - size] + price)      least price of at least p pages
+
+goes item by item, layers in lots of 1, 2, 4, ... and a remainder that every number is made of. The
+idea of a core is that of Balas and Zemel, "An algorithm for large zero-one knapsack problems",
+1980.
 """
 
 from __future__ import annotations
@@ -14,7 +22,20 @@ from typing import NamedTuple
 import numpy as np
 
 from orbitflow.clock import FloatArray
+from orbitflow.planner.turn.worth import ranked
 from orbitflow.step import IntArray
+
+MOST_CELLS = 1_000_000  # pages of the core times its lots, up to which it is solved
+GRAIN = 2.0**-40  # of the highest price: whole numbers of that add up exactly, so that ties do
+SURE = 1e-6  # of a layer, and of a grain, for rounding
+
+
+class Cover(NamedTuple):
+    """Layers of each item, and what no cover costs less than: their price, if they are best."""
+
+    layers: IntArray
+    price: float
+    least: float
 
 
 class _Lot(NamedTuple):
@@ -26,22 +47,76 @@ class _Lot(NamedTuple):
     price: float
 
 
-def cover(room: IntArray, sizes: IntArray, prices: FloatArray, pages: int) -> IntArray | None:
-    """Layers of each item, shape (n,), at most `room`, that hold so many pages; sizes are pages of
-    one layer, prices of one layer. None if there is no room.
+def cover(room: IntArray, sizes: IntArray, prices: FloatArray, pages: int) -> Cover | None:
+    """The cheapest layers of items of shape (n,), at most `room` of each, that hold so many pages;
+    sizes are pages of one layer, prices of one layer. None if there is no room.
     """
-    lots = [lot for item in range(len(room)) for lot in _lots(item, room, sizes, prices)]
-    best = np.full(pages + 1, np.inf)
+    items = np.flatnonzero((room > 0) & (sizes > 0))
+    items = items[ranked(prices[items] / sizes[items])]
+    layers = np.zeros(len(room), dtype=np.int64)
+    room, sizes, prices = room[items], sizes[items], prices[items]
+    held = np.cumsum(room * sizes)
+    if not len(items) or held[-1] < pages:
+        return None
+    unit = float(prices.max()) * GRAIN
+    prices = np.rint(prices / unit)
+    at = int(np.searchsorted(held, pages))
+    is_cheaper = np.arange(len(items)) < at
+    missing = pages - (int(held[at - 1]) if at else 0)
+    rate = float(prices[at] / sizes[at])
+    taken = np.where(is_cheaper, room, 0)
+    least = float(taken @ prices) + missing * rate
+    taken[at], short = divmod(missing, int(sizes[at]))
+    if short:
+        _top_up(taken, room, sizes, prices, at, short)
+    price = float(taken @ prices)
+    if price - least >= 1:
+        changes = (price - least) / np.maximum(np.abs(prices - rate * sizes), SURE)
+        core = np.minimum(room, np.minimum(changes + SURE, 1e9).astype(np.int64))
+        base = np.where(is_cheaper, room - core, 0)
+        best = _best(core, sizes, prices, pages - int(base @ sizes))
+        if best is not None:
+            taken = base + best
+            price = least = float(taken @ prices)
+    layers[items] = taken
+    return Cover(layers, price * unit, (min(least, price) - float(room.sum()) / 2) * unit)
+
+
+def _top_up(
+    taken: IntArray, room: IntArray, sizes: IntArray, prices: FloatArray, at: int, short: int
+) -> None:
+    """Make a cover of layers that are short of some pages: with a few layers of one item, for them
+    and for some layers of the critical one that it gives back.
+    """
+    back = np.arange(taken[at] + 1)[:, None]
+    more = -(-(short + back * sizes[at]) // sizes)
+    left = room - taken + back * (np.arange(len(room)) == at)
+    cost = np.where(more <= left, more * prices - back * prices[at], np.inf)
+    row, item = divmod(int(cost.argmin()), len(room))
+    taken[at] -= row
+    taken[item] += more[row, item]
+
+
+def _best(room: IntArray, sizes: IntArray, prices: FloatArray, pages: int) -> IntArray | None:
+    """The cheapest cover; None if that takes long."""
+    lots = [
+        _Lot(item, count, count * size, count * price)
+        for item, most, size, price in zip(
+            range(len(room)), room.tolist(), sizes.tolist(), prices.tolist(), strict=True
+        )
+        for count in _counts(most)
+    ]
+    if len(lots) * pages > MOST_CELLS:
+        return None
+    best, taken = np.full(pages + 1, np.inf), np.empty(pages + 1)
     best[0] = 0.0
     takes = []
     for lot in lots:
         reach = min(lot.pages, pages + 1)
-        taken = np.full(pages + 1, best[0] + lot.price)
-        taken[reach:] = best[: pages + 1 - reach] + lot.price
+        taken[:reach] = best[0] + lot.price
+        np.add(best[: pages + 1 - reach], lot.price, out=taken[reach:])
         takes.append(taken < best)
-        best = np.minimum(best, taken)
-    if np.isinf(best[pages]):
-        return None
+        np.minimum(best, taken, out=best)
     layers, left = np.zeros(len(room), dtype=np.int64), pages
     for lot, take in zip(reversed(lots), reversed(takes), strict=True):
         if take[left]:
@@ -50,11 +125,10 @@ def cover(room: IntArray, sizes: IntArray, prices: FloatArray, pages: int) -> In
     return layers
 
 
-def _lots(item: int, room: IntArray, sizes: IntArray, prices: FloatArray) -> list[_Lot]:
-    """One item's layers as lots."""
-    lots, left, count = [], int(room[item]), 1
-    while left > 0 and sizes[item] > 0:
-        layers = min(count, left)
-        lots.append(_Lot(item, layers, layers * int(sizes[item]), layers * float(prices[item])))
-        left, count = left - layers, 2 * count
-    return lots
+def _counts(most: int) -> list[int]:
+    """Numbers that every number up to `most` is a sum of, and no larger one."""
+    counts, count = [], 1
+    while most > 0:
+        counts.append(min(count, most))
+        most, count = most - counts[-1], 2 * count
+    return counts

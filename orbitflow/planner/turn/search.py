@@ -27,7 +27,8 @@ TWICE = (6, 2)  # open boxes, up to which they are halved once more
 FLIPS = 8  # members in doubt at a corner of whom every combination is tried
 CORE = 5  # of whom every combination is tried around the best turn
 OFFERED = 32  # best run sets of boxes that are tried at once
-REFINING = 3  # steps after which the most hopeful run sets are rounded with more care
+LAST = 64  # run sets that could still beat the best turn, made into turns in the end
+MAKING, MADE = 3, 4  # steps after which so many hopeful run sets are made into turns
 NARROW = 2.0  # widths of what a bound lacks, below which members are settled
 # Steps towards better prices and the temperature of the first: at the best turn's times and of
 # the first boxes as a share of what a member matters, of halves of what their bound lacks
@@ -43,6 +44,7 @@ def close(terms: Terms, pool: Pool, effort: int) -> float:
     tree = _Tree(terms, pool, effort)
     while tree.effort < effort and tree.step():
         pass
+    pool.make(LAST)
     return tree.bound
 
 
@@ -104,9 +106,9 @@ class _Tree:
         self._try()
         self._open = self._open.with_more(rest)
         self._steps += 1
-        if self._steps % REFINING == 0:
+        if self._steps % MAKING == 0:
             before = self._pool.loss
-            self._pool.refine()
+            self._pool.make(MADE)
             if self._pool.loss < before:
                 climb(self._terms, self._pool)
         return True

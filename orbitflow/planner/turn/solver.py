@@ -22,6 +22,7 @@ from orbitflow.planner.turn.question import BoolArray, Question, Terms, Turn
 from orbitflow.planner.turn.search import close
 from orbitflow.planner.turn.worth import Worth, lateness, ranked, worth
 
+MADE = 128  # run sets of few members that are made into turns
 FEW = 10  # members of whom every run set is tried
 FINE, COARSE = 0.01, 0.0195  # of max(J, one token): not worth looking for, up to SEVERAL, beyond
 EFFORT = 1_000  # boxes of times that may be bounded, counted once for every step of their prices
@@ -57,7 +58,7 @@ def solve(
     pool = Pool(terms, tolerance)
     if count <= FEW:
         pool.offer(_all_sets(count))
-        pool.refine()
+        pool.make(MADE)
         bound = pool.floor
     else:
         pool.offer(_greedy(terms))
@@ -67,7 +68,6 @@ def solve(
             return None
         climb(terms, pool)
         bound = close(terms, pool, effort) if effort else 0.0
-        pool.refine()
     if pool.best is None or pool.worth is None:
         return None
     turn = Turn(tuple(pool.best.tolist()))

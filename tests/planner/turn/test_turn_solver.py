@@ -44,7 +44,6 @@ def test_boxes_of_times_keep_their_promise(block: int) -> None:
         pool.offer(_fewest(question.terms))
         pool.offer(_greedy(question.terms))
         bound = close(question.terms, pool, 2_000)
-        pool.refine()
         assert pool.best is not None
         assert bound <= expected + 1e-9, seed
         assert expected - 1e-9 <= pool.loss <= 1.01 * expected + 0.01, seed
