@@ -19,7 +19,8 @@ from orbitflow.step import IntArray
 
 SEVERAL = 16  # members, up to which more is worth looking for
 GRAINS = 2.0**24  # to a token, of what is the same loss
-MADE = 3  # run sets that are made into turns, of those that are offered at once
+AIM = 0.005  # of max(J, one token): what is worth making a turn for
+MADE = 1  # run sets that are made into turns, of those that are offered at once
 
 
 class Pool:
@@ -29,11 +30,21 @@ class Pool:
         self._terms, self._tolerance = terms, tolerance
         self._seen: set[bytes] = set()
         self._hopeful: list[tuple[float, int, BoolArray]] = []  # a heap, of what they lose at least
+        self._starts: list[
+            tuple[float, int, IntArray, Worth]
+        ] = []  # a heap: no climb was there yet
         self._least = float("inf")  # of those that are not in it
         self.best: IntArray | None = None
         self.worth: Worth | None = None  # of the best
         self.loss = float("inf")
         self.tried = 0
+
+    @property
+    def aim(self) -> float:
+        """What a turn must lose less than to be worth having."""
+        if np.isinf(self.loss):
+            return self.loss
+        return self.loss - AIM * max(1.0, self.loss)
 
     @property
     def cut(self) -> float:
@@ -57,7 +68,7 @@ class Pool:
             first = least_of(np.where(is_met, losses, np.inf))
             if self._is_better(losses[first]):
                 self._keep(np.where(fresh[first], 0, REST)[None, :])
-        waits = ~is_met & (losses < self.cut)
+        waits = ~is_met & (losses < self.aim)
         self._least = min(self._least, float(losses.min(where=~waits, initial=np.inf)))
         rows = np.flatnonzero(waits)
         for row in rows[ranked(losses[rows])].tolist():
@@ -65,15 +76,22 @@ class Pool:
             heappush(self._hopeful, (_key(float(losses[row])), self.tried, fresh[row]))
         self.make(MADE)
 
-    def make(self, most: int) -> None:
-        """Make turns of so many run sets that could still beat the best."""
+    def make(self, most: int, *, to_prove: bool = False) -> None:
+        """Make turns of so many run sets that could still be worth having, or of those only that
+        stand in the way of a proof.
+        """
+        goal = self.cut if to_prove else self.aim
         for _ in range(most):
-            if not self._hopeful or self._hopeful[0][0] >= self.cut:
+            if not self._hopeful or self._hopeful[0][0] >= goal:
                 break
             low, _, runs = heappop(self._hopeful)
-            made = whole(self._terms, runs, self.cut)
+            made = whole(self._terms, runs, goal)
             self._least = min(self._least, max(low, made.bound))
             self._keep(made.turns)
+
+    def next_turn(self) -> tuple[IntArray, Worth] | None:
+        """The best turn of those that no climb has begun from."""
+        return heappop(self._starts)[2:] if self._starts else None
 
     def _fresh(self, runs: BoolArray) -> BoolArray:
         """Those that were not tried before."""
@@ -91,6 +109,10 @@ class Pool:
         """The best of turns of shape (k, n), if it is better."""
         worths = worth_all(self._terms, turns)
         at = worths.best()
+        if at is not None:
+            start = (_key(float(worths.loss[at])), self.tried, turns[at], worths.at(at))
+            heappush(self._starts, start)
+            self.tried += 1
         if at is not None and self._is_better(worths.loss[at]):
             self.best, self.worth = turns[at], worths.at(at)
             self.loss = self.worth.loss

@@ -15,7 +15,7 @@ import numpy as np
 
 from orbitflow.clock import FloatArray
 from orbitflow.planner.turn.boxes import MEMBER, Boxes, point, roots
-from orbitflow.planner.turn.climb import climb
+from orbitflow.planner.turn.climb import CORE, Near, climb, combined
 from orbitflow.planner.turn.pool import Pool
 from orbitflow.planner.turn.prices import raised, sizes
 from orbitflow.planner.turn.question import BoolArray, Terms
@@ -24,8 +24,8 @@ from orbitflow.step import IntArray
 
 HALVED = 8  # boxes at once, the loosest first
 TWICE = (6, 2)  # open boxes, up to which they are halved once more
-FLIPS = 8  # members in doubt at a corner of whom every combination is tried
-CORE = 5  # of whom every combination is tried around the best turn
+FLIPS = 10  # members in doubt at a corner of whom every combination is tried
+DOUBTFUL = 5  # of whom every combination is tried around the best turn
 OFFERED = 32  # best run sets of boxes that are tried at once
 LAST = 64  # run sets that could still beat the best turn, made into turns in the end
 MAKING, MADE = 3, 4  # steps after which so many hopeful run sets are made into turns
@@ -44,7 +44,7 @@ def close(terms: Terms, pool: Pool, effort: int) -> float:
     tree = _Tree(terms, pool, effort)
     while tree.effort < effort and tree.step():
         pass
-    pool.make(LAST)
+    pool.make(LAST, to_prove=True)
     return tree.bound
 
 
@@ -57,7 +57,7 @@ class _Tree:
         self.effort = 0  # boxes bounded so far
         self._done = np.inf
         self._steps = 0
-        prices = self._around()
+        prices = self._first_prices()
         boxes = roots(terms, pool.loss).settled(terms)
         faces = self._relaxation.faces(boxes)
         steps = ROOT_STEPS if self.effort < effort else 0
@@ -65,7 +65,7 @@ class _Tree:
         self._open = self._priced(boxes, faces, prices, ROOT_HEAT * _mean_gain(faces), steps)
         self._try()
 
-    def _around(self) -> FloatArray:
+    def _first_prices(self) -> FloatArray:
         """Prices at the best turn's times, where what they put in doubt is tried."""
         best, known = self._pool.best, self._pool.worth
         assert best is not None, "a search begins with a turn"
@@ -126,6 +126,8 @@ class _Tree:
         lot, before = self._open, self._pool.loss
         order = np.argsort(lot.floors, kind="stable")[:OFFERED]
         self._pool.offer(lot.bounds.runs(order[lot.floors[order] < self._pool.cut]))
+        if len(order) and lot.floors[order[0]] < self._pool.cut:
+            self._pool.offer(self._around(lot, int(order[0])))
         if self._pool.loss < before:
             climb(self._terms, self._pool)
         cut = self._pool.cut
@@ -140,6 +142,18 @@ class _Tree:
             self._pool.offer(_flipped(lot.bounds.gain[box, corner], slack[box, corner]))
             self._done = min(self._done, cut)
             self._open = lot.take(np.flatnonzero(~few))
+
+    def _around(self, lot: _Open, row: int) -> BoolArray:
+        """Run sets that differ from the best of one box in who is most in doubt, and promise most
+        at its times.
+        """
+        boxes, corner = lot.boxes, int(lot.bounds.corner[row].argmin())
+        gain = lot.bounds.gain[row, corner]
+        pass_s = float(boxes.low_pass_s[row] + boxes.high_pass_s[row]) / 2
+        first_s = pass_s + float(boxes.low_more_s[row] + boxes.high_more_s[row]) / 2
+        core = np.argsort(np.abs(gain), kind="stable")[:CORE]
+        near = Near(self._terms, gain < 0, pass_s, first_s)
+        return combined(near, core[np.isfinite(gain[core])], self._pool.loss)
 
 
 class _Open(NamedTuple):
@@ -202,7 +216,7 @@ def _mean_gain(faces: Faces) -> FloatArray:
 
 def _doubtful(gain: FloatArray) -> BoolArray:
     """The best run set of a corner, and with it all those that differ in who is most in doubt."""
-    members = np.argsort(np.abs(gain), kind="stable")[:CORE]
+    members = np.argsort(np.abs(gain), kind="stable")[:DOUBTFUL]
     kinds = PATTERNS[: 2 ** len(members), : len(members)]
     runs = np.repeat((gain < 0)[None, :], len(kinds), axis=0)
     runs[:, members] ^= kinds

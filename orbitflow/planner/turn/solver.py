@@ -58,7 +58,7 @@ def solve(
     pool = Pool(terms, tolerance)
     if count <= FEW:
         pool.offer(_all_sets(count))
-        pool.make(MADE)
+        pool.make(MADE, to_prove=True)
         bound = pool.floor
     else:
         pool.offer(_greedy(terms))

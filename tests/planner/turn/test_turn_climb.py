@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 from reference.turns import real_question, tiny_question
 
-from orbitflow.planner.turn.climb import CORE, TRIED, Near, climb, combined, neighbours
+from orbitflow.planner.turn.climb import (
+    CORE,
+    TRIED,
+    _in_doubt,
+    climb,
+    combined,
+    near_turn,
+    neighbours,
+)
 from orbitflow.planner.turn.pool import Pool
 from orbitflow.planner.turn.question import REST, Question
 from orbitflow.planner.turn.solver import _fewest, _greedy
@@ -32,16 +40,16 @@ def test_neighbours_differ_by_one_or_by_one_for_another(count: int) -> None:
         if pool.best is None or pool.worth is None:
             continue
         runs = pool.best != REST
-        near = Near(terms, pool.best, pool.worth)
+        near = near_turn(terms, pool.best, pool.worth)
         swaps = near.swaps()
-        found = neighbours(near, swaps)
+        found = neighbours(near, swaps, pool.loss)
         assert len(found) <= TRIED
         differs = found != runs
         assert (differs.sum(axis=1) <= 2).all()
         swapped = differs.sum(axis=1) == 2
         assert (found[swapped].sum(axis=1) == runs.sum()).all()
         assert found[:, terms.must_run].all()
-        several = combined(near, swaps)
+        several = combined(near, _in_doubt(swaps), pool.loss)
         assert len(several) <= TRIED
         assert ((several != runs).any(axis=0)).sum() <= CORE
         assert several[:, terms.must_run].all()
@@ -63,14 +71,14 @@ def test_where_nothing_kinks_a_neighbour_loses_what_was_estimated() -> None:
     terms, pool = roomy.terms, begun(roomy)
     assert pool.best is not None
     assert pool.worth is not None
-    near, runs = Near(terms, pool.best, pool.worth), pool.best != REST
+    near, runs = near_turn(terms, pool.best, pool.worth), pool.best != REST
     flips = np.where(runs, -1.0, 1.0)
     for pair in combinations(range(len(runs)), 2):
         change = (near.by_member * flips)[:, list(pair)].sum(axis=1, keepdims=True)
         other = runs.copy()
         other[list(pair)] ^= True
         if other.any():
-            truth = least(terms, other[None, :]).loss[0] - pool.loss
+            truth = least(terms, other[None, :]).loss[0]
             assert near.after(change)[0] == pytest.approx(truth, abs=1e-9)
 
 
@@ -80,15 +88,16 @@ def test_combinations_are_the_best_of_all_that_differ_in_their_members() -> None
         pool, terms = begun(question), question.terms
         if pool.best is None or pool.worth is None or terms.must_run.any():
             continue
-        near = Near(terms, pool.best, pool.worth)
+        near = near_turn(terms, pool.best, pool.worth)
         changes = near.by_member * near.flips
         promises = [
             (float(near.after(changes[:, list(some)].sum(axis=1, keepdims=True))[0]), some)
             for size in range(1, 10)
             for some in combinations(range(9), size)
         ]
-        expected = [some for loss, some in sorted(promises) if loss < -1e-9][:8]
+        expected = [some for loss, some in sorted(promises) if loss < pool.loss - 1e-9][:8]
         found = {
-            tuple(np.flatnonzero(row).tolist()) for row in combined(near, near.swaps()) ^ near.runs
+            tuple(np.flatnonzero(row).tolist())
+            for row in combined(near, _in_doubt(near.swaps()), pool.loss) ^ near.runs
         }
         assert found.issuperset(expected), seed
