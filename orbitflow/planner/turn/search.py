@@ -16,6 +16,7 @@ import numpy as np
 from orbitflow.clock import FloatArray
 from orbitflow.planner.turn.boxes import MEMBER, Boxes, point, roots
 from orbitflow.planner.turn.climb import CORE, Near, climb, combined
+from orbitflow.planner.turn.closing import PATTERNS, Closing
 from orbitflow.planner.turn.pool import Pool
 from orbitflow.planner.turn.prices import raised, sizes
 from orbitflow.planner.turn.question import BoolArray, Terms
@@ -24,7 +25,6 @@ from orbitflow.step import IntArray
 
 HALVED = 8  # boxes at once, the loosest first
 TWICE = (6, 2)  # open boxes, up to which they are halved once more
-FLIPS = 10  # members in doubt at a corner of whom every combination is tried
 DOUBTFUL = 5  # of whom every combination is tried around the best turn
 OFFERED = 32  # best run sets of boxes that are tried at once
 LAST = 64  # run sets that could still beat the best turn, made into turns in the end
@@ -36,7 +36,6 @@ POINT_STEPS, POINT_HEAT = 4, 0.5
 ROOT_STEPS, ROOT_HEAT = 4, 0.2
 HALF_STEPS, HALF_HEAT = 4, 0.3
 LEAST_HEAT = 1e-3  # tokens
-PATTERNS = (np.arange(2**FLIPS)[:, None] >> np.arange(FLIPS)) & 1 == 1
 
 
 def close(terms: Terms, pool: Pool, effort: int) -> float:
@@ -54,6 +53,7 @@ class _Tree:
     def __init__(self, terms: Terms, pool: Pool, effort: int) -> None:
         self._terms, self._pool = terms, pool
         self._relaxation = Relaxation(terms)
+        self._closing = Closing(terms)
         self.effort = 0  # boxes bounded so far
         self._done = np.inf
         self._steps = 0
@@ -131,17 +131,17 @@ class _Tree:
         if self._pool.loss < before:
             climb(self._terms, self._pool)
         cut = self._pool.cut
-        slack = cut - lot.bounds.corner
-        size = np.abs(lot.bounds.gain)
-        next_size = np.full(slack.shape, np.inf)
-        if size.shape[2] > FLIPS:
-            next_size = np.partition(size, FLIPS, axis=2)[:, :, FLIPS]
-        few = ((next_size >= slack) | (slack <= 0)).all(axis=1) & (lot.floors < cut)
-        if few.any():
-            box, corner = np.nonzero(few[:, None] & (slack > 0))
-            self._pool.offer(_flipped(lot.bounds.gain[box, corner], slack[box, corner]))
+        loose = np.flatnonzero(lot.floors < cut)
+        doubt = self._closing.in_doubt(lot.bounds.take(loose), cut)
+        left = [
+            self._closing.left(lot.boxes, lot.bounds, row, doubt[at], cut)
+            for at, row in enumerate(loose.tolist())
+        ]
+        closed = [row for row, runs in zip(loose.tolist(), left, strict=True) if runs is not None]
+        if closed:
+            self._pool.offer(np.concatenate([runs for runs in left if runs is not None]))
             self._done = min(self._done, cut)
-            self._open = lot.take(np.flatnonzero(~few))
+            self._open = lot.take(np.delete(np.arange(len(lot.floors)), closed))
 
     def _around(self, lot: _Open, row: int) -> BoolArray:
         """Run sets that differ from the best of one box in who is most in doubt, and promise most
@@ -217,23 +217,7 @@ def _mean_gain(faces: Faces) -> FloatArray:
 def _doubtful(gain: FloatArray) -> BoolArray:
     """The best run set of a corner, and with it all those that differ in who is most in doubt."""
     members = np.argsort(np.abs(gain), kind="stable")[:DOUBTFUL]
-    kinds = PATTERNS[: 2 ** len(members), : len(members)]
+    kinds = PATTERNS[: 2 ** len(members), : len(members)] > 0
     runs = np.repeat((gain < 0)[None, :], len(kinds), axis=0)
     runs[:, members] ^= kinds
     return runs
-
-
-def _flipped(gain: FloatArray, slack: FloatArray) -> BoolArray:
-    """The run sets that lose less than the slack more than the best, of shape (sets, n)."""
-    size = np.abs(gain)
-    doubtful = np.argsort(size, axis=1, kind="stable")[:, :FLIPS]
-    kinds = PATTERNS[: 2 ** doubtful.shape[1], : doubtful.shape[1]]
-    lost = np.take_along_axis(size, doubtful, axis=1)
-    lost = np.minimum(lost, 1e30) @ kinds.T
-    corner, kind = np.nonzero(lost < slack[:, None])
-    runs = gain[corner] < 0
-    places = doubtful[corner]
-    rows = np.arange(len(corner))[:, None]
-    runs[rows, places] ^= kinds[kind]
-    found: BoolArray = runs
-    return found
