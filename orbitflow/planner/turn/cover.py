@@ -25,7 +25,7 @@ from orbitflow.clock import FloatArray
 from orbitflow.planner.turn.worth import ranked
 from orbitflow.step import IntArray
 
-MOST_CELLS = 1_000_000  # pages of the core times its lots, up to which it is solved
+MOST_CELLS = 3_000_000  # pages of the core times its lots, up to which it is solved
 GRAIN = 2.0**-40  # of the highest price: whole numbers of that add up exactly, so that ties do
 SURE = 1e-6  # of a layer, and of a grain, for rounding
 

@@ -30,6 +30,7 @@ class Pool:
         self._terms, self._tolerance = terms, tolerance
         self._seen: set[bytes] = set()
         self._hopeful: list[tuple[float, int, BoolArray]] = []  # a heap, of what they lose at least
+        self._doubtful: list[tuple[float, BoolArray]] = []  # made, but not bounded well
         self._starts: list[
             tuple[float, int, IntArray, Worth]
         ] = []  # a heap: no climb was there yet
@@ -56,7 +57,8 @@ class Pool:
     @property
     def floor(self) -> float:
         """The least that any turn with a run set that was tried can lose."""
-        return min(self._least, self._hopeful[0][0]) if self._hopeful else self._least
+        waiting = min((low for low, _ in self._doubtful), default=self._least)
+        return min(self._least, waiting, *(low for low, *_ in self._hopeful[:1]))
 
     def offer(self, runs: BoolArray) -> None:
         """Try run sets of shape (sets, n)."""
@@ -80,14 +82,23 @@ class Pool:
         """Make turns of so many run sets that could still be worth having, or of those only that
         stand in the way of a proof.
         """
+        if to_prove:
+            for bound, runs in self._doubtful:
+                self.tried += 1
+                heappush(self._hopeful, (_key(bound), self.tried, runs))
+            self._doubtful = []
         goal = self.cut if to_prove else self.aim
         for _ in range(most):
             if not self._hopeful or self._hopeful[0][0] >= goal:
                 break
             low, _, runs = heappop(self._hopeful)
-            made = whole(self._terms, runs, goal)
-            self._least = min(self._least, max(low, made.bound))
+            made = whole(self._terms, runs, goal, to_prove=to_prove)
+            bound = max(low, made.bound)
             self._keep(made.turns)
+            if bound < self.cut and not to_prove:
+                self._doubtful.append((bound, runs))
+            else:
+                self._least = min(self._least, bound)
 
     def next_turn(self) -> tuple[IntArray, Worth] | None:
         """The best turn of those that no climb has begun from."""

@@ -26,9 +26,9 @@ from orbitflow.planner.turn.stream import group_pages, least_with, need
 from orbitflow.planner.turn.worth import ROUNDING, TIE, least_of, ranked, times_all
 from orbitflow.step import IntArray
 
-MOST_GROUPS = 3  # that are tried
-CHORDS = 4  # that are tried for each
-PLACES = 32  # on the border, at each of which J is at least that of the corner below
+GROUPS, MOST_GROUPS = 3, 16  # that are tried, and where a proof is asked for
+CHORDS, MOST_CHORDS = 4, 8  # that are tried for each
+PIECES, CUT, FINER = 16, 4, 4  # of the border, into how many they are cut, and how often
 FREE = 1e-9  # price of a link second that costs nothing, so that none is wasted
 
 
@@ -39,7 +39,7 @@ class Whole(NamedTuple):
     bound: float
 
 
-def whole(terms: Terms, runs: BoolArray, cut: float) -> Whole:
+def whole(terms: Terms, runs: BoolArray, cut: float, *, to_prove: bool = False) -> Whole:
     """Turns of a run set of shape (n,) that fits, but not without the host; of what loses more than
     the cut the bound need not say how much.
     """
@@ -51,12 +51,13 @@ def whole(terms: Terms, runs: BoolArray, cut: float) -> Whole:
     hosts = runs & (terms.pages <= groups[:, None])
     pages = asked.pages[0] + (groups - smallest) * group_pages(terms)
     losses = least_with(terms, np.repeat(runs[None, :], len(groups), axis=0), hosts, pages)
+    groups_at_most, chords = (MOST_GROUPS, MOST_CHORDS) if to_prove else (GROUPS, CHORDS)
     turns, bound, best = [], np.inf, cut
     for tried, row in enumerate(ranked(losses).tolist()):
-        if losses[row] >= min(bound, best) or tried == MOST_GROUPS:
+        if losses[row] >= min(bound, best) or tried == groups_at_most:
             bound = min(bound, float(losses[row]))
             break
-        group = _Group(terms, runs, hosts[row], ceil(pages[row] - ROUNDING), best)
+        group = _Group(terms, runs, hosts[row], ceil(pages[row] - ROUNDING), best, chords)
         turns += [split.layers for split in group.splits]
         best, bound = min(best, group.loss), min(bound, max(group.bound, float(losses[row])))
     rows = np.array(turns, dtype=np.int64).reshape(-1, len(runs))
@@ -77,7 +78,7 @@ class _Group:
     """
 
     def __init__(
-        self, terms: Terms, runs: BoolArray, hosts: BoolArray, pages: int, cut: float
+        self, terms: Terms, runs: BoolArray, hosts: BoolArray, pages: int, cut: float, chords: int
     ) -> None:
         self._terms, self._runs, self._pages, self._cut = terms, runs, pages, cut
         self._room = np.where(hosts, terms.layers, 0)
@@ -87,16 +88,16 @@ class _Group:
         self._crossing_s = float(self._here @ terms.link_s)
         self.splits: list[_Split] = []  # by X
         self.loss, self.bound = np.inf, -np.inf
-        self._solve()
+        self._solve(chords)
 
-    def _solve(self) -> None:
+    def _solve(self, chords: int) -> None:
         found = cover(self._room, self._sizes, self._terms.link_s, self._pages)
         if found is None:
             self.bound = np.inf
             return
         self._add(found.layers)
         link_s, first_s = found.least, max(found.least, self._crossing_s)
-        self._place(np.array([link_s]), np.array([first_s]))
+        self.bound = float(self._losses(np.array([link_s]), np.array([first_s]))[0])
         if self._is_done():
             return
         found = self._cover(0.0)
@@ -104,7 +105,7 @@ class _Group:
         first_s = max(first_s, found.least - FREE * float(self._room @ self._terms.link_s))
         lines = [(0.0, first_s)]  # w and what Y + w X is at least
         at_s = self._border(link_s, lines)
-        for _ in range(CHORDS):
+        for _ in range(chords):
             if self._is_done():
                 return
             places = [split.link_s for split in self.splits]
@@ -120,20 +121,35 @@ class _Group:
             at_s = self._border(link_s, lines)
 
     def _border(self, link_s: float, lines: list[tuple[float, float]]) -> float:
-        """Bound J on the border; the X of its best place."""
-        last_s = self.splits[-1].link_s
-        places = np.linspace(link_s, last_s, PLACES + 1)
-        weights, sums = np.array(lines).T
-        low_s = np.max(sums - weights * places[1:, None], axis=1)
-        return self._place(np.append(places[:-1], last_s), np.append(low_s, sums[0]))
+        """Bound J on the border, by J of the corners below its pieces, of which those that say too
+        little are cut up; the X of the lowest.
+        """
+        last_s, (weights, sums) = self.splits[-1].link_s, np.array(lines).T
+        ends_s = np.linspace(link_s, last_s, PIECES + 1)
+        from_s, to_s = ends_s[:-1], ends_s[1:]
+        goal = min(self._cut, self.loss)
+        beyond = self._losses(np.array([last_s]), sums[:1])
+        bound, lowest_s = float(beyond[0]), last_s
+        for finer in range(FINER):
+            low_s = np.max(sums - weights * to_s[:, None], axis=1)
+            losses = self._losses(from_s, low_s)
+            is_low = losses < goal
+            if finer == FINER - 1 or not is_low.any() or is_low.sum() > PIECES:
+                at = least_of(losses)
+                if losses[at] < bound:
+                    bound, lowest_s = float(losses.min()), float(from_s[at])
+                break
+            bound = min(bound, float(losses.min(where=~is_low, initial=np.inf)))
+            ends_s = np.linspace(from_s[is_low], to_s[is_low], CUT + 1)
+            from_s, to_s = ends_s[:-1].ravel(), ends_s[1:].ravel()
+        self.bound = max(self.bound, bound)
+        return lowest_s
 
-    def _place(self, link_s: FloatArray, first_link_s: FloatArray) -> float:
-        """Raise the bound to the least J of some places; the X of that."""
+    def _losses(self, link_s: FloatArray, first_link_s: FloatArray) -> FloatArray:
+        """J at such link seconds."""
         runs = np.broadcast_to(self._runs, (len(link_s), len(self._runs)))
-        losses = times_all(self._terms, runs, link_s, first_link_s).loss
-        at = least_of(losses)
-        self.bound = max(self.bound, float(losses.min()))
-        return float(link_s[at])
+        losses: FloatArray = times_all(self._terms, runs, link_s, first_link_s).loss
+        return losses
 
     def _is_done(self) -> bool:
         return self.bound >= min(self._cut, self.loss - TIE * max(1.0, self.loss))
