@@ -26,8 +26,8 @@ from orbitflow.planner.turn.stream import group_pages, least_with, need
 from orbitflow.planner.turn.worth import ROUNDING, TIE, least_of, ranked, times_all
 from orbitflow.step import IntArray
 
-GROUPS, MOST_GROUPS = 3, 16  # that are tried, and where a proof is asked for
-CHORDS, MOST_CHORDS = 4, 8  # that are tried for each
+GROUPS, MOST_GROUPS = 1, 64  # that are tried, and where a proof is asked for
+CHORDS, MOST_CHORDS = 2, 8  # that are tried for each
 PIECES, CUT, FINER = 16, 4, 4  # of the border, into how many they are cut, and how often
 FREE = 1e-9  # price of a link second that costs nothing, so that none is wasted
 
