@@ -8,11 +8,13 @@ whole layers (`whole`), and with that comes a better bound.
 from __future__ import annotations
 
 from heapq import heappop, heappush
+from typing import NamedTuple
 
 import numpy as np
 
+from orbitflow.clock import FloatArray
 from orbitflow.planner.turn.question import REST, BoolArray, Terms
-from orbitflow.planner.turn.stream import least
+from orbitflow.planner.turn.stream import least, rounded
 from orbitflow.planner.turn.whole import whole
 from orbitflow.planner.turn.worth import TIE, Worth, least_of, ranked, worth_all
 from orbitflow.step import IntArray
@@ -20,7 +22,16 @@ from orbitflow.step import IntArray
 SEVERAL = 16  # members, up to which more is worth looking for
 GRAINS = 2.0**24  # to a token, of what is the same loss
 AIM = 0.005  # of max(J, one token): what is worth making a turn for
+ROUNDED = 64  # run sets whose turns are guessed, of those that are offered at once
 MADE = 1  # run sets that are made into turns, of those that are offered at once
+
+
+class _Waiting(NamedTuple):
+    """A run set, what it loses at least, and about what its best turn will."""
+
+    low: float
+    promise: float
+    runs: BoolArray
 
 
 class Pool:
@@ -29,12 +40,12 @@ class Pool:
     def __init__(self, terms: Terms, tolerance: float) -> None:
         self._terms, self._tolerance = terms, tolerance
         self._seen: set[bytes] = set()
-        self._hopeful: list[tuple[float, int, BoolArray]] = []  # a heap, of what they lose at least
-        self._doubtful: list[tuple[float, BoolArray]] = []  # made, but not bounded well
+        self._waiting: list[_Waiting] = []
+        self._made: list[_Waiting] = []
         self._starts: list[
             tuple[float, int, IntArray, Worth]
         ] = []  # a heap: no climb was there yet
-        self._least = float("inf")  # of those that are not in it
+        self._least = float("inf")  # of all others
         self.best: IntArray | None = None
         self.worth: Worth | None = None  # of the best
         self.loss = float("inf")
@@ -57,8 +68,7 @@ class Pool:
     @property
     def floor(self) -> float:
         """The least that any turn with a run set that was tried can lose."""
-        waiting = min((low for low, _ in self._doubtful), default=self._least)
-        return min(self._least, waiting, *(low for low, *_ in self._hopeful[:1]))
+        return min(self._least, *(one.low for one in (*self._waiting, *self._made)), np.inf)
 
     def offer(self, runs: BoolArray) -> None:
         """Try run sets of shape (sets, n)."""
@@ -73,32 +83,49 @@ class Pool:
         waits = ~is_met & (losses < self.aim)
         self._least = min(self._least, float(losses.min(where=~waits, initial=np.inf)))
         rows = np.flatnonzero(waits)
-        for row in rows[ranked(losses[rows])].tolist():
-            self.tried += 1
-            heappush(self._hopeful, (_key(float(losses[row])), self.tried, fresh[row]))
+        if len(rows):
+            rows = rows[ranked(losses[rows])]
+            self._wait(losses[rows], fresh[rows])
         self.make(MADE)
 
-    def make(self, most: int, *, to_prove: bool = False) -> None:
-        """Make turns of so many run sets that could still be worth having, or of those only that
-        stand in the way of a proof.
+    def _wait(self, lows: FloatArray, runs: BoolArray) -> None:
+        """Have run sets wait that lose at least so much, the lowest first."""
+        some = runs[:ROUNDED]
+        turns = rounded(self._terms, some)
+        self._keep(turns)
+        worths = worth_all(self._terms, turns)
+        promises = np.where(worths.fits, worths.loss, np.inf).tolist()
+        promises += [np.inf] * (len(runs) - len(some))
+        for low, promise, row in zip(lows.tolist(), promises, runs, strict=True):
+            self._waiting.append(_Waiting(_key(low), _key(promise), row))
+
+    def make(self, most: int) -> None:
+        """Make turns of so many run sets that could still be worth having, the most promising
+        first.
         """
-        if to_prove:
-            for bound, runs in self._doubtful:
-                self.tried += 1
-                heappush(self._hopeful, (_key(bound), self.tried, runs))
-            self._doubtful = []
-        goal = self.cut if to_prove else self.aim
         for _ in range(most):
-            if not self._hopeful or self._hopeful[0][0] >= goal:
+            goal = self.aim
+            able = [at for at, one in enumerate(self._waiting) if one.low < goal]
+            if not able:
                 break
-            low, _, runs = heappop(self._hopeful)
-            made = whole(self._terms, runs, goal, to_prove=to_prove)
-            bound = max(low, made.bound)
+            at = min(able, key=lambda at: self._waiting[at].promise)
+            one = self._waiting.pop(at)
+            made = whole(self._terms, one.runs, goal)
             self._keep(made.turns)
-            if bound < self.cut and not to_prove:
-                self._doubtful.append((bound, runs))
-            else:
-                self._least = min(self._least, bound)
+            self._made.append(one._replace(low=max(one.low, made.bound)))
+
+    def prove(self, most: int) -> None:
+        """Bound those of so many run sets well that stand in the way of a proof, the worst first;
+        their turns may be better than the best.
+        """
+        open_ = sorted(self._waiting + self._made, key=lambda one: one.low)
+        for tried, one in enumerate(open_):
+            if one.low >= self.cut or tried == most:
+                break
+            made = whole(self._terms, one.runs, self.cut, to_prove=True)
+            self._keep(made.turns)
+            open_[tried] = one._replace(low=max(one.low, made.bound))
+        self._waiting, self._made = [], open_
 
     def next_turn(self) -> tuple[IntArray, Worth] | None:
         """The best turn of those that no climb has begun from."""
@@ -131,4 +158,6 @@ class Pool:
 
 def _key(low: float) -> float:
     """A little less, the same for losses that differ by rounding."""
+    if np.isinf(low):
+        return low
     return (round(low * GRAINS) - 1) / GRAINS

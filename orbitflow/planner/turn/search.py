@@ -43,7 +43,7 @@ def close(terms: Terms, pool: Pool, effort: int) -> float:
     tree = _Tree(terms, pool, effort)
     while tree.effort < effort and tree.step():
         pass
-    pool.make(LAST, to_prove=True)
+    pool.prove(LAST)
     return tree.bound
 
 

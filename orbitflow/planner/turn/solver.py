@@ -58,7 +58,8 @@ def solve(
     pool = Pool(terms, tolerance)
     if count <= FEW:
         pool.offer(_all_sets(count))
-        pool.make(MADE, to_prove=True)
+        pool.make(MADE)
+        pool.prove(MADE)
         bound = pool.floor
     else:
         pool.offer(_greedy(terms))

@@ -18,8 +18,9 @@ from typing import NamedTuple
 import numpy as np
 
 from orbitflow.clock import FloatArray
-from orbitflow.planner.turn.question import BoolArray, Terms
+from orbitflow.planner.turn.question import REST, BoolArray, Terms
 from orbitflow.planner.turn.worth import ROUNDING, ranked, times_all
+from orbitflow.step import IntArray
 
 
 class Least(NamedTuple):
@@ -124,3 +125,21 @@ def _first_link(terms: Terms, runs: BoolArray, hosted: FloatArray) -> FloatArray
 def group_pages(terms: Terms) -> float:
     """Hosted pages that one page more of the largest group asks for."""
     return terms.ring * (terms.layers - 1) / max(terms.layers - terms.ring, 1)
+
+
+def rounded(terms: Terms, runs: BoolArray) -> IntArray:
+    """A turn of each of these run sets, which all fit but not without the host: the least link
+    seconds of a pass by fractions, whole layers of them, and some of one member for the rest.
+    """
+    asked = need(terms, runs)
+    pages = np.ceil(asked.pages - ROUNDING)
+    sizes = np.maximum(terms.pages, 1.0)
+    hosts = runs & (terms.pages <= asked.largest[:, None]) & (terms.pages > 0)
+    room = np.where(hosts, float(terms.layers), 0.0)
+    layers = np.floor(_fill(terms, room, pages, np.inf) + ROUNDING)
+    more = np.ceil((pages - layers @ terms.pages)[:, None] / sizes - ROUNDING)
+    np.maximum(more, 0.0, out=more)
+    at = np.where(more <= room - layers, more * terms.link_s, np.inf).argmin(axis=1)
+    rows = np.arange(len(runs))
+    layers[rows, at] += np.minimum(more[rows, at], room[rows, at] - layers[rows, at])
+    return np.where(runs, layers.astype(np.int64), REST)

@@ -11,7 +11,7 @@ from reference.turns import tiny_question
 from orbitflow.planner.turn import cover as covers
 from orbitflow.planner.turn.cover import cover
 from orbitflow.planner.turn.question import REST
-from orbitflow.planner.turn.stream import least, need
+from orbitflow.planner.turn.stream import least, need, rounded
 from orbitflow.planner.turn.whole import whole
 from orbitflow.planner.turn.worth import worth_all
 
@@ -84,3 +84,21 @@ def test_run_sets_lose_at_least_what_is_said_and_fit_if_they_can(seed: int) -> N
             assert made.bound == pytest.approx(loss) == pytest.approx(best)
         cut = low + 0.3 * (best - low)
         assert min(cut, made.bound) - 1e-7 <= whole(terms, runs[0], cut).bound <= best + 1e-9
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_guessed_turns_have_their_run_sets_and_fit_without_a_ring(seed: int) -> None:
+    question = tiny_question(seed, most_members=4)
+    terms, count = question.terms, len(question.members)
+    every = np.array(list(product((False, True), repeat=count)))
+    asked = need(terms, every)
+    runs = every[asked.fits & (asked.pages > 0)]
+    if not len(runs):
+        return
+    turns = rounded(terms, runs)
+    assert ((turns != REST) == runs).all()
+    assert (turns <= terms.layers).all()
+    worths = worth_all(terms, turns)
+    assert (worths.loss >= least(terms, runs).loss - 1e-9)[worths.fits].all()
+    if not terms.ring:
+        assert worths.fits.mean() >= 0.5
