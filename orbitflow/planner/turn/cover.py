@@ -10,9 +10,9 @@ What is left of the items is a core of a few layers of a few of them, and for th
 
     best[p] = min(best[p], best[p - size] + price)      least price of at least p pages
 
-goes item by item, layers in lots of 1, 2, 4, ... and a remainder that every number is made of. The
-idea of a core is that of Balas and Zemel, "An algorithm for large zero-one knapsack problems",
-1980.
+goes item by item, layers in lots of 1, 2, 4, ... and a remainder that every number is made of;
+where pages are very many, by those p only that lots add up to and that could still be best. The
+core is an idea of Balas and Zemel, "An algorithm for large zero-one knapsack problems", 1980.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from orbitflow.clock import FloatArray
 from orbitflow.planner.turn.worth import ranked
 from orbitflow.step import IntArray
 
-MOST_CELLS = 3_000_000  # pages of the core times its lots, up to which it is solved
+DENSE = 1_000_000  # pages of the core times its lots, up to which all are gone through
+SPARSE = 4_000  # sums of its lots, up to which those that could be best are
 GRAIN = 2.0**-40  # of the highest price: whole numbers of that add up exactly, so that ties do
 SURE = 1e-6  # of a layer, and of a grain, for rounding
 
@@ -74,7 +75,7 @@ def cover(room: IntArray, sizes: IntArray, prices: FloatArray, pages: int) -> Co
         changes = (price - least) / np.maximum(np.abs(prices - rate * sizes), SURE)
         core = np.minimum(room, np.minimum(changes + SURE, 1e9).astype(np.int64))
         base = np.where(is_cheaper, room - core, 0)
-        best = _best(core, sizes, prices, pages - int(base @ sizes))
+        best = _best(core, sizes, prices, pages - int(base @ sizes), price - float(base @ prices))
         if best is not None:
             taken = base + best
             price = least = float(taken @ prices)
@@ -97,8 +98,12 @@ def _top_up(
     taken[item] += more[row, item]
 
 
-def _best(room: IntArray, sizes: IntArray, prices: FloatArray, pages: int) -> IntArray | None:
-    """The cheapest cover; None if that takes long."""
+def _best(
+    room: IntArray, sizes: IntArray, prices: FloatArray, pages: int, known: float
+) -> IntArray | None:
+    """The cheapest cover of items in order of their price a page, where one is known for so much;
+    None if that takes long.
+    """
     lots = [
         _Lot(item, count, count * size, count * price)
         for item, most, size, price in zip(
@@ -106,8 +111,17 @@ def _best(room: IntArray, sizes: IntArray, prices: FloatArray, pages: int) -> In
         )
         for count in _counts(most)
     ]
-    if len(lots) * pages > MOST_CELLS:
+    taken = _dense(lots, pages) if len(lots) * pages <= DENSE else _sparse(lots, pages, known)
+    if taken is None:
         return None
+    layers = np.zeros(len(room), dtype=np.int64)
+    for lot in taken:
+        layers[lot.item] += lot.layers
+    return layers
+
+
+def _dense(lots: list[_Lot], pages: int) -> list[_Lot]:
+    """The lots of the cheapest cover, by every number of pages."""
     best, taken = np.full(pages + 1, np.inf), np.empty(pages + 1)
     best[0] = 0.0
     takes = []
@@ -117,12 +131,41 @@ def _best(room: IntArray, sizes: IntArray, prices: FloatArray, pages: int) -> In
         np.add(best[: pages + 1 - reach], lot.price, out=taken[reach:])
         takes.append(taken < best)
         np.minimum(best, taken, out=best)
-    layers, left = np.zeros(len(room), dtype=np.int64), pages
+    chosen, left = [], pages
     for lot, take in zip(reversed(lots), reversed(takes), strict=True):
         if take[left]:
-            layers[lot.item] += lot.layers
+            chosen.append(lot)
             left = max(0, left - lot.pages)
-    return layers
+    return chosen
+
+
+def _sparse(lots: list[_Lot], pages: int, known: float) -> list[_Lot] | None:
+    """The same by those numbers of pages only that lots add up to, and that fractions of the lots
+    to come could still make a cover for no more than is known.
+    """
+    held, price, steps = np.zeros(1), np.zeros(1), []
+    can = np.cumsum([0.0, *(lot.pages for lot in lots)])
+    costs = np.cumsum([0.0, *(lot.price for lot in lots)])
+    for at, lot in enumerate(lots):
+        both = np.concatenate([held, np.minimum(held + lot.pages, pages)])
+        cost = np.concatenate([price, price + lot.price])
+        hope = np.interp(pages - both + can[at + 1], can, costs, right=np.inf) - costs[at + 1]
+        kept = np.flatnonzero(cost + hope <= known + 1)
+        kept = kept[np.lexsort((cost[kept], -both[kept]))]
+        sorted_cost = cost[kept]
+        is_cheaper = np.ones(len(kept), dtype=np.bool_)
+        is_cheaper[1:] = sorted_cost[1:] < np.minimum.accumulate(sorted_cost)[:-1]
+        kept = kept[is_cheaper]
+        if len(kept) > SPARSE:
+            return None
+        steps.append((kept, len(held)))
+        held, price = both[kept], cost[kept]
+    chosen, state = [], int(np.where(held >= pages, price, np.inf).argmin())
+    for lot, (kept, before) in zip(reversed(lots), reversed(steps), strict=True):
+        is_taken, state = divmod(int(kept[state]), before)
+        if is_taken:
+            chosen.append(lot)
+    return chosen
 
 
 def _counts(most: int) -> list[int]:

@@ -114,13 +114,13 @@ class Pool:
             self._keep(made.turns)
             self._made.append(one._replace(low=max(one.low, made.bound)))
 
-    def prove(self, most: int) -> None:
-        """Bound those of so many run sets well that stand in the way of a proof, the worst first;
-        their turns may be better than the best.
+    def prove(self, most: int, bound: float = np.inf) -> None:
+        """Bound those of so many run sets well that stand in the way of a proof, the worst first,
+        where others have that bound; their turns may be better than the best.
         """
         open_ = sorted(self._waiting + self._made, key=lambda one: one.low)
         for tried, one in enumerate(open_):
-            if one.low >= self.cut or tried == most:
+            if one.low >= min(self.cut, bound) or tried == most:
                 break
             made = whole(self._terms, one.runs, self.cut, to_prove=True)
             self._keep(made.turns)

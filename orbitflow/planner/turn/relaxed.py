@@ -11,7 +11,8 @@ members separate. With prices c (of compute), l (link), f (first pass), p (a pag
 where rest_r and run_r, convex in (T, D), are replaced by tangents at the box's centre: what is left
 is concave, so that its least value in a box is at a corner. The ring is at least that of the
 smallest group in the box's range of largest groups, none if it may be nobody's, and above the
-range nobody is hosted.
+range nobody is hosted. Where nobody is at all, pages are taken L at a time, and what the GPU has
+beyond a multiple of L is of no use.
 
 What a corner says of single members is as useful: a run set that differs from its best one costs
 |gain_r| more for each member r in which it differs.
@@ -117,7 +118,9 @@ class Relaxation:
         over[:, :, 0] = t.base_s - pass_s
         over[:, :, 1] = -pass_s
         over[:, :, 2] = -pass_s - more_s
-        over[:, :, 3] = (least - t.gpu_pages)[:, None]
+        whole = t.gpu_pages // t.layers * t.layers  # without the host, pages come in L at once
+        have = np.where(boxes.last_group >= 0, t.gpu_pages, whole)
+        over[:, :, 3] = (least - have)[:, None]
         run_slope = np.add.reduce(np.maximum(run_pass, t.passes * rest), axis=1)
         more_slope = np.add.reduce(np.maximum(run_more, rest), axis=1)
         widths = np.empty((len(least), 3))

@@ -43,7 +43,7 @@ def close(terms: Terms, pool: Pool, effort: int) -> float:
     tree = _Tree(terms, pool, effort)
     while tree.effort < effort and tree.step():
         pass
-    pool.prove(LAST)
+    pool.prove(LAST, tree.boxes_bound)
     return tree.bound
 
 
@@ -81,7 +81,12 @@ class _Tree:
     @property
     def bound(self) -> float:
         """The least that any turn can lose."""
-        return float(min(self._done, self._pool.floor, *self._open.floors))
+        return min(self.boxes_bound, self._pool.floor)
+
+    @property
+    def boxes_bound(self) -> float:
+        """The least that any turn can lose with a run set that was not tried."""
+        return float(min(self._done, *self._open.floors, np.inf))
 
     def step(self) -> bool:
         """Bound some more boxes; False if none is left."""

@@ -47,6 +47,30 @@ def test_no_turn_in_a_box_loses_less_than_its_bound(seed: int) -> None:
             assert (bounds.floor[inside] <= worths.loss[row] + 1e-9).all(), (seed, turn)
 
 
+@pytest.mark.parametrize("seed", range(60))
+def test_nor_in_a_box_without_anybody_on_the_host(seed: int) -> None:
+    question = tiny_question(seed, most_members=3)
+    terms, turns = question.terms, fitting(question)
+    turns = turns[turns.max(axis=1, initial=REST) <= 0]
+    if not len(turns) or not terms.ring:
+        return
+    worths = worth_all(terms, turns)
+    boxes = roots(terms, float(worths.loss.max()) + 1)
+    count, relaxation = len(boxes.low_pass_s), Relaxation(terms)
+    if (boxes.last_group >= 0).all():
+        sides = np.full(count, 2)
+        boxes = boxes.halves(sides, np.zeros(count, dtype=np.int64)).take(np.arange(count))
+    assert (boxes.last_group == -1).all()
+    scale = terms.price * terms.passes
+    for pages in (1e-3, 1e-1):
+        prices = np.tile([scale, scale / 9, scale / 9, scale * pages], (count, 1))
+        floor = relaxation.bounds(relaxation.faces(boxes), prices).floor
+        for row, turn in enumerate(turns):
+            at = point(terms, worths.at(row), turn)
+            inside = within(boxes, at, is_charged=True)
+            assert (floor[inside] <= worths.loss[row] + 1e-9).all(), (seed, turn)
+
+
 def within(boxes: Boxes, at: Boxes, *, is_charged: bool) -> np.ndarray:
     """Which boxes hold a turn whose times are a point; without a ring, groups do not matter."""
     pass_s, more_s, group = at.low_pass_s[0], at.low_more_s[0], at.last_group[0]

@@ -16,8 +16,10 @@ from orbitflow.planner.turn.whole import whole
 from orbitflow.planner.turn.worth import worth_all
 
 
+@pytest.mark.parametrize("dense", [covers.DENSE, 0])
 @pytest.mark.parametrize("seed", range(200))
-def test_covers_are_exact(seed: int) -> None:
+def test_covers_are_exact(seed: int, dense: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(covers, "DENSE", dense)
     random = np.random.default_rng(seed)
     count = int(random.integers(1, 5))
     room, sizes = random.integers(0, 7, count), random.integers(0, 9, count)
@@ -45,7 +47,8 @@ def test_covers_are_bounded_where_exact_ones_take_long(
     room, sizes = random.integers(1, 7, 4), random.integers(1, 9, 4)
     prices, pages = random.exponential(1, 4) * sizes, int(random.integers(1, 20))
     exact = cover(room, sizes, prices, pages)
-    monkeypatch.setattr(covers, "MOST_CELLS", 0)
+    monkeypatch.setattr(covers, "DENSE", 0)
+    monkeypatch.setattr(covers, "SPARSE", 0)
     found = cover(room, sizes, prices, pages)
     if exact is None or found is None:
         assert exact == found
