@@ -27,8 +27,9 @@ HALVED = 8  # boxes at once, the loosest first
 TWICE = (6, 2)  # open boxes, up to which they are halved once more
 DOUBTFUL = 5  # of whom every combination is tried around the best turn
 OFFERED = 32  # best run sets of boxes that are tried at once
-LAST = 64  # run sets that could still beat the best turn, made into turns in the end
+LAST, LEAST = 64, 8  # run sets that are bounded well in the end, if that makes a proof or not
 MAKING, MADE = 3, 4  # steps after which so many hopeful run sets are made into turns
+RING = 4.0  # what a page of the ring's width counts for: halving it always tells
 NARROW = 2.0  # widths of what a bound lacks, below which members are settled
 # Steps towards better prices and the temperature of the first: at the best turn's times and of
 # the first boxes as a share of what a member matters, of halves of what their bound lacks
@@ -43,7 +44,8 @@ def close(terms: Terms, pool: Pool, effort: int) -> float:
     tree = _Tree(terms, pool, effort)
     while tree.effort < effort and tree.step():
         pass
-    pool.prove(LAST, tree.boxes_bound)
+    bound = tree.boxes_bound
+    pool.prove(LAST if bound >= pool.cut else LEAST, bound)
     return tree.bound
 
 
@@ -197,7 +199,7 @@ class _Open(NamedTuple):
         the members in most doubt running and at rest. All lower halves first, then all upper.
         """
         rows, widths = np.arange(len(self.floors)), self.widths.copy()
-        widths[:, 2] *= self.prices[:, 3] * (self.boxes.last_group > self.boxes.first_group)
+        widths[:, 2] *= RING * self.prices[:, 3] * (self.boxes.last_group > self.boxes.first_group)
         doubt = np.abs(self.bounds.gain[rows, self.bounds.corner.argmin(axis=1)])
         order = np.argsort(doubt, axis=1, kind="stable")
         boxes = self.boxes

@@ -25,7 +25,7 @@ from orbitflow.planner.turn.worth import Worth, lateness, ranked, worth
 MADE = 128  # run sets of few members that are made into turns
 FEW = 10  # members of whom every run set is tried
 FINE, COARSE = 0.01, 0.0195  # of max(J, one token): not worth looking for, up to SEVERAL, beyond
-EFFORT = 1_000  # boxes of times that may be bounded, counted once for every step of their prices
+EFFORT = 2_000  # boxes of times that may be bounded, counted once for every step of their prices
 GREEDY_TIMES = 4  # pass times at which the greedy order is asked
 GREEDY_SHARES = (0.0, 0.5, 1.0)  # of its compute's price that a member is charged
 GREEDY_SIZES = 16  # numbers of members that are tried of each order
