@@ -78,8 +78,7 @@ def _in_doubt(swaps: Swaps) -> IntArray:
     """The members of the best swaps."""
     order = np.argsort(swaps.loss, kind="stable")[:CORE_SWAPS]
     members = np.stack([swaps.first[order], swaps.other[order]], axis=1).ravel()
-    core: IntArray = members[np.sort(np.unique(members, return_index=True)[1])[:CORE]]
-    return core
+    return np.array(list(dict.fromkeys(members.tolist()))[:CORE], dtype=np.int64)
 
 
 def _most_promising(losses: FloatArray, below: float) -> IntArray:

@@ -25,7 +25,7 @@ from orbitflow.clock import FloatArray
 from orbitflow.planner.turn.worth import ranked
 from orbitflow.step import IntArray
 
-DENSE = 1_000_000  # pages of the core times its lots, up to which all are gone through
+QUICK, DENSE = 100_000, 1_000_000  # pages of the core times its lots: all are gone through, if so
 SPARSE = 4_000  # sums of its lots, up to which those that could be best are
 GRAIN = 2.0**-40  # of the highest price: whole numbers of that add up exactly, so that ties do
 SURE = 1e-6  # of a layer, and of a grain, for rounding
@@ -48,9 +48,12 @@ class _Lot(NamedTuple):
     price: float
 
 
-def cover(room: IntArray, sizes: IntArray, prices: FloatArray, pages: int) -> Cover | None:
+def cover(
+    room: IntArray, sizes: IntArray, prices: FloatArray, pages: int, *, is_quick: bool = False
+) -> Cover | None:
     """The cheapest layers of items of shape (n,), at most `room` of each, that hold so many pages;
-    sizes are pages of one layer, prices of one layer. None if there is no room.
+    sizes are pages of one layer, prices of one layer; a quick one need not be best. None if there
+    is no room.
     """
     items = np.flatnonzero((room > 0) & (sizes > 0))
     items = items[ranked(prices[items] / sizes[items])]
@@ -75,7 +78,9 @@ def cover(room: IntArray, sizes: IntArray, prices: FloatArray, pages: int) -> Co
         changes = (price - least) / np.maximum(np.abs(prices - rate * sizes), SURE)
         core = np.minimum(room, np.minimum(changes + SURE, 1e9).astype(np.int64))
         base = np.where(is_cheaper, room - core, 0)
-        best = _best(core, sizes, prices, pages - int(base @ sizes), price - float(base @ prices))
+        most = QUICK if is_quick else DENSE
+        known = price - float(base @ prices)
+        best = _best(core, sizes, prices, pages - int(base @ sizes), known, most)
         if best is not None:
             taken = base + best
             price = least = float(taken @ prices)
@@ -99,10 +104,10 @@ def _top_up(
 
 
 def _best(
-    room: IntArray, sizes: IntArray, prices: FloatArray, pages: int, known: float
+    room: IntArray, sizes: IntArray, prices: FloatArray, pages: int, known: float, most: int
 ) -> IntArray | None:
     """The cheapest cover of items in order of their price a page, where one is known for so much;
-    None if that takes long.
+    None if it takes more than so many pages times lots, or very many of their sums.
     """
     lots = [
         _Lot(item, count, count * size, count * price)
@@ -111,7 +116,11 @@ def _best(
         )
         for count in _counts(most)
     ]
-    taken = _dense(lots, pages) if len(lots) * pages <= DENSE else _sparse(lots, pages, known)
+    taken: list[_Lot] | None = None
+    if len(lots) * pages <= most:
+        taken = _dense(lots, pages)
+    elif most != QUICK:
+        taken = _sparse(lots, pages, known)
     if taken is None:
         return None
     layers = np.zeros(len(room), dtype=np.int64)

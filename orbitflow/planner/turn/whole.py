@@ -45,19 +45,19 @@ def whole(terms: Terms, runs: BoolArray, cut: float, *, to_prove: bool = False) 
     """
     asked = need(terms, runs[None, :])
     smallest = float(asked.largest[0])
-    groups = np.unique(terms.pages[runs & (terms.pages >= smallest)])
+    groups = np.array(sorted(set(terms.pages[runs & (terms.pages >= smallest)].tolist())))
     if not terms.ring:
         groups = groups[-1:]
     hosts = runs & (terms.pages <= groups[:, None])
     pages = asked.pages[0] + (groups - smallest) * group_pages(terms)
     losses = least_with(terms, np.repeat(runs[None, :], len(groups), axis=0), hosts, pages)
-    groups_at_most, chords = (MOST_GROUPS, MOST_CHORDS) if to_prove else (GROUPS, CHORDS)
+    most_groups = MOST_GROUPS if to_prove else GROUPS
     turns, bound, best = [], np.inf, cut
     for tried, row in enumerate(ranked(losses).tolist()):
-        if losses[row] >= min(bound, best) or tried == groups_at_most:
+        if losses[row] >= min(bound, best) or tried == most_groups:
             bound = min(bound, float(losses[row]))
             break
-        group = _Group(terms, runs, hosts[row], ceil(pages[row] - ROUNDING), best, chords)
+        group = _Group(terms, runs, hosts[row], ceil(pages[row] - ROUNDING), best, to_prove)
         turns += [split.layers for split in group.splits]
         best, bound = min(best, group.loss), min(bound, max(group.bound, float(losses[row])))
     rows = np.array(turns, dtype=np.int64).reshape(-1, len(runs))
@@ -78,7 +78,13 @@ class _Group:
     """
 
     def __init__(
-        self, terms: Terms, runs: BoolArray, hosts: BoolArray, pages: int, cut: float, chords: int
+        self,
+        terms: Terms,
+        runs: BoolArray,
+        hosts: BoolArray,
+        pages: int,
+        cut: float,
+        to_prove: bool,
     ) -> None:
         self._terms, self._runs, self._pages, self._cut = terms, runs, pages, cut
         self._room = np.where(hosts, terms.layers, 0)
@@ -88,23 +94,25 @@ class _Group:
         self._crossing_s = float(self._here @ terms.link_s)
         self.splits: list[_Split] = []  # by X
         self.loss, self.bound = np.inf, -np.inf
-        self._solve(chords)
+        self._is_quick = not to_prove
+        self._solve(MOST_CHORDS if to_prove else CHORDS)
 
     def _solve(self, chords: int) -> None:
-        found = cover(self._room, self._sizes, self._terms.link_s, self._pages)
+        link_s, is_quick = self._terms.link_s, self._is_quick
+        found = cover(self._room, self._sizes, link_s, self._pages, is_quick=is_quick)
         if found is None:
             self.bound = np.inf
             return
         self._add(found.layers)
-        link_s, first_s = found.least, max(found.least, self._crossing_s)
-        self.bound = float(self._losses(np.array([link_s]), np.array([first_s]))[0])
+        least_s, first_s = found.least, max(found.least, self._crossing_s)
+        self.bound = float(self._losses(np.array([least_s]), np.array([first_s]))[0])
         if self._is_done():
             return
         found = self._cover(0.0)
         self._add(found.layers)
         first_s = max(first_s, found.least - FREE * float(self._room @ self._terms.link_s))
         lines = [(0.0, first_s)]  # w and what Y + w X is at least
-        at_s = self._border(link_s, lines)
+        at_s = self._border(least_s, lines)
         for _ in range(chords):
             if self._is_done():
                 return
@@ -118,7 +126,7 @@ class _Group:
             found = self._cover(weight)
             self._add(found.layers)
             lines.append((weight, found.least))
-            at_s = self._border(link_s, lines)
+            at_s = self._border(least_s, lines)
 
     def _border(self, link_s: float, lines: list[tuple[float, float]]) -> float:
         """Bound J on the border, by J of the corners below its pieces, of which those that say too
@@ -171,6 +179,7 @@ class _Group:
             np.tile(self._sizes, 2),
             np.concatenate([max(weight, FREE) * link_s, (weight + 1) * link_s]),
             self._pages,
+            is_quick=self._is_quick,
         )
         assert found is not None, "there is room"
         layers = found.layers.reshape(2, -1).sum(axis=0)
