@@ -28,7 +28,7 @@ from orbitflow.step import IntArray
 
 GROUPS, MOST_GROUPS = 1, 64  # that are tried, and where a proof is asked for
 CHORDS, MOST_CHORDS = 2, 8  # that are tried for each
-PIECES, CUT, FINER = 16, 4, 4  # of the border, into how many they are cut, and how often
+PIECES, CUT, FINER = 16, 4, 3  # of the border, into how many they are cut, and how often
 FREE = 1e-9  # price of a link second that costs nothing, so that none is wasted
 
 
@@ -138,11 +138,12 @@ class _Group:
         goal = min(self._cut, self.loss)
         beyond = self._losses(np.array([last_s]), sums[:1])
         bound, lowest_s = float(beyond[0]), last_s
-        for finer in range(FINER):
+        finest = 0 if self._is_quick else FINER
+        for finer in range(finest + 1):
             low_s = np.max(sums - weights * to_s[:, None], axis=1)
             losses = self._losses(from_s, low_s)
             is_low = losses < goal
-            if finer == FINER - 1 or not is_low.any() or is_low.sum() > PIECES:
+            if finer == finest or not is_low.any() or is_low.sum() > PIECES:
                 at = least_of(losses)
                 if losses[at] < bound:
                     bound, lowest_s = float(losses.min()), float(from_s[at])
