@@ -14,7 +14,7 @@ import numpy as np
 
 from orbitflow.clock import FloatArray
 from orbitflow.planner.turn.question import REST, BoolArray, Terms
-from orbitflow.planner.turn.stream import least, rounded
+from orbitflow.planner.turn.stream import least, least_by_group, rounded
 from orbitflow.planner.turn.whole import whole
 from orbitflow.planner.turn.worth import TIE, Worth, least_of, ranked, worth_all
 from orbitflow.step import IntArray
@@ -81,6 +81,9 @@ class Pool:
             if self._is_better(losses[first]):
                 self._keep(np.where(fresh[first], 0, REST)[None, :])
         waits = ~is_met & (losses < self.aim)
+        if self._terms.ring and waits.any():
+            losses[waits] = least_by_group(self._terms, fresh[waits])
+            waits &= losses < self.aim
         self._least = min(self._least, float(losses.min(where=~waits, initial=np.inf)))
         rows = np.flatnonzero(waits)
         if len(rows):

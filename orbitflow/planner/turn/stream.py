@@ -68,6 +68,19 @@ def least(terms: Terms, runs: BoolArray) -> Least:
     return Least(np.where(asked.fits, loss, np.inf), asked.fits & (asked.pages <= 0))
 
 
+def least_by_group(terms: Terms, runs: BoolArray) -> FloatArray:
+    """The same, better, of run sets that all fit but not without the host: either the smallest
+    largest group is the largest, or all there are may be hosted, but for one larger.
+    """
+    asked = need(terms, runs)
+    smallest = asked.largest[:, None]
+    larger = np.where(runs & (terms.pages > smallest), terms.pages, np.inf).min(axis=1)
+    more = np.where(np.isinf(larger), 0.0, larger - asked.largest) * group_pages(terms)
+    some = least_with(terms, runs, runs & (terms.pages <= smallest), asked.pages)
+    others = least_with(terms, runs, runs, asked.pages + more)
+    return np.minimum(some, np.where(np.isinf(larger), np.inf, others))
+
+
 def least_with(terms: Terms, runs: BoolArray, hosts: BoolArray, pages: FloatArray) -> FloatArray:
     """What run sets lose at least with so many pages on the host, of who may have any there."""
     link_s, span_s = np.zeros(len(runs)), np.zeros(len(runs))

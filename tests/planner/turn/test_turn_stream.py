@@ -11,7 +11,7 @@ from reference.turns import tiny_question
 from orbitflow.planner.turn import cover as covers
 from orbitflow.planner.turn.cover import cover
 from orbitflow.planner.turn.question import REST
-from orbitflow.planner.turn.stream import least, need, rounded
+from orbitflow.planner.turn.stream import least, least_by_group, need, rounded
 from orbitflow.planner.turn.whole import whole
 from orbitflow.planner.turn.worth import worth_all
 
@@ -78,6 +78,7 @@ def test_run_sets_lose_at_least_what_is_said_and_fit_if_they_can(seed: int) -> N
         assert low <= best + 1e-9, (seed, members)
         if need(terms, runs).pages[0] <= 0:
             continue
+        assert low - 1e-9 <= least_by_group(terms, runs)[0] <= best + 1e-9, (seed, members)
         made = whole(terms, runs[0], np.inf)
         assert low - 1e-7 <= made.bound <= best + 1e-9, (seed, members)
         assert ((made.turns != REST) == runs).all()
