@@ -2,8 +2,9 @@
 
 Few members: every run set is tried. Many: greedy run sets first and from the best of them uphill
 (`climb`), then branch and bound over boxes of times (`search`), whose corners name the run sets
-worth trying (`pool`). Given who runs, who holds what on the host is all but a fractional knapsack
-(`stream`).
+worth trying, until a box leaves so few that all are tried (`closing`). Run sets that could beat the
+best turn wait (`pool`) by what fractions of host layers say of them (`stream`), and are made into
+turns with whole layers, with a bound of their own (`whole`), by exact covers (`cover`).
 
 Deterministic: effort is a count of evaluations, never a clock. If it runs out, the best turn so far
 comes with the gap that is left. With none there is no search and, beyond FEW members, no bound but
@@ -24,7 +25,7 @@ from orbitflow.planner.turn.worth import Worth, lateness, ranked, worth
 
 MADE = 128  # run sets of few members that are made into turns
 FEW = 10  # members of whom every run set is tried
-FINE, COARSE = 0.01, 0.0195  # of max(J, one token): not worth looking for, up to SEVERAL, beyond
+FINE, COARSE = 0.01, 0.0199  # of max(J, one token): not worth looking for, up to SEVERAL, beyond
 EFFORT = 2_000  # boxes of times that may be bounded, counted once for every step of their prices
 GREEDY_TIMES = 4  # pass times at which the greedy order is asked
 GREEDY_SHARES = (0.0, 0.5, 1.0)  # of its compute's price that a member is charged
