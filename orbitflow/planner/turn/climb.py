@@ -30,7 +30,7 @@ ASIDE = 4  # of which make nothing better
 TRIED = 32  # run sets that are tried in one step
 CORE = 12  # members in doubt of whom every combination is ranked
 CORE_SWAPS = 64  # neighbours that say who they are
-MADE = 3  # run sets that are made into turns where none near is better at once
+MADE = 2  # run sets that are made into turns where none near is better at once
 BEYOND_S = 1e30
 PATTERNS = ((np.arange(2**CORE)[:, None] >> np.arange(CORE)) & 1).astype(np.float64)
 
