@@ -5,12 +5,18 @@
 
 Candidates come by deadline (`deadlines`); those too slow even alone come last, and as if late.
 `limit` is LATE_LOAD for late ones, FRESH_LOAD for those who can still make their TTFT limit, and
-within URGENT tau of the last moment 1 + RECOVERY (1 - pass alone / tau): what is overdone can be
-caught up only by the share of time that is left over. The second line is asked for a fresh one
-whose prompt would make more than HURT_TOKENS late; of a late one that is too much already. `harm`
-is HARM while all of the fresh can wait for HURRY tau; then one request that meets its limits is
-worth another that may miss them, or BEHIND_HARM of it where late ones wait too: the machine cannot
-do it all, and the next may cost less.
+within URGENT tau of the last moment
+
+    1 + RECOVERY (1 - pass alone / tau),    times FEW / n of it among n > FEW if late ones wait
+
+What is overdone can be caught up only by the share of time that is left over, and where late ones
+wait nothing is; a guess of the load of many is off by less than one of few. A late one leaves the
+last of KEPT_OF places or more to fresh ones. The second line is asked for a fresh one whose prompt
+would make more than HURT_TOKENS late; of a late one that is too much already. `harm` is HARM while
+all of the fresh can wait for HURRY tau; then one request that meets its limits is worth another
+that may miss them, or BEHIND_HARM of it where late ones wait too: the machine cannot do it all, and
+the next may cost less. The longest prompts are worth OWED_HARM where they get less than their share
+(`fair_share`).
 """
 
 from __future__ import annotations
@@ -22,6 +28,7 @@ from orbitflow.cost import CostModel
 from orbitflow.memory import KvLimits
 from orbitflow.policy.base import View
 from orbitflow.policy.deadlines import Candidate, Deadlines
+from orbitflow.policy.fair_share import FairShare
 from orbitflow.policy.feed import Feeder, Mouth
 from orbitflow.policy.prospects import Outlook, Prospects
 from orbitflow.request import Request
@@ -31,12 +38,15 @@ from orbitflow.step import Step, StepOutcome
 RECOVERY = 1.75  # load beyond 1 that is risked, by the share of time left to catch up in
 FRESH_LOAD = 1.0  # up to which requests are let in that can still make their TTFT limit
 URGENT = 128.0  # tau before it is too late for that, when more is risked for them
-LATE_LOAD = 0.85  # up to which late ones are: what is left over is for fresh ones to come
+FEW = 6  # requests, among whom so much is risked also while late ones wait
+LATE_LOAD = 0.75  # up to which late ones are: what is left over is for fresh ones to come
+KEPT_OF = 4  # places in the batch or more, of which late ones leave one for the same
 HURT_TOKENS = 8.0  # that any prompt may make late, over all who are being read to
 HARM = 0.25  # requests that may miss their limits for one that meets them, and could wait
 HURRY = 16.0  # tau before waiting costs one of the fresh its limit, when more harm is done for it:
 HURRIED_HARM = 1.0  # where the server keeps up with what comes,
 BEHIND_HARM = 0.6  # and where it does not
+OWED_HARM = 2.0  # and for the longest prompts, where they are owed it
 LEAST_SPARE = 0.05  # share of time that is always counted on for catching up
 BANK_SHARE = 0.8  # of a balance that is counted on
 HOPELESS_PACE = 2.0  # times tau: how slowly those too slow even alone are fed
@@ -53,7 +63,8 @@ class Door:
         self._prospects = prospects
         self._feeder = feeder
         self._has_gate = has_gate
-        self._deadlines = Deadlines()
+        self._share = FairShare()
+        self._deadlines = Deadlines(self._share)
         self._prefill_share = 0.0
         self.has_refused = False  # somebody, when last asked
 
@@ -109,6 +120,8 @@ class Door:
     ) -> bool:
         """Whether everybody can still be fed, and few lose by its prompt."""
         request, is_fresh = candidate.request, candidate.starts_s is not None
+        if not is_fresh and view.batch_room == 1 and len(readers) + 1 >= KEPT_OF:
+            return False
         delay_s = cost.prefill_s(request.prompt_tokens)
         hurt = sum(max(0.0, delay_s - r.balance_s) / r.tau_s for r in readers)
         if hurt > HURT_TOKENS and not is_fresh:
@@ -117,29 +130,38 @@ class Door:
         mouths = [_mouth(reader, delay_s) for reader in readers]
         mouths.append(Mouth(request.prompt_tokens + left // 2, view.tau_of(request)))
         load = self._feeder.load(cost, mouths)
-        if load > self._limit(view, cost, candidate) * (1 - self._prefill_share):
+        limit = self._limit(view, cost, candidate, len(mouths))
+        if load > limit * (1 - self._prefill_share):
             return False
         if hurt <= HURT_TOKENS:
             return True
         spare = max(LEAST_SPARE, 1 - load - self._prefill_share)
         harm = sum(self._prospects.chance_of_harm(r, delay_s, spare) for r in readers)
-        return harm <= self._bearable(view.now_s, view.tau_of(request))
+        return harm <= self._bearable(view.now_s, view.tau_of(request), request.prompt_tokens)
 
-    def _bearable(self, now_s: float, tau_s: float) -> float:
+    def _bearable(self, now_s: float, tau_s: float, prompt_tokens: int) -> float:
         """Requests that may miss their limits for a fresh one."""
+        if self._share.is_owed(prompt_tokens):
+            return OWED_HARM
         if self._deadlines.slack_s(now_s) >= HURRY * tau_s:
             return HARM
         return HURRIED_HARM if self._deadlines.keeps_up else BEHIND_HARM
 
-    def _limit(self, view: View, cost: CostModel, candidate: Candidate) -> float:
-        """Up to which load a request is let in."""
+    def _limit(self, view: View, cost: CostModel, candidate: Candidate, count: int) -> float:
+        """Up to which load a request is let in that makes so many."""
         if candidate.starts_s is None:
             return LATE_LOAD
         tau_s = view.tau_of(candidate.request)
         if candidate.starts_s - view.now_s > URGENT * tau_s:
             return FRESH_LOAD
         alone_s = cost.decode_pass_s(1, candidate.request.prompt_tokens)
-        return 1 + RECOVERY * max(0.0, 1 - alone_s / tau_s)
+        risked = RECOVERY * share_risked(count, keeps_up=self._deadlines.keeps_up)
+        return 1 + risked * max(0.0, 1 - alone_s / tau_s)
+
+
+def share_risked(count: int, *, keeps_up: bool) -> float:
+    """Of RECOVERY, with so many to feed."""
+    return 1.0 if keeps_up else min(1.0, FEW / count)
 
 
 def _mouth(reader: Outlook, delay_s: float) -> Mouth:

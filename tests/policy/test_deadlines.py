@@ -9,6 +9,7 @@ from orbitflow.memory import KvAccount, KvLimits
 from orbitflow.placement import RESIDENT
 from orbitflow.policy.base import View
 from orbitflow.policy.deadlines import EVERY, MOST_TRIED, Deadlines
+from orbitflow.policy.fair_share import FairShare
 from orbitflow.request import Request
 from orbitflow.roster import Roster
 
@@ -16,11 +17,12 @@ from orbitflow.roster import Roster
 class Door:
     """A waiting room and its order. A prompt of n tokens takes n seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, every: int = EVERY) -> None:
         self.roster = Roster(None, 0)
         account = KvAccount(KvLimits(4, 16, 1000))
         self.view = View(self.roster, account, lambda _: None, 0.1, self._ttft_s)  # type: ignore[arg-type, return-value]
-        self.deadlines = Deadlines()
+        self.share = FairShare()
+        self.deadlines = Deadlines(self.share, every=every)
 
     @staticmethod
     def _ttft_s(request: Request) -> float:
@@ -88,7 +90,8 @@ def test_nobody_at_all() -> None:
 @settings(derandomize=True, deadline=None)
 @given(st.data())
 def test_who_has_j_before_it_is_let_in_after_j_plus_one_times_every(data: st.DataObject) -> None:
-    door = Door()
+    every = data.draw(st.sampled_from((1, 3, 16)), label="every")
+    door = Door(every)
     number = 0
     let_in: list[int] = []
     came: dict[int, tuple[int, int]] = {}  # admissions so far and older ones waiting, on arrival
@@ -107,4 +110,4 @@ def test_who_has_j_before_it_is_let_in_after_j_plus_one_times_every(data: st.Dat
             let_in.append(chosen)
     for request, (before, older) in came.items():
         waited = (let_in.index(request) if request in let_in else len(let_in)) - before
-        assert waited <= (older + 1) * EVERY
+        assert waited <= (older + 1) * every

@@ -6,7 +6,16 @@ import pytest
 from reference.harness import serve
 from strategies import Machine, small_machine
 
-from orbitflow.policy.door import BEHIND_HARM, HARM, HURRIED_HARM, HURT_TOKENS
+from orbitflow.policy.door import (
+    BEHIND_HARM,
+    FEW,
+    HARM,
+    HURRIED_HARM,
+    HURT_TOKENS,
+    KEPT_OF,
+    OWED_HARM,
+    share_risked,
+)
 from orbitflow.policy.orbit import Orbit
 from orbitflow.request import Request
 
@@ -73,6 +82,7 @@ def test_those_too_slow_even_alone_come_last(is_slow: bool) -> None:
 
 def test_harm_is_counted_in_requests() -> None:
     assert 0 < HARM < BEHIND_HARM < HURRIED_HARM == 1, "one that meets its limits for another"
+    assert OWED_HARM > HURRIED_HARM
 
 
 def test_what_would_be_lost_by_waiting_is_let_in_though_it_harms_readers() -> None:
@@ -90,3 +100,32 @@ def test_what_would_be_lost_by_waiting_is_let_in_though_it_harms_readers() -> No
     hurried_s, patient_s = waits
     assert hurried_s <= PROMPT_S + margin_s
     assert patient_s > hurried_s + 4 * machine.cost.decode_pass_s(count, count * 30)
+
+
+def _late_ones_first_token(max_batch: int) -> tuple[float, float]:
+    """All places but one are taken for long by readers; then comes one that is late already. Its
+    first token, and the first end of a reader.
+    """
+    readers = [Request(n, 0.0, 20, 60 + 40 * n, None, 60.0) for n in range(max_batch - 1)]
+    late = Request(9, 1.0, 20, 5, None, 1e-6)
+    run = serve(
+        Orbit(),
+        small_machine(20_000),
+        [*readers, late],
+        tau_s=TAU_S,
+        ttft_of=lambda r: r.slo_ttft_s or 1e9,
+        max_batch=max_batch,
+    )
+    return run.times[9][0], min(run.times[n][-1] for n in range(max_batch - 1))
+
+
+@pytest.mark.parametrize(("max_batch", "keeps"), [(2, False), (KEPT_OF, True)])
+def test_late_ones_leave_the_last_place_to_fresh_ones(max_batch: int, keeps: bool) -> None:
+    first, an_end = _late_ones_first_token(max_batch)
+    assert (first > an_end) is keeps
+
+
+def test_little_is_risked_among_many_while_late_ones_wait() -> None:
+    for count in (1, FEW, 4 * FEW):
+        assert share_risked(count, keeps_up=True) == 1
+    assert [share_risked(n, keeps_up=False) for n in (1, FEW, 4 * FEW)] == [1, 1, 0.25]
