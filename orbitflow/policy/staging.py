@@ -121,7 +121,7 @@ class Stager:
         if not self._tuning.preload:
             free = 0
         limits = question.limits
-        idle_s = LOADING_SHARE * window * max(0.0, value.pass_s - value.link_s)
+        idle_s = LOADING_SHARE * window * max(0.0, _pass_s(question, placed) - value.link_s)
         rows = {asked.id: row for row, asked in enumerate(question.members)}
         resting = [asked for asked in question.members if asked.id not in placed]
         for asked in sorted(resting, key=lambda a: a.due_s):
@@ -140,6 +140,12 @@ class Stager:
             if gpu:
                 found[asked.id] = tuple(x for x in self._all_layers if x not in gpu)
         return found
+
+
+def _pass_s(question: Question, placed: dict[int, HostLayers]) -> float:
+    """Compute of a pass, which may be less than it is counted for."""
+    contexts = [m.context_tokens + question.passes // 2 for m in question.members if m.id in placed]
+    return question.cost.decode_pass_s(len(contexts), sum(contexts))
 
 
 def _wish(view: View, asked: Member, hosted: int, s: Sequence | None, question: Question) -> Wish:

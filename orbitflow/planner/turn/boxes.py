@@ -96,11 +96,11 @@ def point(terms: Terms, known: Worth, host_layers: IntArray) -> Boxes:
 def roots(terms: Terms, loss: float) -> Boxes:
     """Boxes that hold every turn worth having that loses less.
 
-    T is at least the compute of whoever must run, and J < loss bounds the span, as nobody is less
-    than not late. What nobody has absent is on the GPU or streamed: then T1 = T.
+    T is at least its floor and the compute of whoever must run, and J < loss bounds the span, as
+    nobody is less than not late. What nobody has absent is on the GPU or streamed: then T1 = T.
     """
     forced = float(terms.compute_s[terms.must_run].sum())
-    low = terms.base_s + max(forced, float(terms.compute_s.min()))
+    low = max(terms.base_s + max(forced, float(terms.compute_s.min())), terms.floor_s)
     link_s = float(terms.layers * terms.link_s.sum())
     compute_s = terms.base_s + float(terms.compute_s.sum()) + terms.slowdown * link_s
     high = max(compute_s, link_s)

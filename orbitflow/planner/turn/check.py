@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from math import inf
 
-from orbitflow.planner.turn.question import REST, Member, Question, Turn
+from orbitflow.planner.turn.question import FLOOR, REST, Member, Question, Turn
 from orbitflow.planner.turn.worth import Worth
 
 TOLERANCE = 1e-6
@@ -60,7 +60,7 @@ def gpu_pages(question: Question, turn: Turn) -> int:
 
 
 def pass_times(question: Question, turn: Turn) -> tuple[float, float]:
-    """Seconds of a pass and of the first one."""
+    """Seconds of a pass and of the first one, as they are counted."""
     cost = question.cost
     contexts, link_s, first_link_s = [], 0.0, 0.0
     for member, hosted in zip(question.members, turn.host_layers, strict=True):
@@ -71,7 +71,7 @@ def pass_times(question: Question, turn: Turn) -> tuple[float, float]:
         link_s += hosted * layer_s
         first_link_s += max(hosted, member.absent) * layer_s
     compute_s = cost.decode_pass_s(len(contexts), sum(contexts)) + cost.link_slowdown * link_s
-    pass_s = max(compute_s, link_s)
+    pass_s = max(compute_s, link_s, _floor_s(question))
     return pass_s, max(pass_s, first_link_s)
 
 
@@ -110,6 +110,20 @@ def best_rate(question: Question) -> float:
     else:
         most = min(1 + base_s / (page_s * limits.gpu_pages), times) if page_s else times
     return most / _mean_value_s(question)
+
+
+def _floor_s(question: Question) -> float:
+    """What a pass counts for at least: most of one of a full machine, or of the least tau."""
+    if not question.members:
+        return 0.0
+    base_s, limits = question.cost.decode.base_s, question.limits
+    compute_s = sum(_compute_s(question, member) for member in question.members)
+    pages = sum(
+        limits.layers * (limits.full_pages(m.context_tokens + question.passes - 1) + 1)
+        for m in question.members
+    )
+    full_s = base_s + compute_s * min(1.0, limits.gpu_pages / pages)
+    return FLOOR * min(full_s, *(member.tau_s for member in question.members))
 
 
 def _mean_value_s(question: Question) -> float:

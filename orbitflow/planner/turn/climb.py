@@ -153,7 +153,7 @@ class Near:
         gain, compute_s, pages, crossing_s = changes
         link_s = self._link_s(self._pages + pages)
         compute_s = terms.base_s + self._compute_s + compute_s + terms.slowdown * link_s
-        pass_s = np.maximum(compute_s, link_s)
+        pass_s = np.maximum(np.maximum(compute_s, link_s), terms.floor_s)
         first_s = np.maximum(pass_s, self._crossing_s + crossing_s + self._twice * link_s)
         span_s = first_s + (terms.passes - 1) * pass_s
         slope = self._by_first * (first_s - self._first_s)

@@ -164,6 +164,7 @@ class _Model:
         compute = self._sum(self._runs, (terms.compute_s * MS).tolist())
         program += compute + terms.slowdown * link + terms.base_s * MS <= self._pass
         program += link <= self._pass
+        program += self._pass >= terms.floor_s * MS
         program += self._pass <= self._first
         program += self._sum(self._crossing, link_ms) <= self._first
 

@@ -7,7 +7,7 @@ link seconds of one layer and a_r the compute seconds in the window's middle, s 
 compute by a busy link, q the groups of the ring (0 where it comes on top of the pages):
 
     X  = sum h_r x_r                              link of a pass
-    T  = max(base + sum a_r + s X, X)             a pass
+    T  = max(base + sum a_r + s X, X, floor)      a pass, as it is counted
     T1 = max(T, sum max(h_r, absent_r) x_r)       the first: what is not on the GPU crosses once
     span = T1 + (W - 1) T
     late_r = max(0, (T1 - due_r) / tau_r, (span - due_r) / tau_r - (W - 1))     if r runs
@@ -34,6 +34,13 @@ least link seconds of a page, sum_run P_r <= min(sum P_r, G + T / s), and T >= b
     rho v = min(1 + base / (s G), sum P_r / G)                       if not all fit
             (sum a_r + base sum P_r / G) / (base + sum a_r)          if they do
 
+The floor, f = FLOOR: a pass counts for no less than most of one of a full machine, or of a tau,
+
+    floor = f min(base + min(1, G / sum P_r) sum a_r, min tau_r)
+
+for a window of few members is over sooner, and would look better by all that the others have not
+waited yet: one of seventy ran for a second, and again, while memory stood empty.
+
 A window takes the machine for `span`; what could have been made in it and is not is charged. So J
 is never negative, and windows of any length compare: to stream everybody pays by its slow passes,
 to rotate by who is late. Without it, parking all but the most urgent would look free.
@@ -52,6 +59,7 @@ from orbitflow.clock import FloatArray
 from orbitflow.cost import CostModel
 from orbitflow.memory import KvLimits
 
+FLOOR = 0.8
 REST = -1  # host layers of a member that does not run in the window
 
 BoolArray = npt.NDArray[np.bool_]
@@ -118,6 +126,7 @@ class Terms(NamedTuple):
     ring: int  # groups charged to the GPU pages
     gpu_pages: int
     passes: int
+    floor_s: float
     value: FloatArray  # lambda v_r: of one token, in late tokens
     price: float  # lambda rho: of one second, in late tokens
     rate: FloatArray
@@ -152,6 +161,7 @@ def _terms(question: Question) -> Terms:
         0 if limits.ring_is_extra else question.ring_groups,
         limits.gpu_pages,
         passes,
+        0.0,
         np.zeros(0),
         0.0,
         1 / tau_s,
@@ -163,7 +173,7 @@ def _terms(question: Question) -> Terms:
 
 
 def _valued(terms: Terms, token_value: float) -> Terms:
-    """With what tokens and seconds are worth."""
+    """With what tokens and seconds are worth, and the floor of a pass."""
     pages, base_s, gpu_pages = terms.layers * (terms.pages + 1), terms.base_s, terms.gpu_pages
     value_s = terms.compute_s + base_s * pages / gpu_pages
     mean_s = float(value_s.mean())
@@ -175,4 +185,9 @@ def _valued(terms: Terms, token_value: float) -> Terms:
             np.where(terms.pages, terms.link_s / np.maximum(terms.pages, 1), np.inf).min()
         )
         most = min(1 + base_s / (page_s * gpu_pages), full) if page_s > 0 else full
-    return terms._replace(value=token_value * value_s / mean_s, price=token_value * most / mean_s)
+    full_s = base_s + compute_s / max(1.0, full)
+    return terms._replace(
+        floor_s=FLOOR * min(full_s, float(terms.tau_s.min())),
+        value=token_value * value_s / mean_s,
+        price=token_value * most / mean_s,
+    )

@@ -132,6 +132,7 @@ def times_all(
     """
     compute_s = terms.base_s + runs @ terms.compute_s
     pass_s = np.maximum(compute_s + terms.slowdown * link_s, link_s)
+    pass_s = np.maximum(pass_s, terms.floor_s)
     first_s = np.maximum(pass_s, first_link_s)
     more = terms.passes - 1
     span_s = first_s + more * pass_s

@@ -56,12 +56,15 @@ def test_a_turn_worked_by_hand() -> None:
     assert question.terms.value.tolist() == pytest.approx([0.5 * first, 0.5 * second])
     assert question.terms.price == pytest.approx(0.5 * rate)
     assert found.loss == pytest.approx(0.455 + 0.5 * (rate * 3.64 - 2 * (first + second)))
-    # The second rests: 4 * 0.4 s until it is back after two passes of 1.31 s
+    # The second rests: 4 * 0.4 s until it is back after two passes, of 1.31 s but counted for 0.8
+    # of a full machine's: 1 + 30 / 32 (0.31 + 0.51) = 1.76875 s, tau being 2 s
+    pass_s = 0.8 * (1 + 30 / 32 * 0.82)
+    assert question.terms.floor_s == pytest.approx(pass_s) == pytest.approx(1.415)
     parked = worth(question, Turn((0, REST)))
     assert parked is not None
-    late = (2.62 + 1.6) / 2
+    late = (2 * pass_s + 1.6) / 2
     assert parked.late_tokens == pytest.approx(late)
-    assert parked.loss == pytest.approx(0.5 * late + 0.5 * (rate * 2.62 - 2 * first))
+    assert parked.loss == pytest.approx(0.5 * late + 0.5 * (rate * 2 * pass_s - 2 * first))
 
 
 def test_loading_makes_the_first_pass_longer() -> None:
