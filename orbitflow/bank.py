@@ -22,6 +22,7 @@ class _Reader:
     """One request's reader."""
 
     tau_s: float
+    first_s: float
     anchor_s: float
     tokens: int
     last_s: float
@@ -39,7 +40,7 @@ class Bank:
 
     def open(self, request_id: int, tau_s: float, now_s: float) -> None:
         """A first token is out."""
-        self._readers[request_id] = _Reader(tau_s, now_s, 1, now_s)
+        self._readers[request_id] = _Reader(tau_s, now_s, now_s, 1, now_s)
 
     def add(self, request_ids: Iterable[int], times_s: FloatArray) -> None:
         """Every one of these requests got a token at every one of these times."""
@@ -71,3 +72,8 @@ class Bank:
         if not self._banks:
             return reader.last_s + reader.tau_s
         return reader.anchor_s + reader.tokens * reader.tau_s
+
+    def lag_s(self, request_id: int) -> float:
+        """Seconds that its reader has waited in all, once it had a first token."""
+        reader = self._readers[request_id]
+        return reader.anchor_s - reader.first_s

@@ -19,8 +19,12 @@ def test_by_hand() -> None:
     assert bank.due_s(1) == 11.0
     bank.add([1], np.array([10.2, 10.4, 10.6]))  # three early: due at 11, 12, 13
     assert bank.due_s(1) == 14.0
+    assert bank.lag_s(1) == 0.0
     bank.add([1], np.array([20.0]))  # wanted at 14: the reader starts anew at 20
     assert bank.due_s(1) == 21.0
+    assert bank.lag_s(1) == 6.0, "of five tokens the last is out at 20, a tau each from 10 on at 14"
+    bank.add([1], np.array([20.1]))
+    assert bank.lag_s(1) == 6.0
     bank.close(1)
     assert bank.due_s(1) is None
 

@@ -70,7 +70,8 @@ class Orbit(Policy):
         )
         self._prospects = Prospects(self._bank, feeder, tuning)
         self._door = Door(limits, self._prospects, feeder, has_gate=tuning.gate)
-        self._drafter = Drafter(limits, tuning, self.planning, self._prospects.weight)
+        prospects = self._prospects
+        self._drafter = Drafter(limits, tuning, self.planning, prospects.weight, prospects.due_s)
         self.last_draft: Drafted | None = None  # what is followed; None if everything is resident
         self._until = 0  # the pass that ends its window
         self._news = True  # something has happened since it was made
@@ -164,7 +165,7 @@ class Orbit(Policy):
         def must_run(s: Sequence) -> bool:
             return s.id == owed or not self._tuning.pause
 
-        scene = Scene(view, members, newcomer, self._bank, cost, must_run)
+        scene = Scene(view, members, newcomer, cost, must_run)
         return self._drafter.draft(scene)
 
     def _decision(

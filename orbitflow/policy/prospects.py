@@ -6,6 +6,13 @@
 with n tokens to come (`lengths`), c tokens of context, balance b and T1 the pass of one request
 alone. The lateness of either is spent on nothing: it counts less, by `--lost-weight` and by
 HOPELESS_WEIGHT, and machines are not kept waiting for it.
+
+A reader who had to wait reads on from there, and is content with a token each tau; the TPOT limit
+is not, it counts from the first token. So whoever has waited is due by so much earlier, until that
+is caught up, or cannot be:
+
+    due = first + g tau      if  lag <= CAUGHT_UP n (tau - T1(c + n / 2)),    lag = anchor - first
+          anchor + g tau     if not, or if it is late                         (anchor: `bank`)
 """
 
 from __future__ import annotations
@@ -23,6 +30,7 @@ from orbitflow.sequence import Sequence
 from orbitflow.step import Events, StepOutcome
 from orbitflow.tuning import LengthsKnown, Tuning
 
+CAUGHT_UP = 0.5  # of what a request could catch up alone, that it is expected to
 HOPELESS_WEIGHT = 0.05  # of a late token of who cannot be fed even alone
 
 
@@ -108,12 +116,30 @@ class Prospects:
         ]
         return chances[1] - chances[0]
 
+    def due_s(self, view: View, cost: CostModel, sequence: Sequence) -> float | None:
+        """When it is to have its next token; None before the first one is out."""
+        context = sequence.context_tokens(view.passes)
+        left = self._lengths.left(sequence.request, sequence.generated_tokens(view.passes))
+        return self._next_due_s(cost, sequence, context, left)
+
+    def _next_due_s(
+        self, cost: CostModel, sequence: Sequence, context_tokens: int, left: int
+    ) -> float | None:
+        due_s = self._bank.due_s(sequence.id)
+        if due_s is None or sequence.id in self._late:
+            return due_s
+        lag_s = self._bank.lag_s(sequence.id)
+        if lag_s <= 0:
+            return due_s
+        gains_s = sequence.tau_s - self._feeder.alone_s(cost, context_tokens + left // 2)
+        return due_s - lag_s if lag_s <= CAUGHT_UP * left * gains_s else due_s
+
     def _outlook(self, view: View, cost: CostModel, sequence: Sequence) -> Outlook:
         context, tau_s = sequence.context_tokens(view.passes), sequence.tau_s
         generated = sequence.generated_tokens(view.passes)
         left = self._lengths.left(sequence.request, generated)
-        due_s = self._bank.due_s(sequence.id)
-        balance_s = 0.0 if due_s is None else due_s - view.now_s
         late = sequence.id in self._late
+        due_s = self._next_due_s(cost, sequence, context, left)
+        balance_s = 0.0 if due_s is None else due_s - view.now_s
         hopeless = self.is_hopeless(cost, context, left, tau_s, balance_s)
         return Outlook(sequence.request, context, generated, left, tau_s, balance_s, late, hopeless)

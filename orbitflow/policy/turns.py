@@ -16,7 +16,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from orbitflow.bank import Bank
 from orbitflow.cost import CostModel
 from orbitflow.memory import KvLimits
 from orbitflow.planner.turn.check import faults
@@ -45,7 +44,6 @@ class Scene(NamedTuple):
     view: View
     members: list[Sequence]
     newcomer: Request | None
-    bank: Bank
     cost: CostModel
     must_run: Callable[[Sequence], bool]
     starved: frozenset[int] = frozenset()  # wait for their KV, which streaming keeps from coming
@@ -63,7 +61,9 @@ class Drafted(NamedTuple):
 
 
 class Drafter:
-    """Makes turns for one server. `weigh` says what a request's late tokens count."""
+    """Makes turns for one server. `weigh` says what a request's late tokens count, `due` when it is
+    to have its next one.
+    """
 
     def __init__(
         self,
@@ -71,11 +71,13 @@ class Drafter:
         tuning: Tuning,
         figures: PlanningFigures,
         weigh: Callable[[View, CostModel, Sequence], float],
+        due: Callable[[View, CostModel, Sequence], float | None],
     ) -> None:
         self._limits = limits
         self._tuning = tuning
         self._figures = figures
         self._weigh = weigh
+        self._due = due
         self._stager = Stager(limits, tuning)
 
     def draft(self, scene: Scene) -> Drafted | None:
@@ -178,7 +180,7 @@ class Drafter:
                 prompts_s += cost.chunk_s(s.prefill_goal - s.prefilled_tokens, s.prefilled_tokens)
         asked = []
         for s in scene.members:
-            due_s = scene.bank.due_s(s.id)
+            due_s = self._due(view, cost, s)
             left_s = inf if due_s is None else due_s - view.now_s - prompts_s
             context = s.context_tokens(view.passes)
             rests = s not in going and not scene.must_run(s)

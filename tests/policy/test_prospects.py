@@ -1,0 +1,61 @@
+"""When a request is to have its next token: by its reader, or sooner by its TPOT limit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from strategies import small_machine
+
+from orbitflow.bank import Bank
+from orbitflow.memory import KvAccount
+from orbitflow.placement import RESIDENT
+from orbitflow.policy.base import View
+from orbitflow.policy.feed import Feeder
+from orbitflow.policy.prospects import CAUGHT_UP, Prospects
+from orbitflow.request import Request
+from orbitflow.roster import Roster
+from orbitflow.step import Events, StepOutcome, TokenSegment
+from orbitflow.tuning import LengthsKnown, Tuning
+
+TAU_S, FIRST_S, LEFT = 0.5, 2.0, 40
+MACHINE = small_machine(2_000)
+ALONE_S = MACHINE.cost.decode_pass_s(1, 20 + 2 + LEFT // 2)
+
+
+def _served(ttft_s: float, stalled_s: float) -> float | None:
+    """Its first token comes at FIRST_S, its second `stalled_s` after it is wanted. When is the
+    third due?
+    """
+    bank, limits = Bank(), MACHINE.limits
+    feeder = Feeder(limits, ring_groups=2, turn_passes=8, rotates=True)
+    prospects = Prospects(bank, feeder, Tuning(lengths=LengthsKnown.ORACLE))
+    roster = Roster(None, 0)
+    view = View(roster, KvAccount(limits), lambda _: np.zeros(0), TAU_S, lambda _: ttft_s)
+    request = Request(1, 0.0, 20, 2 + LEFT, None, None)
+    roster.submit(request)
+    sequence = roster.admit(1, RESIDENT, TAU_S, 0.0)
+    assert prospects.due_s(view, MACHINE.cost, sequence) is None
+    prospects.let_in(view, request)
+    roster.first_token(sequence, 0, FIRST_S)
+    outcome = StepOutcome(0.0, np.array([FIRST_S]), 0.0, 0.0, 0, 0, (), FIRST_S)
+    prospects.observe(outcome, Events((), (1,), TokenSegment((), np.zeros(0)), (), (), ()))
+    bank.add([1], np.array([FIRST_S + TAU_S + stalled_s]))
+    view.passes = 1
+    return prospects.due_s(view, MACHINE.cost, sequence)
+
+
+def test_who_never_made_its_reader_wait_is_due_when_it_wants_more() -> None:
+    assert _served(ttft_s=9.0, stalled_s=-0.3) == pytest.approx(FIRST_S + 2 * TAU_S)
+
+
+def test_who_has_waited_is_due_so_much_earlier_while_that_can_be_caught_up() -> None:
+    most_s = CAUGHT_UP * LEFT * (TAU_S - ALONE_S)
+    assert most_s > 1, "or nothing is tested"
+    for stalled_s in (0.4, most_s - 0.01):
+        assert _served(9.0, stalled_s) == pytest.approx(FIRST_S + 2 * TAU_S)
+    beyond_s = most_s + 0.01
+    assert _served(9.0, beyond_s) == pytest.approx(FIRST_S + 2 * TAU_S + beyond_s)
+
+
+def test_who_missed_its_ttft_has_no_limit_to_catch_up_to() -> None:
+    assert _served(ttft_s=1.0, stalled_s=0.4) == pytest.approx(FIRST_S + 2 * TAU_S + 0.4)
