@@ -92,6 +92,7 @@ class RunConfig:
     lengths: LengthsKnown = LengthsKnown.QUANTILE
     token_value: float = Tuning.token_value
     lost_weight: float = Tuning.lost_weight
+    late_load: float = Tuning.late_load
     solver: SolverName = SolverName.AUTO
     perturb: str | None = None
     seed: int = 0
@@ -114,6 +115,7 @@ class RunConfig:
             read_perturbation(self.perturb)
         self._check_at_least_zero("slo_ttft_scale")
         self._check_at_least_zero("lost_weight")
+        self._check_at_least_zero("late_load")
         self._check_at_least_zero("max_batch", " (0 = no limit)")
         self._check_at_least_zero("prefill_chunk", " (0 = whole prompts)")
         self._check_at_least_zero("seed")
@@ -132,6 +134,7 @@ class RunConfig:
             lengths=self.lengths,
             token_value=self.token_value,
             lost_weight=self.lost_weight,
+            late_load=self.late_load,
             solver=self.solver,
         )
 

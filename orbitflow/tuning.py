@@ -36,7 +36,8 @@ class Tuning:
     """What a run switches off or chooses; policies without a planner ignore it.
 
     `token_value`: late tokens that a token not made counts for. `lost_weight`: what a late token
-    counts for a request that has missed its TTFT limit.
+    counts for a request that has missed its TTFT limit. `late_load`: share of what can be fed, and
+    of the batch's places, up to which such requests are let in.
     """
 
     refine: bool = True
@@ -50,3 +51,4 @@ class Tuning:
     lengths: LengthsKnown = LengthsKnown.QUANTILE
     token_value: float = 0.2
     lost_weight: float = 0.5
+    late_load: float = 0.75

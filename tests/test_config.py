@@ -42,6 +42,7 @@ POSITIVE_WHOLE = {
 AT_LEAST_ZERO = {
     "slo_ttft_scale": "--slo-ttft-scale",
     "lost_weight": "--lost-weight",
+    "late_load": "--late-load",
     "max_batch": "--max-batch",
     "prefill_chunk": "--prefill-chunk",
     "seed": "--seed",

@@ -67,6 +67,15 @@ LostWeight: TypeAlias = Annotated[
         rich_help_panel=_PANEL,
     ),
 ]
+LateLoad: TypeAlias = Annotated[
+    float,
+    typer.Option(
+        help="orbit: share of what can be fed, and of the batch's places, up to which requests "
+        "are let in that have missed their TTFT limit; more shortens the longest waits and costs "
+        "attainment.",
+        rich_help_panel=_PANEL,
+    ),
+]
 SolverUsed: TypeAlias = Annotated[
     SolverName,
     typer.Option(

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from orbitflow.cli.planning_options import (
+    LateLoad,
     LengthsUsed,
     LostWeight,
     SolverUsed,
@@ -213,6 +214,7 @@ def sim_command(
     lengths: LengthsUsed = RunConfig.lengths,
     token_value: TokenValue = RunConfig.token_value,
     lost_weight: LostWeight = RunConfig.lost_weight,
+    late_load: LateLoad = RunConfig.late_load,
     solver: SolverUsed = RunConfig.solver,
     perturb: Annotated[
         str | None,
@@ -281,6 +283,7 @@ def sim_command(
         lengths=lengths,
         token_value=token_value,
         lost_weight=lost_weight,
+        late_load=late_load,
         solver=solver,
         perturb=perturb,
         seed=seed,

@@ -4,19 +4,19 @@
     sum over readers of the growth of P(ends before it has caught up) <= harm
 
 Candidates come by deadline (`deadlines`); those too slow even alone come last, and as if late.
-`limit` is LATE_LOAD for late ones, FRESH_LOAD for those who can still make their TTFT limit, and
-within URGENT tau of the last moment
+`limit` is `--late-load` for late ones, who leave the rest, and as much of the batch's places, to
+fresh ones to come; FRESH_LOAD for those who can still make their TTFT limit, and within URGENT tau
+of the last moment
 
     1 + RECOVERY (1 - pass alone / tau),    times FEW / n of it among n > FEW if late ones wait
 
 What is overdone can be caught up only by the share of time that is left over, and where late ones
-wait nothing is; a guess of the load of many is off by less than one of few. A late one leaves the
-last of KEPT_OF places or more to fresh ones. The second line is asked for a fresh one whose prompt
-would make more than HURT_TOKENS late; of a late one that is too much already. `harm` is HARM while
-all of the fresh can wait for HURRY tau; then one request that meets its limits is worth another
-that may miss them, or BEHIND_HARM of it where late ones wait too: the machine cannot do it all, and
-the next may cost less. The longest prompts are worth OWED_HARM where they get less than their share
-(`fair_share`).
+wait nothing is; a guess of the load of many is off by less than one of few. The second line is
+asked for a fresh one whose prompt would make more than HURT_TOKENS late; of a late one that is too
+much already. `harm` is HARM while all of the fresh can wait for HURRY tau; then one request that
+meets its limits is worth another that may miss them, or BEHIND_HARM of it where late ones wait too:
+the machine cannot do it all, and the next may cost less. The longest prompts are worth OWED_HARM
+where they get less than their share (`fair_share`).
 """
 
 from __future__ import annotations
@@ -34,13 +34,12 @@ from orbitflow.policy.prospects import Outlook, Prospects
 from orbitflow.request import Request
 from orbitflow.sequence import Sequence, State
 from orbitflow.step import Step, StepOutcome
+from orbitflow.tuning import Tuning
 
 RECOVERY = 1.75  # load beyond 1 that is risked, by the share of time left to catch up in
 FRESH_LOAD = 1.0  # up to which requests are let in that can still make their TTFT limit
 URGENT = 128.0  # tau before it is too late for that, when more is risked for them
 FEW = 6  # requests, among whom so much is risked also while late ones wait
-LATE_LOAD = 0.75  # up to which late ones are: what is left over is for fresh ones to come
-KEPT_OF = 4  # places in the batch or more, of which late ones leave one for the same
 HURT_TOKENS = 8.0  # that any prompt may make late, over all who are being read to
 HARM = 0.25  # requests that may miss their limits for one that meets them, and could wait
 HURRY = 16.0  # tau before waiting costs one of the fresh its limit, when more harm is done for it:
@@ -57,12 +56,13 @@ class Door:
     """Decides whom to let in. Without a gate whoever comes first by deadline."""
 
     def __init__(
-        self, limits: KvLimits, prospects: Prospects, feeder: Feeder, *, has_gate: bool
+        self, limits: KvLimits, prospects: Prospects, feeder: Feeder, tuning: Tuning
     ) -> None:
         self._limits = limits
         self._prospects = prospects
         self._feeder = feeder
-        self._has_gate = has_gate
+        self._has_gate = tuning.gate
+        self._late_load = tuning.late_load
         self._share = FairShare()
         self._deadlines = Deadlines(self._share)
         self._prefill_share = 0.0
@@ -120,7 +120,7 @@ class Door:
     ) -> bool:
         """Whether everybody can still be fed, and few lose by its prompt."""
         request, is_fresh = candidate.request, candidate.starts_s is not None
-        if not is_fresh and view.batch_room == 1 and len(readers) + 1 >= KEPT_OF:
+        if not is_fresh and self._is_for_fresh_ones(view, len(readers)):
             return False
         delay_s = cost.prefill_s(request.prompt_tokens)
         hurt = sum(max(0.0, delay_s - r.balance_s) / r.tau_s for r in readers)
@@ -139,6 +139,10 @@ class Door:
         harm = sum(self._prospects.chance_of_harm(r, delay_s, spare) for r in readers)
         return harm <= self._bearable(view.now_s, view.tau_of(request), request.prompt_tokens)
 
+    def _is_for_fresh_ones(self, view: View, members: int) -> bool:
+        """Whether the next place of the batch is."""
+        return members >= self._late_load * (members + view.batch_room)
+
     def _bearable(self, now_s: float, tau_s: float, prompt_tokens: int) -> float:
         """Requests that may miss their limits for a fresh one."""
         if self._share.is_owed(prompt_tokens):
@@ -150,7 +154,7 @@ class Door:
     def _limit(self, view: View, cost: CostModel, candidate: Candidate, count: int) -> float:
         """Up to which load a request is let in that makes so many."""
         if candidate.starts_s is None:
-            return LATE_LOAD
+            return self._late_load
         tau_s = view.tau_of(candidate.request)
         if candidate.starts_s - view.now_s > URGENT * tau_s:
             return FRESH_LOAD

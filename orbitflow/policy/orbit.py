@@ -69,7 +69,7 @@ class Orbit(Policy):
             limits, ring_groups=RING_GROUPS, turn_passes=self._lookahead, rotates=tuning.pause
         )
         self._prospects = Prospects(self._bank, feeder, tuning)
-        self._door = Door(limits, self._prospects, feeder, has_gate=tuning.gate)
+        self._door = Door(limits, self._prospects, feeder, tuning)
         prospects = self._prospects
         self._drafter = Drafter(limits, tuning, self.planning, prospects.weight, prospects.due_s)
         self.last_draft: Drafted | None = None  # what is followed; None if everything is resident

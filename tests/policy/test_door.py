@@ -12,12 +12,12 @@ from orbitflow.policy.door import (
     HARM,
     HURRIED_HARM,
     HURT_TOKENS,
-    KEPT_OF,
     OWED_HARM,
     share_risked,
 )
 from orbitflow.policy.orbit import Orbit
 from orbitflow.request import Request
+from orbitflow.tuning import Tuning
 
 TAU_S = 0.5
 READERS = 4
@@ -102,14 +102,16 @@ def test_what_would_be_lost_by_waiting_is_let_in_though_it_harms_readers() -> No
     assert patient_s > hurried_s + 4 * machine.cost.decode_pass_s(count, count * 30)
 
 
-def _late_ones_first_token(max_batch: int) -> tuple[float, float]:
+def _late_ones_first_token(max_batch: int, late_load: float) -> tuple[float, float]:
     """All places but one are taken for long by readers; then comes one that is late already. Its
     first token, and the first end of a reader.
     """
     readers = [Request(n, 0.0, 20, 60 + 40 * n, None, 60.0) for n in range(max_batch - 1)]
     late = Request(9, 1.0, 20, 5, None, 1e-6)
+    policy = Orbit()
+    policy.configure(Tuning(late_load=late_load))
     run = serve(
-        Orbit(),
+        policy,
         small_machine(20_000),
         [*readers, late],
         tau_s=TAU_S,
@@ -119,9 +121,14 @@ def _late_ones_first_token(max_batch: int) -> tuple[float, float]:
     return run.times[9][0], min(run.times[n][-1] for n in range(max_batch - 1))
 
 
-@pytest.mark.parametrize(("max_batch", "keeps"), [(2, False), (KEPT_OF, True)])
-def test_late_ones_leave_the_last_place_to_fresh_ones(max_batch: int, keeps: bool) -> None:
-    first, an_end = _late_ones_first_token(max_batch)
+def test_as_many_places_as_they_are_given() -> None:
+    first, an_end = _late_ones_first_token(4, 1.0)
+    assert first < an_end
+
+
+@pytest.mark.parametrize(("max_batch", "keeps"), [(2, False), (4, True)])
+def test_late_ones_leave_places_to_fresh_ones(max_batch: int, keeps: bool) -> None:
+    first, an_end = _late_ones_first_token(max_batch, 0.75)
     assert (first > an_end) is keeps
 
 
