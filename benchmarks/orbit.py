@@ -2,34 +2,37 @@
 
     python benchmarks/orbit.py paper PAPER_TRACE.json [--seeds 9] [--markdown FILE]
     python benchmarks/orbit.py ablate PAPER_TRACE.json [--seeds 9]
+    python benchmarks/orbit.py ablate MOONCAKE.jsonl --rates 0.07 [--seeds 3]
     python benchmarks/orbit.py rates MOONCAKE.jsonl [--output-scale 8] [--rates 0.05,0.06,...]
 
 paper   SLO scale, rate, link and capacity varied around `a5000-llama3-8b-paper` at SLO scale 1.5.
         Asked of `orbit`: SLO attainment within a point of the best policy everywhere and above
         every baseline on the mean; at equal attainment no lower timely share.
-ablate  `orbit` with one mechanism off, and with an oracle of output lengths.
+ablate  `orbit` with one mechanism off, and with an oracle of output lengths; with --rates on
+        Mooncake's requests as below.
 rates   the first 2,000 requests on an H100 (roofline, 420,000 tokens of KV), SLO scale 2, TTFT
-        limit 5 s + 1 x isolated prefill: from idle to twice what the machine can do.
+        limit 5 s + 1 x isolated prefill: from idle to twice what the machine can do. With --seeds
+        above 1, `orbit` and the best baseline are run with so many seeds of jittered arrivals.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+import sys
+from collections.abc import Sequence
 from dataclasses import replace
-from math import sqrt
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.orbit_runs import LONGEST_TENTH, Figures, Job, half_width, mean, run
 from orbitflow.config import RunConfig
 from orbitflow.policy.registry import policy_names
-from orbitflow.scenario import build_scenario
-from orbitflow.study.task import Task, do_task
 from orbitflow.tuning import LengthsKnown
 
 LOSSY = ("infinigen",)
+SEEDED = ("orbit", "preempt-swap")  # policies that `rates` runs for every seed
 CASES: dict[str, dict[str, Any]] = {
     "base": {},
     "SLO scale 1": {"slo_scale": 1.0},
@@ -54,41 +57,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {
 CLASSICS = ("no-offload", "preempt-swap", "preempt-recompute", "dynamic", "orbitflow", "orbit")
 
 
-class Job(NamedTuple):
-    """One simulation."""
-
-    case: str
-    policy: str
-    config: RunConfig
-
-
-Figures = dict[str, float]
-
-
-def simulate(job: Job) -> Figures:
-    """The figures of one run; those of its bound where no policy is named."""
-    config = replace(job.config, policies=(job.policy,) if job.policy else ())
-    done = do_task(Task(config, build_scenario(config).slo))
-    return {key: float(value) for key, value in done.items() if isinstance(value, int | float)}
-
-
-def mean(values: Iterable[float]) -> float:
-    """The mean of what is there."""
-    return statistics.fmean(values)
-
-
-def half_width(values: Sequence[float]) -> float:
-    """Half of the 95 % interval of the mean (normal)."""
-    return 1.96 * statistics.stdev(values) / sqrt(len(values)) if len(values) > 1 else 0.0
-
-
-def run(jobs: list[Job], workers: int) -> dict[tuple[str, str], list[Figures]]:
-    """Figures by case and policy, in order of seeds."""
-    found: dict[tuple[str, str], list[Figures]] = {}
-    with ProcessPoolExecutor(workers) as pool:
-        for job, figures in zip(jobs, pool.map(simulate, jobs), strict=True):
-            found.setdefault((job.case, job.policy), []).append(figures)
-    return found
+RATES = "0.03,0.05,0.06,0.07,0.08,0.105,0.12,0.14"
 
 
 def paper_config(trace: Path, seed: int) -> RunConfig:
@@ -167,55 +136,82 @@ def _bound(figures: Figures) -> float:
     return next(value for key, value in figures.items() if key.endswith("slo_attainment"))
 
 
-def ablate(trace: Path, seeds: int, workers: int) -> str:
-    """The table of ablations."""
+def ablate(base: list[RunConfig], workers: int) -> str:
+    """The table of ablations of some runs."""
     jobs = [
-        Job(name, "orbit", replace(paper_config(trace, seed), **changes))
+        Job(name, "orbit", replace(config, **changes))
         for name, changes in ABLATIONS.items()
-        for seed in range(seeds)
+        for config in base
     ]
     found = run(jobs, workers)
     return "\n".join([HEAD, *(row(name, found[name, "orbit"]) for name in ABLATIONS)])
 
 
-def rates(
-    trace: Path, scales: list[float], output_scale: float, policies: Sequence[str], workers: int
-) -> str:
-    """SLO attainment and goodput by rate."""
-    base = RunConfig(
+def mooncake_config(trace: Path, rate_scale: float, output_scale: float) -> RunConfig:
+    """Its first 2,000 requests on an H100."""
+    return RunConfig(
         trace=str(trace),
         profile="h100-roofline",
         kv_capacity_tokens=420_000,
         num_requests=2_000,
         output_scale=output_scale,
+        rate_scale=rate_scale,
         slo_scale=2.0,
         slo_ttft_s=5.0,
         slo_ttft_scale=1.0,
     )
+
+
+def seeded(config: RunConfig, seeds: int) -> list[RunConfig]:
+    """One as it stands, or so many with jittered arrivals."""
+    if seeds == 1:
+        return [config]
+    return [replace(config, arrival_jitter=0.01, seed=seed) for seed in range(seeds)]
+
+
+RATE_TABLES = (
+    ("SLO attainment", "slo_attainment", 100, 1),
+    ("of the tenth with the longest prompts", LONGEST_TENTH, 100, 1),
+    ("goodput, requests/s", "goodput_rps", 1, 3),
+    ("timely share", "timely_share", 100, 1),
+    ("makespan, s", "makespan_s", 1, 0),
+)
+
+
+def rates(
+    trace: Path,
+    scales: list[float],
+    output_scale: float,
+    seeds: int,
+    policies: Sequence[str],
+    workers: int,
+) -> str:
+    """SLO attainment and goodput by rate."""
     jobs = [
-        Job(f"{scale:g}", policy, replace(base, rate_scale=scale))
+        Job(f"{scale:g}", policy, config)
         for scale in scales
         for policy in [*policies, ""]
+        for config in seeded(
+            mooncake_config(trace, scale, output_scale), seeds if policy in SEEDED else 1
+        )
     ]
     found = run(jobs, workers)
     lines = []
-    for title, key, unit in (
-        ("SLO attainment", "slo_attainment", 100),
-        ("goodput, requests/s", "goodput_rps", 1),
-        ("timely share", "timely_share", 100),
-        ("makespan, s", "makespan_s", 1),
-    ):
+    for title, key, unit, digits in RATE_TABLES:
         lines += [
             "| " + " | ".join([title, *(f"x {scale:g}" for scale in scales)]) + " |",
             "|" + "---|" * (len(scales) + 1),
         ]
         for policy in policies:
-            values = [found[f"{s:g}", policy][0].get(key, 0.0) * unit for s in scales]
-            digits = 3 if unit == 1 and key != "makespan_s" else 1
-            lines.append(f"| `{policy}` | " + " | ".join(f"{v:.{digits}f}" for v in values) + " |")
+            cells = []
+            for scale in scales:
+                values = [unit * figures.get(key, 0.0) for figures in found[f"{scale:g}", policy]]
+                spread = f" ± {half_width(values):.{digits}f}" if len(values) > 1 else ""
+                cells.append(f"{mean(values):.{digits}f}{spread}")
+            lines.append(f"| `{policy}` | " + " | ".join(cells) + " |")
         if key == "slo_attainment":
-            values = [100 * _bound(found[f"{s:g}", ""][0]) for s in scales]
-            lines.append("| bound | " + " | ".join(f"{v:.1f}" for v in values) + " |")
+            bounds = [100 * _bound(found[f"{s:g}", ""][0]) for s in scales]
+            lines.append("| bound | " + " | ".join(f"{v:.1f}" for v in bounds) + " |")
         lines.append("")
     return "\n".join(lines)
 
@@ -227,7 +223,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=9)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--output-scale", type=float, default=8.0)
-    parser.add_argument("--rates", default="0.03,0.05,0.06,0.07,0.08,0.1,0.12")
+    parser.add_argument("--rates", help=f"default of `rates`: {RATES}")
     parser.add_argument(
         "--policy", action="append", help="of `paper` and `rates`; repeat for several"
     )
@@ -236,11 +232,19 @@ def main() -> None:
     if options.what == "paper":
         text = paper(options.trace, options.seeds, options.policy or (), options.workers)
     elif options.what == "rates":
-        scales = [float(scale) for scale in options.rates.split(",")]
+        scales = [float(scale) for scale in (options.rates or RATES).split(",")]
         policies = options.policy or CLASSICS
-        text = rates(options.trace, scales, options.output_scale, policies, options.workers)
+        text = rates(
+            *(options.trace, scales, options.output_scale, options.seeds, policies),
+            options.workers,
+        )
+    elif options.rates:
+        base = mooncake_config(options.trace, float(options.rates), options.output_scale)
+        text = ablate(seeded(base, options.seeds), options.workers)
     else:
-        text = ablate(options.trace, options.seeds, options.workers)
+        text = ablate(
+            [paper_config(options.trace, s) for s in range(options.seeds)], options.workers
+        )
     print(text)
     if options.markdown:
         options.markdown.write_text(text + "\n", encoding="utf-8")

@@ -17,6 +17,7 @@ from orbitflow.bound_share import bound_figures, bound_of
 from orbitflow.config import RunConfig
 from orbitflow.profile import Profile
 from orbitflow.scenario import build_scenario
+from orbitflow.session import Outputs
 from orbitflow.sim.run import simulate_policy
 from orbitflow.slo import Slo
 from orbitflow.study.plan import read
@@ -62,8 +63,10 @@ class Discard:
         """Write nothing."""
 
 
-def do_task(task: Task, inputs: Inputs | None = None) -> dict[str, object]:
-    """The scalar figures of a simulation or of a bound."""
+def do_task(
+    task: Task, inputs: Inputs | None = None, outputs: Outputs | None = None
+) -> dict[str, object]:
+    """The scalar figures of a simulation, whose files `outputs` takes, or of a bound."""
     config = task.config
     scenario = build_scenario(
         config,
@@ -74,7 +77,7 @@ def do_task(task: Task, inputs: Inputs | None = None) -> dict[str, object]:
     if task.is_bound:
         return dict(_flat(bound_figures(bound_of(scenario))))
     (policy,) = scenario.policies
-    report = simulate_policy(scenario, policy, Discard(), lambda _: None)
+    report = simulate_policy(scenario, policy, outputs or Discard(), lambda _: None)
     return dict(_flat(report.figures))
 
 
