@@ -76,9 +76,10 @@ def test_the_example_shows_layers_times_memory_and_why(terminal: Terminal) -> No
     assert "late tokens: a pass takes 257 ms" in printed
 
 
-def test_orbitflow_is_asked_unless_said_otherwise(terminal: Terminal) -> None:
+def test_orbit_is_asked_unless_said_otherwise(terminal: Terminal) -> None:
     printed = terminal.plan(*EXAMPLE)
-    assert "orbitflow: holds for" in printed
+    assert "\norbit: holds for" in printed
+    assert "orbitflow: holds for" not in printed
     assert "planner: " in printed
 
 
@@ -127,7 +128,10 @@ def test_switches_of_the_planner_are_taken(terminal: Terminal) -> None:
 
 
 def test_prompts_wait_or_are_let_in(terminal: Terminal) -> None:
-    shown = terminal.json("--contexts", "500", "--waiting", "300,200")["decisions"][0]
+    question = ("--contexts", "500", "--waiting", "300,200", "--policy", "orbitflow")
+    one_by_one = terminal.json(*question[:4])["decisions"][0]
+    assert [row["fate"] for row in one_by_one["requests"]] == ["runs", "admitted", "waits"]
+    shown = terminal.json(*question)["decisions"][0]
     assert [row["fate"] for row in shown["requests"]] == ["runs", "admitted", "admitted"]
     assert [row["context_tokens"] for row in shown["requests"]] == [500, 301, 201]
     assert shown["decode"]["requests"] == 3
@@ -154,7 +158,7 @@ def test_long_contexts_are_noted(terminal: Terminal) -> None:
         (("--contexts", "20,-3"), "--contexts -3"),
         (("--contexts", "20,x"), "'x'"),
         (("--contexts", "9999999999"), "1,000,000,000"),
-        (("--contexts", "400000"), "can never be served"),
+        (("--contexts", "800000"), "can never be served"),
         (("--contexts", "20", "--output-tokens", "0"), "--output-tokens 0"),
         (("--contexts", "20,30", "--balances", "1s"), "--balances names 1"),
         (("--contexts", "20", "--balances", "1x"), "--balances: cannot read '1x'"),

@@ -28,7 +28,7 @@ def generate_command(
     ] = 128,
     policy: Annotated[
         str, typer.Option(help="Where KV lies; any exact policy gives the same text.")
-    ] = "orbitflow",
+    ] = "orbit",
     device: Annotated[
         str, typer.Option(help="cpu, cuda or cuda:N.", rich_help_panel=_BACKEND)
     ] = Replay.device,

@@ -54,7 +54,7 @@ def plan_command(
     policy: Annotated[
         list[str] | None,
         typer.Option(
-            help="A policy to ask; repeat for several, or `all`. Default: orbitflow.",
+            help="A policy to ask; repeat for several, or `all`. Default: orbit.",
             rich_help_panel="Serving",
         ),
     ] = None,
@@ -77,5 +77,5 @@ def plan_command(
     from orbitflow.cli.plan_run import read_question, run_plan
 
     question = read_question(contexts, balances, waiting, output_tokens, trace, at)
-    options = {**machine, "trace": trace or "contexts", "policy": policy or ["orbitflow"]}
+    options = {**machine, "trace": trace or "contexts", "policy": policy or ["orbit"]}
     run_plan(read_config(options), question, as_json=as_json)

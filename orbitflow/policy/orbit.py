@@ -99,7 +99,7 @@ class Orbit(Policy):
             return easy
         draft = self._draft(view, members, newcomer)
         if draft is None and newcomer is not None:
-            newcomer, draft = None, self._draft(view, members, None)
+            newcomer, draft = None, self._draft(view, members, None) if members else None
         if draft is None:  # loads that nobody can call back have taken the room: let them end
             return Decision(park=tuple(s.id for s in view.active), window=1)
         self._let_in(view, newcomer)

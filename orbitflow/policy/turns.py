@@ -92,6 +92,8 @@ class Drafter:
         if starved:
             scene = scene._replace(starved=starved, must_run=_nobody)
         found = self._best(scene, going)
+        if found is None and not scene.members:
+            return self._alone(scene)
         if scene.newcomer is not None or found is not None:
             return found
         moving = [s for s in going if s.state is not State.PREFILL]

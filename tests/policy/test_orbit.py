@@ -118,8 +118,11 @@ def test_every_plan_from_the_integer_program() -> None:
     assert policy.last_draft is None or policy.last_draft.by in ("ilp", "kept", "alone")
 
 
-def test_a_request_that_fits_only_alone_is_served() -> None:
-    """The planner's account of the ring, safe for any layers, has no room for it; alone it has."""
+@pytest.mark.parametrize(("prompt", "output"), [(61, 40), (100, 6)])
+def test_a_request_that_fits_only_alone_is_served(prompt: int, output: int) -> None:
+    """The planner's account of the ring, safe for any layers, has no room for it, once it has grown
+    or from the first; alone it has.
+    """
     drafts: list[str] = []
 
     class Noted(Orbit):
@@ -129,7 +132,7 @@ def test_a_request_that_fits_only_alone_is_served() -> None:
             return decision
 
     machine = small_machine(60, link_bytes_per_s=3e5)
-    run = serve(Noted(), machine, [Request(0, 0.0, 61, 40)])
+    run = serve(Noted(), machine, [Request(0, 0.0, prompt, output)])
     assert run.parks == 0
     assert len(run.finished) == 1
     assert "alone" in drafts
