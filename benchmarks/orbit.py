@@ -3,6 +3,7 @@
     python benchmarks/orbit.py paper PAPER_TRACE.json [--seeds 9] [--markdown FILE]
     python benchmarks/orbit.py ablate PAPER_TRACE.json [--seeds 9]
     python benchmarks/orbit.py ablate MOONCAKE.jsonl --rates 0.07 [--seeds 3]
+    python benchmarks/orbit.py others
     python benchmarks/orbit.py rates MOONCAKE.jsonl [--output-scale 8] [--rates 0.05,0.06,...]
 
 paper   SLO scale, rate, link and capacity varied around `a5000-llama3-8b-paper` at SLO scale 1.5.
@@ -10,6 +11,8 @@ paper   SLO scale, rate, link and capacity varied around `a5000-llama3-8b-paper`
         every baseline on the mean; at equal attainment no lower timely share.
 ablate  `orbit` with one mechanism off, and with an oracle of output lengths; with --rates on
         Mooncake's requests as below.
+others  workloads that the package brings and `orbit` was not tuned to: by the paper's recipe,
+        and the twin of Azure's trace on other machines.
 rates   the first 2,000 requests on an H100 (roofline, 420,000 tokens of KV), SLO scale 2, TTFT
         limit 5 s + 1 x isolated prefill: from idle to twice what the machine can do. With --seeds
         above 1, `orbit` and the best baseline are run with so many seeds of jittered arrivals.
@@ -54,6 +57,21 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "no deposit (--no-deposit)": {"no_deposit": True},
     "lengths known (--lengths oracle)": {"lengths": LengthsKnown.ORACLE},
 }
+A5000: dict[str, Any] = {"profile": "a5000-llama3-8b-paper"}
+TWIN: dict[str, Any] = {"trace": "azure_conv", "num_requests": 2_000}
+A100: dict[str, Any] = {"profile": "a100-llama3-8b-paper"}
+OTHERS: dict[str, RunConfig] = {
+    "paper, rate 4, CV 1": RunConfig(trace="paper:rate=4,cv=1,seed=1", **A5000),
+    "paper, rate 5, CV 4": RunConfig(trace="paper:rate=5,cv=4,seed=3", **A5000),
+    "paper, rate 8, CV 2": RunConfig(trace="paper:rate=8,cv=2,seed=5", **A5000),
+    "Azure x 0.14": RunConfig(**TWIN, **A5000, rate_scale=0.14),
+    "Azure x 0.18": RunConfig(**TWIN, **A5000, rate_scale=0.18),
+    "Azure x 0.22": RunConfig(**TWIN, **A5000, rate_scale=0.22),
+    "Azure x 0.12, contexts x 6, A100": RunConfig(
+        **TWIN, **A100, rate_scale=0.12, context_scale=6.0
+    ),
+}
+OTHER_POLICIES = ("no-offload", "preempt-swap", "dynamic", "orbitflow", "zero-inference", "orbit")
 CLASSICS = ("no-offload", "preempt-swap", "preempt-recompute", "dynamic", "orbitflow", "orbit")
 
 
@@ -147,6 +165,20 @@ def ablate(base: list[RunConfig], workers: int) -> str:
     return "\n".join([HEAD, *(row(name, found[name, "orbit"]) for name in ABLATIONS)])
 
 
+def others(workers: int) -> str:
+    """SLO attainment on workloads that nothing was tuned to."""
+    jobs = [Job(n, policy, config) for n, config in OTHERS.items() for policy in OTHER_POLICIES]
+    found = run(jobs, workers)
+    lines = [
+        "| SLO attainment | " + " | ".join(f"`{policy}`" for policy in OTHER_POLICIES) + " |",
+        "|---|" + "---|" * len(OTHER_POLICIES),
+    ]
+    for name in OTHERS:
+        cells = (f"{100 * found[name, p][0]['slo_attainment']:.1f}" for p in OTHER_POLICIES)
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def mooncake_config(trace: Path, rate_scale: float, output_scale: float) -> RunConfig:
     """Its first 2,000 requests on an H100."""
     return RunConfig(
@@ -218,8 +250,8 @@ def rates(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
-    parser.add_argument("what", choices=("paper", "ablate", "rates"))
-    parser.add_argument("trace", type=Path)
+    parser.add_argument("what", choices=("paper", "ablate", "others", "rates"))
+    parser.add_argument("trace", type=Path, nargs="?", help="of all but `others`")
     parser.add_argument("--seeds", type=int, default=9)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--output-scale", type=float, default=8.0)
@@ -229,7 +261,11 @@ def main() -> None:
     )
     parser.add_argument("--markdown", type=Path)
     options = parser.parse_args()
-    if options.what == "paper":
+    if (options.trace is None) != (options.what == "others"):
+        parser.error("a trace for `paper`, `ablate` and `rates`, and none for `others`")
+    if options.what == "others":
+        text = others(options.workers)
+    elif options.what == "paper":
         text = paper(options.trace, options.seeds, options.policy or (), options.workers)
     elif options.what == "rates":
         scales = [float(scale) for scale in (options.rates or RATES).split(",")]
