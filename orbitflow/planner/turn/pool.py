@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from orbitflow.clock import FloatArray
+from orbitflow.planner.turn.border import least_by_range
 from orbitflow.planner.turn.question import REST, BoolArray, Terms
 from orbitflow.planner.turn.stream import least, least_by_group, rounded
 from orbitflow.planner.turn.whole import whole
@@ -116,6 +117,22 @@ class Pool:
             made = whole(self._terms, one.runs, goal)
             self._keep(made.turns)
             self._made.append(one._replace(low=max(one.low, made.bound)))
+
+    def sharpen(self, bound: float) -> None:
+        """Bound by fractions, but well, all those run sets that stand in the way of a proof where
+        others have that bound.
+        """
+        cut = min(self.cut, bound)
+        every = self._waiting + self._made
+        low = [one for one in every if one.low < cut]
+        if not low:
+            return
+        bounds = least_by_range(self._terms, np.array([one.runs for one in low]), cut)
+        sharp = [
+            one._replace(low=max(one.low, _key(bound)))
+            for one, bound in zip(low, bounds.tolist(), strict=True)
+        ]
+        self._waiting, self._made = [], [one for one in every if not one.low < cut] + sharp
 
     def prove(self, most: int, bound: float = np.inf) -> None:
         """Bound those of so many run sets well that stand in the way of a proof, the worst first,

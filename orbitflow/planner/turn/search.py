@@ -45,6 +45,7 @@ def close(terms: Terms, pool: Pool, effort: int) -> float:
     while tree.effort < effort and tree.step():
         pass
     bound = tree.boxes_bound
+    pool.sharpen(bound)
     pool.prove(LAST if bound >= pool.cut else LEAST, bound)
     return tree.bound
 
