@@ -56,13 +56,17 @@ class Boxes(NamedTuple):
         never = (taken > left_s[:, None]) | (crosses > first_s[:, None])
         return self._replace(must_rest=self.must_rest | never)
 
-    def halves(self, side: IntArray, member: IntArray) -> Boxes:
+    def halves(self, side: IntArray, member: IntArray, group: IntArray | None = None) -> Boxes:
         """Both halves of every box, first all lower ones, then all upper ones: of T, D or the rank
-        (side 0, 1 or 2), or with one member running and at rest (MEMBER).
+        (side 0, 1 or 2), or with one member running and at rest (MEMBER). Ranks are parted below
+        that of a group, if it is given and inside.
         """
         middle_pass = (self.low_pass_s + self.high_pass_s) / 2
         middle_more = (self.low_more_s + self.high_more_s) / 2
         middle_group = np.where(self.first_group < 0, -1, (self.first_group + self.last_group) // 2)
+        if group is not None:
+            inside = (group > self.first_group) & (group <= self.last_group)
+            middle_group = np.where(inside, group - 1, middle_group)
         settled = np.zeros_like(self.must_run)
         settled[np.arange(len(side)), member] = side == MEMBER
         lower = self._replace(

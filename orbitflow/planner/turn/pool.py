@@ -66,6 +66,10 @@ class Pool:
             return self.loss
         return self.loss - self._tolerance * max(1.0, self.loss)
 
+    def settle_for(self, tolerance: float) -> None:
+        """Look for nothing that is not worth so much."""
+        self._tolerance = max(self._tolerance, tolerance)
+
     @property
     def floor(self) -> float:
         """The least that any turn with a run set that was tried can lose."""

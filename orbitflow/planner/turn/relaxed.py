@@ -161,6 +161,22 @@ class Relaxation:
         floors: FloatArray = np.minimum.reduce(corner, axis=2)
         return floors
 
+    def largest_hosted(self, boxes: Boxes, bounds: Bounds, prices: FloatArray) -> IntArray:
+        """Rank of the largest group on the host where the bounds of boxes are least; -1 of none."""
+        costs = (prices @ self.flat.T).reshape(len(prices), 3, -1)
+        runs = bounds.gain[np.arange(len(prices)), bounds.corner.argmin(axis=1)] < 0
+        hosted = runs & (costs[:, 1:].min(axis=1) < costs[:, 0]) & (self.terms.pages > 0)
+        size = np.where(hosted, self.terms.pages, -1.0)
+        most = np.where(boxes.last_group >= 0, self._sizes[boxes.last_group], -1.0)
+        largest = np.where(size <= most[:, None], size, -1.0).max(axis=1)
+        rank: IntArray = np.where(largest < 0, -1, np.searchsorted(self._sizes, largest))
+        return rank
+
+    def ring_pages(self, group: IntArray) -> FloatArray:
+        """What largest groups add to the ring."""
+        pages: FloatArray = self._group * self._sizes[np.maximum(group, 0)] * (group >= 0)
+        return pages
+
     def _groups(self, boxes: Boxes) -> tuple[FloatArray, FloatArray, FloatArray]:
         """The least and the most that the largest group adds to the ring, in pages; and who may
         have nothing on the host: 0 or infinity by box, number of host layers and member.

@@ -24,12 +24,14 @@ from orbitflow.planner.turn.relaxed import Bounds, Faces, Relaxation
 from orbitflow.step import IntArray
 
 HALVED = 8  # boxes at once, the loosest first
+PATIENCE = 500  # effort, beyond which a coarse answer is good enough
 TWICE = (6, 2)  # open boxes, up to which they are halved once more
 DOUBTFUL = 5  # of whom every combination is tried around the best turn
 OFFERED = 32  # best run sets of boxes that are tried at once
 LAST, LEAST = 128, 8  # run sets that are bounded well in the end, if that makes a proof or not
 MAKING, MADE = 3, 4  # steps after which so many hopeful run sets are made into turns
-RING = 4.0  # what a page of the ring's width counts for: halving it always tells
+RING = 8.0  # what a page of the ring's width counts for: parting it always tells
+UNUSED = 0.1  # of its width, where the largest group in use is the smallest already
 NARROW = 2.0  # widths of what a bound lacks, below which members are settled
 # Steps towards better prices and the temperature of the first: at the best turn's times and of
 # the first boxes as a share of what a member matters, of halves of what their bound lacks
@@ -39,11 +41,14 @@ HALF_STEPS, HALF_HEAT = 4, 0.3
 LEAST_HEAT = 1e-3  # tokens
 
 
-def close(terms: Terms, pool: Pool, effort: int) -> float:
-    """Improve a pool that has a turn; the least that any turn can lose."""
+def close(terms: Terms, pool: Pool, effort: int, coarse: float = 0.0) -> float:
+    """Improve a pool that has a turn; the least that any turn can lose. What takes long need not
+    be closer than `coarse`.
+    """
     tree = _Tree(terms, pool, effort)
     while tree.effort < effort and tree.step():
-        pass
+        if tree.effort >= PATIENCE:
+            pool.settle_for(coarse)
     bound = tree.boxes_bound
     pool.sharpen(bound)
     pool.prove(LAST if bound >= pool.cut else LEAST, bound)
@@ -103,7 +108,7 @@ class _Tree:
         order = np.argsort(self._open.floors, kind="stable")
         chosen, rest = self._open.take(order[:HALVED]), self._open.take(order[HALVED:])
         times = 1 + sum(len(chosen.floors) <= few for few in TWICE)
-        boxes = chosen.split(self._pool.cut, times).settled(self._terms)
+        boxes = chosen.split(self._relaxation, self._pool.cut, times).settled(self._terms)
         parts = len(boxes.low_pass_s) // len(chosen.floors)
         lacking = np.tile(self._pool.cut - chosen.floors, parts)
         prices = np.tile(chosen.prices, (parts, 1))
@@ -195,11 +200,16 @@ class _Open(NamedTuple):
             np.concatenate([self.floors, others.floors]),
         )
 
-    def split(self, cut: float, times: int) -> Boxes:
+    def split(self, relaxation: Relaxation, cut: float, times: int) -> Boxes:
         """Every box halved, and its halves again, so many times: along its widest side, or with
-        the members in most doubt running and at rest. All lower halves first, then all upper.
+        the members in most doubt running and at rest; its ranks below the largest group in use,
+        so that both halves say more. All lower halves first, then all upper.
         """
         rows, widths = np.arange(len(self.floors)), self.widths.copy()
+        group = relaxation.largest_hosted(self.boxes, self.bounds, self.prices)
+        used = relaxation.ring_pages(group) - relaxation.ring_pages(self.boxes.first_group)
+        inside = group > self.boxes.first_group
+        widths[:, 2] = np.where(inside, used, UNUSED * widths[:, 2])
         widths[:, 2] *= RING * self.prices[:, 3] * (self.boxes.last_group > self.boxes.first_group)
         doubt = np.abs(self.bounds.gain[rows, self.bounds.corner.argmin(axis=1)])
         order = np.argsort(doubt, axis=1, kind="stable")
@@ -209,7 +219,7 @@ class _Open(NamedTuple):
             settles &= np.isfinite(doubt[rows, order[:, time]])
             side = np.where(settles, MEMBER, widths.argmax(axis=1))
             parts = len(boxes.low_pass_s) // len(rows)
-            boxes = boxes.halves(np.tile(side, parts), np.tile(order[:, time], parts))
+            boxes = boxes.halves(*(np.tile(of, parts) for of in (side, order[:, time], group)))
             widths[rows, np.minimum(side, 2)] *= np.where(settles, 1.0, 0.5)
             widths[:, 2] *= side != 2
         return boxes

@@ -25,7 +25,8 @@ from orbitflow.planner.turn.worth import Worth, lateness, ranked, worth
 
 MADE = 128  # run sets of few members that are made into turns
 FEW = 10  # members of whom every run set is tried
-FINE, COARSE = 0.01, 0.0199  # of max(J, one token): not worth looking for, up to SEVERAL, beyond
+# Of max(J, one token), not worth looking for: up to SEVERAL, and beyond or if it takes long
+FINE, COARSE = 0.01, 0.0199
 EFFORT = 2_000  # boxes of times that may be bounded, counted once for every step of their prices
 GREEDY_TIMES = 4  # pass times at which the greedy order is asked
 GREEDY_SHARES = (0.0, 0.5, 1.0)  # of its compute's price that a member is charged
@@ -54,6 +55,7 @@ def solve(
     if not count:
         nothing = worth(question, Turn(()))
         return None if nothing is None else Solved(Turn(()), nothing, 0.0)
+    coarse = 0.0 if tolerance is not None else COARSE
     if tolerance is None:
         tolerance = FINE if count <= SEVERAL else COARSE
     pool = Pool(terms, tolerance)
@@ -69,7 +71,7 @@ def solve(
         if pool.best is None:
             return None
         climb(terms, pool)
-        bound = close(terms, pool, effort) if effort else 0.0
+        bound = close(terms, pool, effort, coarse) if effort else 0.0
     if pool.best is None or pool.worth is None:
         return None
     turn = Turn(tuple(pool.best.tolist()))

@@ -148,3 +148,32 @@ def test_steps_never_make_a_bound_worse(seed: int) -> None:
     assert (bounds.floor >= before).all()
     assert bounds.floor == pytest.approx(relaxation.bounds(faces, better).floor)
     assert (better >= 0).all()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_ranks_are_parted_below_the_largest_group_in_use(seed: int) -> None:
+    """Both parts are the whole range, neither is empty, and neither bound falls."""
+    terms = real_question(seed, 16).terms
+    relaxation, boxes = Relaxation(terms), roots(terms, 200.0)
+    count = len(boxes.low_pass_s)
+    prices = np.random.default_rng(seed).exponential(1, (count, 4)) * terms.price
+    prices[:, 1] *= 1e-3
+    bounds = relaxation.bounds(relaxation.faces(boxes), prices)
+    group = relaxation.largest_hosted(boxes, bounds, prices)
+    assert (group <= boxes.last_group).all()
+    used, most = relaxation.ring_pages(group), relaxation.ring_pages(boxes.last_group)
+    assert (used[group < 0] == 0).all()
+    assert (used <= most).all()
+    nobody = np.zeros(count, dtype=np.int64)
+    halves = boxes.halves(np.full(count, 2), nobody, group)
+    ranges = boxes.last_group > boxes.first_group
+    inside = (group > boxes.first_group) & ranges
+    assert (halves.last_group[:count] + 1 == halves.first_group[count:]).all()
+    assert (halves.first_group[:count] == boxes.first_group).all()
+    assert (halves.last_group[count:] == boxes.last_group).all()
+    assert (halves.first_group[count:] == group)[inside].all()
+    for part in (halves.take(np.arange(count)), halves.take(np.arange(count, 2 * count))):
+        proper = part.first_group <= part.last_group
+        assert proper[ranges & (boxes.first_group >= 0)].all()
+        floor = relaxation.bounds(relaxation.faces(part), prices).floor
+        assert (floor >= bounds.floor - 1e-9)[ranges & proper].all()

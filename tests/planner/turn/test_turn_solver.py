@@ -15,7 +15,7 @@ from orbitflow.planner.turn.check import faults
 from orbitflow.planner.turn.pool import Pool
 from orbitflow.planner.turn.question import REST, Turn
 from orbitflow.planner.turn.search import close
-from orbitflow.planner.turn.solver import _fewest, _greedy, solve
+from orbitflow.planner.turn.solver import FINE, _fewest, _greedy, solve
 
 
 @pytest.mark.parametrize("block", range(10))
@@ -132,3 +132,13 @@ def test_equal_turns_are_told_apart_by_place_not_by_rounding(by: float) -> None:
         later = tuple(m._replace(tau_s=m.tau_s * by, due_s=m.due_s * by) for m in twins)
         plain, other = solve(question), solve(replace(question, cost=scaled, members=later))
         assert (plain and plain.turn) == (other and other.turn), seed
+
+
+@pytest.mark.parametrize("seed", [115, 241, 259])
+def test_what_takes_long_is_proven_coarsely_unless_asked_for_more(seed: int) -> None:
+    question = real_question(seed, 16)
+    found, finer = solve(question), solve(question, tolerance=FINE)
+    assert found is not None
+    assert finer is not None
+    assert found.gap <= 0.02
+    assert finer.bound >= found.bound - 1e-9
