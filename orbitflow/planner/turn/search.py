@@ -24,7 +24,7 @@ from orbitflow.planner.turn.relaxed import Bounds, Faces, Relaxation
 from orbitflow.step import IntArray
 
 HALVED = 8  # boxes at once, the loosest first
-PATIENCE = 500  # effort, beyond which a coarse answer is good enough
+PATIENCE = 200  # effort, beyond which a coarse answer is good enough
 TWICE = (6, 2)  # open boxes, up to which they are halved once more
 DOUBTFUL = 5  # of whom every combination is tried around the best turn
 OFFERED = 32  # best run sets of boxes that are tried at once
