@@ -174,7 +174,8 @@ def _terms(question: Question) -> Terms:
 
 def _valued(terms: Terms, token_value: float) -> Terms:
     """With what tokens and seconds are worth, and the floor of a pass."""
-    pages, base_s, gpu_pages = terms.layers * (terms.pages + 1), terms.base_s, terms.gpu_pages
+    pages, base_s = terms.layers * (terms.pages + 1), terms.base_s
+    gpu_pages = max(1, terms.gpu_pages)  # layers on their way may have taken it all: nobody fits
     value_s = terms.compute_s + base_s * pages / gpu_pages
     mean_s = float(value_s.mean())
     full, compute_s = float(pages.sum()) / gpu_pages, float(terms.compute_s.sum())

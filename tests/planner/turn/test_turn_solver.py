@@ -142,3 +142,11 @@ def test_what_takes_long_is_proven_coarsely_unless_asked_for_more(seed: int) -> 
     assert finer is not None
     assert found.gap <= 0.02
     assert finer.bound >= found.bound - 1e-9
+
+
+@pytest.mark.parametrize("gpu_pages", [0, -7])
+def test_where_layers_on_their_way_have_taken_the_whole_gpu_no_turn_fits(gpu_pages: int) -> None:
+    for question in (tiny_question(3), real_question(3, 16)):
+        full = replace(question, limits=replace(question.limits, gpu_pages=gpu_pages))
+        assert solve(full) is None
+        assert solve(full, effort=0) is None
