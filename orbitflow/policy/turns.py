@@ -98,12 +98,26 @@ class Drafter:
             return found
         moving = [s for s in going if s.state is not State.PREFILL]
         eased = scene._replace(must_run=_nobody)  # growth has left no room for all that must run
-        for count in range(len(moving), -1, -1):  # the latest arrivals are stopped first
-            if found := self._best(eased, moving[:count]):
-                return found
-        return self._alone(scene)
+        return self._as_many(eased, moving) or self._alone(scene)
 
     # -- inside ------------------------------------------------------------------------------------
+
+    def _as_many(self, scene: Scene, moving: list[Sequence]) -> Drafted | None:
+        """The best turn that lets as many of these go on as can be; the latest are stopped first.
+        Halved, as the more must go on the less room there is.
+        """
+        if (found := self._best(scene, moving)) is not None or not moving:
+            return found
+        most, too_many = 0, len(moving)
+        if (best := self._best(scene, [])) is None:
+            return None
+        while too_many - most > 1:
+            middle = (most + too_many) // 2
+            if (found := self._best(scene, moving[:middle])) is None:
+                too_many = middle
+            else:
+                most, best = middle, found
+        return best
 
     def _starved(self, scene: Scene) -> frozenset[int]:
         """Who runs while KV of it is on its way, which gets only what streaming leaves: where the
