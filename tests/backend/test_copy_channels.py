@@ -69,6 +69,15 @@ def worker() -> WorkerChannel:
     return WorkerChannel("H2D", PacedLink(clock, None), clock)
 
 
+def takes(channel: WorkerChannel) -> bool:
+    """Whether one more copy is taken."""
+    try:
+        channel.submit([copy_of(400)])
+    except BackendError:
+        return False
+    return True
+
+
 def test_transfers_are_done_in_turn_and_counted() -> None:
     channel = worker()
     first, second = copy_of(4000), copy_of(8000)
@@ -89,8 +98,10 @@ def test_transfers_are_done_in_turn_and_counted() -> None:
 
 def test_a_worker_that_dies_fails_everything_after_it() -> None:
     channel = worker()
-    broken = channel.submit([Copy(torch.zeros(4), torch.zeros(5)[:3])], label="layer 3")
+    gate = Signal("gate")  # else the worker may be dead before the second one is asked for
+    broken = channel.submit([Copy(torch.zeros(4), torch.zeros(5)[:3])], [gate], label="layer 3")
     later = channel.submit([copy_of(400)])
+    gate.set()
     for event in (broken, later):
         with pytest.raises(BackendError, match=r"H2D.* failed: The size of tensor"):
             event.wait()
@@ -117,8 +128,12 @@ def test_closing_ends_the_thread_and_what_is_queued() -> None:
     gate = Signal("gate")
     channel.submit([copy_of(400)], [gate])
     queued = channel.submit([copy_of(400)])
-    threading.Timer(0.05, gate.set).start()
-    channel.close()
+    closing = threading.Thread(target=channel.close)
+    closing.start()
+    while takes(channel):  # the copy under way waits for the gate until then
+        pass
+    gate.set()
+    closing.join()
     channel.close()
     with pytest.raises(BackendError, match="closed before its turn"):
         queued.wait()
