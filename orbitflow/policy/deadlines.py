@@ -8,8 +8,9 @@ the longest prompt goes first that makes no other miss its limit: behind those w
 already, it would make every one of them wait. So that nobody waits for
 ever, of any EVERY admissions one is of whoever has waited longest, late or not: a request with j
 older ones before it is let in after at most (j + 1) EVERY admissions. While it is its turn and it
-does not fit, nobody else is let in; an empty server takes anybody. In overload each of these takes
-the room of one that could have been in time: with one in 16 it was a tenth of the machine.
+does not fit, nobody else is let in; an empty server takes anybody, and the `door` does not wait for
+that at any price. In overload each of these takes the room of one that could have been in time:
+with one in 16 it was a tenth of the machine.
 """
 
 from __future__ import annotations
@@ -60,6 +61,7 @@ class Deadlines:
         self._known: set[int] = set()  # all that wait and have been looked at
         self._seen = 0
         self._passed_over = 0  # admissions since the last of the longest waiting
+        self._missed = 0  # of the fresh, while it was the turn of the longest waiting
 
     def candidates(self, view: View, prefill_s: Callable[[int], float]) -> Iterator[Candidate]:
         """Whom to try, in this order; one after the other until one fits."""
@@ -67,7 +69,7 @@ class Deadlines:
         oldest = next(iter(view.waiting), None)
         if oldest is None:
             return
-        if self._passed_over >= self._every - 1:
+        if self.is_turn_of_oldest:
             entry = next((entry for entry in self._fresh if entry.request.id == oldest.id), None)
             yield Candidate(oldest, None if entry is None else entry.starts_s)
             return
@@ -75,6 +77,16 @@ class Deadlines:
             yield Candidate(entry.request, entry.starts_s)
         if not self._fresh:
             yield Candidate(oldest, None)
+
+    @property
+    def is_turn_of_oldest(self) -> bool:
+        """Whether nobody else is let in."""
+        return self._passed_over >= self._every - 1
+
+    @property
+    def missed(self) -> int:
+        """How many have missed their limits since it is the turn of the longest waiting."""
+        return self._missed
 
     @property
     def keeps_up(self) -> bool:
@@ -94,6 +106,7 @@ class Deadlines:
     def admitted(self, request: Request, *, is_oldest: bool) -> None:
         """One of them was let in."""
         self._passed_over = 0 if is_oldest else self._passed_over + 1
+        self._missed = 0
         self._known.discard(request.id)
         others = [entry for entry in self._fresh if entry.request.id != request.id]
         if len(others) < len(self._fresh):
@@ -123,10 +136,15 @@ class Deadlines:
             starts_s = due_s - prefill_s(request.prompt_tokens)
             insort(self._fresh, _Entry(due_s, starts_s, self._seen, request))
             self._seen += 1
+        in_time = []
         for entry in self._fresh:
-            if entry.starts_s < view.now_s:
+            if entry.starts_s >= view.now_s:
+                in_time.append(entry)
+            else:
                 self._share.book(entry.request.prompt_tokens, in_time=False)
-        self._fresh = [entry for entry in self._fresh if entry.starts_s >= view.now_s]
+        if self.is_turn_of_oldest:
+            self._missed += len(self._fresh) - len(in_time)
+        self._fresh = in_time
 
 
 def _made(entries: list[_Entry], now_s: float) -> int:

@@ -17,6 +17,10 @@ much already. `harm` is HARM while all of the fresh can wait for HURRY tau; then
 meets its limits is worth another that may miss them, or BEHIND_HARM of it where late ones wait too:
 the machine cannot do it all, and the next may cost less. The longest prompts are worth OWED_HARM
 where they get less than their share (`fair_share`).
+
+Whose turn it is, as it has waited longest, is let in at last though it does not fit: when as many
+others have missed their limits meanwhile as would by its prompt. But not while the longest prompts
+are owed something, for a server that empties is what they need.
 """
 
 from __future__ import annotations
@@ -48,7 +52,7 @@ BEHIND_HARM = 0.6  # and where it does not
 OWED_HARM = 2.0  # and for the longest prompts, where they are owed it
 LEAST_SPARE = 0.05  # share of time that is always counted on for catching up
 BANK_SHARE = 0.8  # of a balance that is counted on
-HOPELESS_PACE = 2.0  # times tau: how slowly those too slow even alone are fed
+HOPELESS_PACE = 8.0  # times tau: how slowly those too slow even alone are fed
 PREFILL_MEMORY = 256  # tau over which the share of time that prompts take is averaged
 
 
@@ -82,7 +86,9 @@ class Door:
                 return request
             if readers is None:
                 readers = self._prospects.outlooks(view, cost, members)
-            if self._is_welcome(view, cost, readers, candidate):
+            if self._is_welcome(view, cost, readers, candidate) or self._has_cost_enough(
+                cost, readers, request
+            ):
                 return request
             self.has_refused = True
         return None
@@ -123,7 +129,7 @@ class Door:
         if not is_fresh and self._is_for_fresh_ones(view, len(readers)):
             return False
         delay_s = cost.prefill_s(request.prompt_tokens)
-        hurt = sum(max(0.0, delay_s - r.balance_s) / r.tau_s for r in readers)
+        hurt = sum(max(0.0, delay_s - r.balance_s) / r.tau_s for r in readers if not r.is_hopeless)
         if hurt > HURT_TOKENS and not is_fresh:
             return False
         left = self._prospects.left(request)
@@ -136,8 +142,19 @@ class Door:
         if hurt <= HURT_TOKENS:
             return True
         spare = max(LEAST_SPARE, 1 - load - self._prefill_share)
-        harm = sum(self._prospects.chance_of_harm(r, delay_s, spare) for r in readers)
-        return harm <= self._bearable(view.now_s, view.tau_of(request), request.prompt_tokens)
+        bearable = self._bearable(view.now_s, view.tau_of(request), request.prompt_tokens)
+        return self._harm(readers, delay_s, spare) <= bearable
+
+    def _has_cost_enough(self, cost: CostModel, readers: list[Outlook], request: Request) -> bool:
+        """Whether as many have missed their limits while it did not fit as its prompt harms."""
+        if not self._deadlines.is_turn_of_oldest or self._share.least_owed is not None:
+            return False
+        delay_s, spare = cost.prefill_s(request.prompt_tokens), 1 - self._prefill_share
+        return self._deadlines.missed >= max(1.0, self._harm(readers, delay_s, spare))
+
+    def _harm(self, readers: list[Outlook], delay_s: float, spare: float) -> float:
+        """Requests that are expected to miss their limits for a prompt of `delay_s`."""
+        return sum(self._prospects.chance_of_harm(r, delay_s, spare) for r in readers)
 
     def _is_for_fresh_ones(self, view: View, members: int) -> bool:
         """Whether the next place of the batch is."""

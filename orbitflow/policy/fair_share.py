@@ -28,7 +28,7 @@ class FairShare:
 
     def __init__(self) -> None:
         self._fates: deque[_Fate] = deque(maxlen=MEMORY)
-        self._least_owed: int | None = None  # prompt tokens from which on one is owed; None: nobody
+        self._least_owed: int | None = None
         self._is_known = True
 
     def book(self, prompt_tokens: int, *, in_time: bool) -> None:
@@ -36,11 +36,17 @@ class FairShare:
         self._fates.append(_Fate(prompt_tokens, in_time))
         self._is_known = False
 
-    def is_owed(self, prompt_tokens: int) -> bool:
-        """Whether it is one of the longest, and these get less than their share."""
+    @property
+    def least_owed(self) -> int | None:
+        """Prompt tokens from which on requests get less than their share; None: nobody does."""
         if not self._is_known:
             self._least_owed, self._is_known = self._looked_up(), True
-        return self._least_owed is not None and prompt_tokens >= self._least_owed
+        return self._least_owed
+
+    def is_owed(self, prompt_tokens: int) -> bool:
+        """Whether it is one of the longest, and these get less than their share."""
+        least = self.least_owed
+        return least is not None and prompt_tokens >= least
 
     def _looked_up(self) -> int | None:
         if len(self._fates) < LEAST_KNOWN:

@@ -106,7 +106,7 @@ class Prospects:
         """Growth of the chance that a reader ends before it has caught up, if it waits `delay_s`
         more; one catches up by `spare` of the time.
         """
-        if reader.is_late:
+        if reader.is_late or reader.is_hopeless:
             return 0.0
         before = max(0.0, -reader.balance_s) / reader.tau_s
         after = max(0.0, delay_s - reader.balance_s) / reader.tau_s

@@ -83,6 +83,28 @@ def test_few_are_tried() -> None:
     assert door.tries() == [(number, True) for number in range(MOST_TRIED)]
 
 
+def test_what_the_turn_of_the_longest_waiting_has_cost() -> None:
+    door = Door(every=2)
+    door.wait(0, 50, 1.0)  # late at once
+    door.wait(1, 1, 3.0)
+    assert door.tries() == [(1, True)]
+    door.wait(2, 1, 2.0)
+    door.view.now_s = 1.5
+    assert door.tries() == [(1, True)], "2 is late by now"
+    assert door.deadlines.missed == 0, "that was not for somebody's turn"
+    door.admit(1)
+    for number in (3, 4, 5):
+        door.wait(number, 1, float(number))
+    assert door.tries() == [(0, False)]
+    assert door.deadlines.missed == 0
+    door.view.now_s += 3.5
+    assert door.tries() == [(0, False)]
+    assert door.deadlines.missed == 2, "3 and 4"
+    door.admit(0)
+    assert door.deadlines.missed == 0
+    assert door.tries() == [(5, True)]
+
+
 def test_nobody_at_all() -> None:
     assert Door().tries() == []
 

@@ -6,6 +6,7 @@ import pytest
 from reference.harness import serve
 from strategies import Machine, small_machine
 
+from orbitflow.policy.deadlines import EVERY
 from orbitflow.policy.door import (
     BEHIND_HARM,
     FEW,
@@ -78,6 +79,36 @@ def test_those_too_slow_even_alone_come_last(is_slow: bool) -> None:
     machine = small_machine(240, link_bytes_per_s=2e5 if is_slow else 3e7)
     first = _first_tokens(requests, machine, max_batch=1)
     assert (first[2] < first[1]) is is_slow
+
+
+def _of_a_giant(most_s: float) -> tuple[float, float]:
+    """First token of a prompt that cannot be fed even alone, and the last of a reader who was there
+    before it, while short ones that cannot wait long come until `most_s`.
+    """
+    gap_s = 0.1
+    requests = [
+        Request(0, 0.0, 20, 400, None, 60.0),
+        Request(1, 0.01, 300, 20, None, 1e-6),
+        *(
+            Request(2 + n, gap_s * (1 + n), 5, 2, None, 2 * gap_s)
+            for n in range(int(most_s / gap_s))
+        ),
+    ]
+    machine = small_machine(240, link_bytes_per_s=2e5)
+    limits = {r.id: r.slo_ttft_s or 1e9 for r in requests}
+    run = serve(Orbit(), machine, requests, tau_s=TAU_S, ttft_of=lambda r: limits[r.id])
+    assert len(run.finished) == len(requests)
+    return run.times[1][0], run.times[0][-1]
+
+
+def test_the_longest_waiting_does_not_empty_the_server_at_any_price() -> None:
+    """After 63 others it is the giant's turn, which does not fit beside a reader. While nobody has
+    missed a limit for it, it waits for the reader's end; not while they do, one after another.
+    """
+    first_s, reader_ends_s = _of_a_giant(EVERY * 0.1 - 0.1)
+    assert first_s > reader_ends_s
+    first_s, reader_ends_s = _of_a_giant(2 * EVERY * 0.1)
+    assert EVERY * 0.1 < first_s < reader_ends_s
 
 
 def test_harm_is_counted_in_requests() -> None:

@@ -11,7 +11,7 @@ from orbitflow.memory import KvAccount
 from orbitflow.placement import RESIDENT
 from orbitflow.policy.base import View
 from orbitflow.policy.feed import Feeder
-from orbitflow.policy.prospects import CAUGHT_UP, Prospects
+from orbitflow.policy.prospects import CAUGHT_UP, Outlook, Prospects
 from orbitflow.request import Request
 from orbitflow.roster import Roster
 from orbitflow.step import Events, StepOutcome, TokenSegment
@@ -59,3 +59,16 @@ def test_who_has_waited_is_due_so_much_earlier_while_that_can_be_caught_up() -> 
 
 def test_who_missed_its_ttft_has_no_limit_to_catch_up_to() -> None:
     assert _served(ttft_s=1.0, stalled_s=0.4) == pytest.approx(FIRST_S + 2 * TAU_S + 0.4)
+
+
+@pytest.mark.parametrize(
+    ("is_late", "is_hopeless", "harm"), [(False, False, 1), (True, False, 0), (False, True, 0)]
+)
+def test_whose_limits_are_lost_already_is_not_harmed(
+    is_late: bool, is_hopeless: bool, harm: float
+) -> None:
+    feeder = Feeder(MACHINE.limits, ring_groups=2, turn_passes=8, rotates=True)
+    prospects = Prospects(Bank(), feeder, Tuning(lengths=LengthsKnown.ORACLE))
+    request = Request(1, 0.0, 20, 60, None, None)
+    reader = Outlook(request, 30, 10, 50, TAU_S, 0.0, is_late=is_late, is_hopeless=is_hopeless)
+    assert prospects.chance_of_harm(reader, 100 * TAU_S, 0.5) == harm
