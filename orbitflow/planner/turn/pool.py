@@ -17,7 +17,7 @@ from orbitflow.planner.turn.border import least_by_range
 from orbitflow.planner.turn.question import REST, BoolArray, Terms
 from orbitflow.planner.turn.stream import least, least_by_group, rounded
 from orbitflow.planner.turn.whole import whole
-from orbitflow.planner.turn.worth import TIE, Worth, least_of, ranked, worth_all
+from orbitflow.planner.turn.worth import TIE, Worth, Worths, least_of, ranked, worth_all
 from orbitflow.step import IntArray
 
 SEVERAL = 16  # members, up to which more is worth looking for
@@ -99,9 +99,7 @@ class Pool:
     def _wait(self, lows: FloatArray, runs: BoolArray) -> None:
         """Have run sets wait that lose at least so much, the lowest first."""
         some = runs[:ROUNDED]
-        turns = rounded(self._terms, some)
-        self._keep(turns)
-        worths = worth_all(self._terms, turns)
+        worths = self._keep(rounded(self._terms, some))
         promises = np.where(worths.fits, worths.loss, np.inf).tolist()
         promises += [np.inf] * (len(runs) - len(some))
         for low, promise, row in zip(lows.tolist(), promises, runs, strict=True):
@@ -167,8 +165,8 @@ class Pool:
         """Whether by more than rounding: of equal turns the first one is kept."""
         return bool(loss < self.loss - TIE * max(1.0, loss))
 
-    def _keep(self, turns: IntArray) -> None:
-        """The best of turns of shape (k, n), if it is better."""
+    def _keep(self, turns: IntArray) -> Worths:
+        """The best of turns of shape (k, n), if it is better; what all of them are worth."""
         worths = worth_all(self._terms, turns)
         at = worths.best()
         if at is not None:
@@ -178,6 +176,7 @@ class Pool:
         if at is not None and self._is_better(worths.loss[at]):
             self.best, self.worth = turns[at], worths.at(at)
             self.loss = self.worth.loss
+        return worths
 
 
 def _key(low: float) -> float:
