@@ -141,7 +141,7 @@ class Door:
             return False
         if hurt <= HURT_TOKENS:
             return True
-        spare = max(LEAST_SPARE, 1 - load - self._prefill_share)
+        spare = 1 - load - self._prefill_share
         bearable = self._bearable(view.now_s, view.tau_of(request), request.prompt_tokens)
         return self._harm(readers, delay_s, spare) <= bearable
 
@@ -154,6 +154,7 @@ class Door:
 
     def _harm(self, readers: list[Outlook], delay_s: float, spare: float) -> float:
         """Requests that are expected to miss their limits for a prompt of `delay_s`."""
+        spare = max(LEAST_SPARE, spare)
         return sum(self._prospects.chance_of_harm(r, delay_s, spare) for r in readers)
 
     def _is_for_fresh_ones(self, view: View, members: int) -> bool:
