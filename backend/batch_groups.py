@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from orbitflow.backend.events import Event, pending
+from orbitflow.backend.kv.staging import Part
 from orbitflow.backend.layer_kv import LayerKv, RequestKv
-from orbitflow.backend.prefetch import Part
+from orbitflow.backend.link.events import Event, pending
 from orbitflow.errors import PolicyError
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from orbitflow.backend.events import Event, pending
+from orbitflow.backend.kv.plane import Plane
 from orbitflow.backend.layer_kv import LayerKv, RequestKv
-from orbitflow.backend.plane import Plane
+from orbitflow.backend.link.events import Event, pending
 from orbitflow.backend.runs import page_copies
 from orbitflow.backend.waits import Wait
 from orbitflow.step import Move

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
-from orbitflow.backend.alarm_clock import Alarm
+from orbitflow.backend.clock import Alarm
+from orbitflow.results.timeline import Span, SpanSink
 from orbitflow.step import Plan, PlanRequest
-from orbitflow.timeline import Span, SpanSink
 
 
 class Answer(NamedTuple):

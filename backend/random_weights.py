@@ -13,8 +13,8 @@ import hashlib
 import torch
 from torch import Tensor
 
-from orbitflow.backend.architecture import Architecture
-from orbitflow.backend.weights import Weights, assemble
+from orbitflow.backend.model.architecture import Architecture
+from orbitflow.backend.model.weights import Weights, assemble
 
 _BIAS_STD = 0.1
 

@@ -14,7 +14,7 @@ import math
 import torch
 from torch import Tensor
 
-from orbitflow.backend.architecture import Llama3Scaling, Rope
+from orbitflow.backend.model.architecture import Llama3Scaling, Rope
 
 
 def frequencies(rope: Rope, head_dim: int) -> Tensor:

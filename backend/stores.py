@@ -11,10 +11,10 @@ from collections.abc import Sequence
 
 import torch
 
-from orbitflow.backend.channel import Copy, bytes_of
-from orbitflow.backend.events import Event
+from orbitflow.backend.kv.plane import Plane
 from orbitflow.backend.layer_kv import LayerKv
-from orbitflow.backend.plane import Plane
+from orbitflow.backend.link.channel import Copy, bytes_of
+from orbitflow.backend.link.events import Event
 from orbitflow.backend.runs import page_copies
 from orbitflow.backend.waits import Wait
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from orbitflow.recorder import Lines
 from orbitflow.request import Request
+from orbitflow.results.recorder import Lines
 from orbitflow.step import Events, Step, StepOutcome
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from collections import deque
 
-from orbitflow.recorder import Lines
+from orbitflow.engine.engine import ServingCore
 from orbitflow.request import Request
-from orbitflow.serving import ServingCore
+from orbitflow.results.recorder import Lines
+from orbitflow.results.timeline import Origin, Span, SpanSink, Timeline
+from orbitflow.results.timeline_tracks import Tracks
 from orbitflow.step import Events, Step, StepOutcome
-from orbitflow.timeline import Origin, Span, SpanSink, Timeline
-from orbitflow.timeline_tracks import Tracks
 
 _CLOCK = (
     "real seconds since the start of the run; arrivals are the trace's, times --time-scale, "

@@ -15,18 +15,18 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from orbitflow.backend.channel import WorkerChannel
-from orbitflow.backend.decoder import Decoder
 from orbitflow.backend.executor import TorchExecutor
+from orbitflow.backend.kv.store import KvStore
+from orbitflow.backend.link.channel import WorkerChannel
 from orbitflow.backend.machine import Machine
-from orbitflow.backend.store import KvStore
+from orbitflow.backend.model.decoder import Decoder
 from orbitflow.backend.wall_clock import WallClock
+from orbitflow.engine.policy import DataPlane
+from orbitflow.engine.queues import Roster
+from orbitflow.machine.pipeline import Overlap
 from orbitflow.memory import KvAccount, KvLimits
-from orbitflow.pipeline import Overlap
 from orbitflow.placement import HostLayers
-from orbitflow.policy.base import DataPlane
 from orbitflow.request import Request
-from orbitflow.roster import Roster
 from orbitflow.step import PrefillChunk, Step
 
 LONGEST_RUN = 1 << 30  # tokens: no request ends

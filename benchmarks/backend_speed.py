@@ -24,15 +24,15 @@ from typing import NamedTuple
 import torch
 
 from benchmarks.backend_batch import Batch, Passes, compute_stream, forget, seconds
-from orbitflow.backend.architecture import FAMILIES, Architecture, Rope, read_architecture
-from orbitflow.backend.channel import WorkerChannel
-from orbitflow.backend.decoder import Decoder
+from orbitflow.backend.link.channel import WorkerChannel
 from orbitflow.backend.machine import Machine, find_machine
+from orbitflow.backend.model.architecture import FAMILIES, Architecture, Rope, read_architecture
+from orbitflow.backend.model.decoder import Decoder
 from orbitflow.backend.models import LoadedModel
 from orbitflow.backend.random_weights import random_weights
 from orbitflow.backend.runs import page_copies
 from orbitflow.backend.wall_clock import WallClock
-from orbitflow.model import ModelSpec
+from orbitflow.machine.model import ModelSpec
 from orbitflow.placement import HostLayers
 from orbitflow.units import GIB, MIB
 

@@ -17,8 +17,8 @@ from typing import NamedTuple
 import torch
 
 from orbitflow import __version__
-from orbitflow.backend.decoder import Decoder
 from orbitflow.backend.machine import Machine
+from orbitflow.backend.model.decoder import Decoder
 from orbitflow.backend.models import LoadedModel
 from orbitflow.calibrate.bench import Bench
 from orbitflow.calibrate.capacity import Capacity, find_capacity
@@ -30,10 +30,10 @@ from orbitflow.calibrate.planner_time import planner_latency_s
 from orbitflow.calibrate.runner import Told, run_tasks
 from orbitflow.calibrate.samples import Measured, Samples
 from orbitflow.calibrate.sweep import Sweep
-from orbitflow.cost import CostModel
 from orbitflow.errors import UserError
-from orbitflow.profile import PLANNER_LATENCY_S, HostFit, Profile, Provenance
-from orbitflow.profile_seal import sealed
+from orbitflow.machine.cost import CostModel
+from orbitflow.machine.profile import PLANNER_LATENCY_S, HostFit, Profile, Provenance
+from orbitflow.machine.profile_seal import sealed
 
 _POOL_BYTES = 64 * 2**20  # of host memory to copy from and to
 _LEAST_POOL_PAGES = 64

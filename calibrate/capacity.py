@@ -12,12 +12,12 @@ from typing import NamedTuple
 
 import torch
 
-from orbitflow.backend.decoder import Decoder
 from orbitflow.backend.machine import Machine
+from orbitflow.backend.model.decoder import Decoder
 from orbitflow.backend.models import LoadedModel
 from orbitflow.calibrate.runner import is_out_of_memory
 from orbitflow.errors import UserError
-from orbitflow.profile import USABLE_SHARE, WORKSPACE_BYTES
+from orbitflow.machine.profile import USABLE_SHARE, WORKSPACE_BYTES
 from orbitflow.units import format_bytes
 
 EMULATED_KV_TOKENS = 4096

@@ -20,10 +20,10 @@ from orbitflow.calibrate.fits import (
     fit_slowdown,
 )
 from orbitflow.calibrate.fitting import POOR, far_off
-from orbitflow.calibrate.link_bench import D2H, H2D
+from orbitflow.calibrate.link import D2H, H2D
 from orbitflow.calibrate.link_tasks import BESIDE, BUSY_LINK, IDLE_LINK
 from orbitflow.calibrate.samples import Samples
-from orbitflow.profile import DecodeFit, LinkFit, Point, PrefillFit
+from orbitflow.machine.profile import DecodeFit, LinkFit, Point, PrefillFit
 
 _SHARED_LINK = 0.9  # of its own rate that a direction keeps beside the other one; less is said
 MOST_NOISE = 0.9

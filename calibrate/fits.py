@@ -19,10 +19,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from orbitflow.arrays import FloatArray
 from orbitflow.calibrate.fitting import POOR, Curve, Split, judge, solve, split
 from orbitflow.calibrate.samples import Measured, middle_mean
-from orbitflow.clock import FloatArray
-from orbitflow.profile import Bend, DecodeFit, FitError, LinkFit, Point, PrefillFit
+from orbitflow.machine.profile import Bend, DecodeFit, FitError, LinkFit, Point, PrefillFit
 
 SMALLEST_S = 1e-12
 MOST_BANDWIDTHS = 5

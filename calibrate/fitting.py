@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from orbitflow.arrays import FloatArray
 from orbitflow.calibrate.samples import Measured
-from orbitflow.clock import FloatArray
-from orbitflow.profile import FitError, Point
+from orbitflow.machine.profile import FitError, Point
 
 SOFT = 0.05  # relative residuals beyond this count linearly, below it by their square
 HELD_OUT = 4  # one point of so many

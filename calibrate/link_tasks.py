@@ -14,7 +14,7 @@ import numpy as np
 
 from orbitflow.calibrate.bench import Bench
 from orbitflow.calibrate.compute_tasks import decode_grid, middle, typical_s
-from orbitflow.calibrate.link_bench import D2H, H2D, Burst, Feeder, LinkBench
+from orbitflow.calibrate.link import D2H, H2D, Burst, Feeder, LinkBench
 from orbitflow.calibrate.runner import Task
 from orbitflow.calibrate.samples import Sample
 from orbitflow.calibrate.sweep import Sweep

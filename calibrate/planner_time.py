@@ -13,9 +13,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from orbitflow.backend.wall_clock import Clock
-from orbitflow.cost import CostModel
+from orbitflow.machine.cost import CostModel
+from orbitflow.machine.pipeline import Overlap
 from orbitflow.memory import KvLimits
-from orbitflow.pipeline import Overlap
 from orbitflow.planner.planner import MOST_REQUESTS, Answer, improve, quick
 from orbitflow.planner.problem import Asked, Problem, paper_options
 from orbitflow.policy.draft import RING_GROUPS

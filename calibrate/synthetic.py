@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from orbitflow.backend.decoder import QKV, Decoder
+from orbitflow.backend.model.decoder import QKV, Decoder
 
 
 class SyntheticPrompts(Decoder):

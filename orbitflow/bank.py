@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from orbitflow.clock import FloatArray
+from orbitflow.arrays import FloatArray
 
 
 @dataclass(slots=True)

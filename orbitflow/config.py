@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from enum import StrEnum
 
 from orbitflow.errors import UserError
-from orbitflow.perturbation import read_perturbation
+from orbitflow.machine.perturbation import read_perturbation
 from orbitflow.tuning import LengthsKnown, SolverName, Tuning, Victim
 
 

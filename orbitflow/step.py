@@ -11,13 +11,10 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from orbitflow.clock import FloatArray
+from orbitflow.arrays import FloatArray, IntArray
 from orbitflow.placement import HostLayers
 from orbitflow.request import Request
-
-IntArray = npt.NDArray[np.int64]
 
 
 class MoveKind(StrEnum):

@@ -2,7 +2,7 @@
 behind chunks.
 
 What is being promoted and the KV behind a chunk always crosses the link whole; what else lies on
-the host is used as `orbitflow.host_read` says.
+the host is used as `orbitflow.machine.host_read` says.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from orbitflow.clock import FloatArray
-from orbitflow.cost import CostModel
-from orbitflow.host_read import STREAM, HostRead
-from orbitflow.pipeline import Demand
+from orbitflow.arrays import FloatArray, IntArray
+from orbitflow.machine.cost import CostModel
+from orbitflow.machine.host_read import STREAM, HostRead
+from orbitflow.machine.pipeline import Demand
 from orbitflow.placement import HostLayers
-from orbitflow.step import IntArray, Step
+from orbitflow.step import Step
 
 
 class _Transfer(NamedTuple):

@@ -5,7 +5,7 @@ batches               fetch, compute for the host's sub-batch, then the CPU and 
 barrier               the next layer's group travels beside this one, after it has attended if the
                       CPU has to gather the group first
 
-The event-level twin of the forms in `orbitflow.pipeline`.
+The event-level twin of the forms in `orbitflow.machine.pipeline`.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from typing import Any
 
 import simpy
 
-from orbitflow.clock import FloatArray
-from orbitflow.cost import CostModel
-from orbitflow.pipeline import Overlap
-from orbitflow.policy.base import DataPlane
+from orbitflow.arrays import FloatArray
+from orbitflow.engine.policy import DataPlane
+from orbitflow.machine.cost import CostModel
+from orbitflow.machine.pipeline import Overlap
 from orbitflow.sim.demand import streaming_demand
-from orbitflow.sim.flow import Flow, Group, pass_groups
-from orbitflow.sim.gpu_work import gpu_work
+from orbitflow.sim.link import Flow, Group, pass_groups
 from orbitflow.sim.links import Links, Work
+from orbitflow.sim.pass_work import gpu_work
 from orbitflow.sim.tally import Tally
 from orbitflow.step import Step
 

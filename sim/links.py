@@ -7,8 +7,8 @@ from typing import Any
 
 import simpy
 
-from orbitflow.sim.flow import STREAMING
-from orbitflow.timeline import Span, SpanSink
+from orbitflow.results.timeline import Span, SpanSink
+from orbitflow.sim.link import STREAMING
 
 Work = Generator[simpy.Event, Any, None]
 

@@ -6,17 +6,17 @@ from collections.abc import Callable
 from contextlib import closing
 
 from orbitflow.config import DeliveryPace, Fidelity
-from orbitflow.driving import Observer, Observers
+from orbitflow.engine.driving import Observer, Observers
+from orbitflow.engine.engine import ServingCore
+from orbitflow.results.summary import PolicyReport
+from orbitflow.results.timeline import Origin, Timeline
+from orbitflow.results.timeline_tracks import Tracks
 from orbitflow.scenario import Scenario
-from orbitflow.serving import ServingCore
 from orbitflow.session import Outputs, open_session
-from orbitflow.sim.engine import Server, Simulation
-from orbitflow.sim.executor import SimExecutor
-from orbitflow.sim.layers import LayerSimulation
+from orbitflow.sim.layer_executor import LayerSimulation
 from orbitflow.sim.noise import Noise
-from orbitflow.summary import PolicyReport
-from orbitflow.timeline import Origin, Timeline
-from orbitflow.timeline_tracks import Tracks
+from orbitflow.sim.server import Server, Simulation
+from orbitflow.sim.step_executor import SimExecutor
 
 
 def simulate_policy(

@@ -19,18 +19,15 @@ LONGEST_FILE = 300
 
 # The layers, lowest first; a package stands for all its modules. Whoever is in none is a value.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    (),  # values and formulas, traces
-    ("policy",),
-    ("relocation", "reservation", "enact", "serving", "journal", "journal_file", "driving"),
-    (
-        *("results", "summary", "summary_file", "recorder", "scenario", "bound_share"),
-        *("run_folder", "timeline", "timeline_tracks", "session"),
-    ),
+    ("machine", "bound"),  # values and formulas, traces
+    ("engine",),
+    ("policy", "planner"),
+    ("results", "scenario", "session"),
     ("sim", "backend"),
     ("calibrate",),
     ("study", "explain", "validate", "report"),
     ("paper",),
-    ("cli", "tables", "__main__"),
+    ("cli", "__main__"),
 )
 TOP = len(LAYERS) - 1
 
@@ -89,7 +86,7 @@ def imports(module: str) -> tuple[tuple[str, bool], ...]:
 
 
 def test_the_scan_sees_the_house() -> None:
-    assert {"orbitflow.sim.run", "orbitflow.cli.sim", "orbitflow.policy.base"} <= set(MODULES)
+    assert {"orbitflow.sim.run", "orbitflow.cli.sim", "orbitflow.engine.policy"} <= set(MODULES)
     for members in LAYERS:
         for name in members:
             assert f"orbitflow.{name}" in MODULES, f"the table of layers names {name}"
@@ -188,7 +185,7 @@ SOLVERS = {"torch", "scipy", "pulp", "highspy", "transformers", "pandas"}
 
 
 def test_the_core_knows_no_driver() -> None:
-    loaded = loaded_by("import orbitflow.policy.registry, orbitflow.serving")
+    loaded = loaded_by("import orbitflow.policy.registry, orbitflow.engine.engine")
     assert loaded.isdisjoint({"simpy", "orbitflow.sim", "rich", "typer"} | SOLVERS)
 
 
@@ -213,7 +210,7 @@ def test_nothing_below_the_command_line_imports_its_tools(module: str) -> None:
 def test_help_loads_only_what_it_shows() -> None:
     loaded = loaded_by("import orbitflow.cli")
     assert "orbitflow.cli" in loaded
-    heavy = {"numpy", "simpy", "rich.progress", "orbitflow.scenario", "orbitflow.serving"}
+    heavy = {"numpy", "simpy", "rich.progress", "orbitflow.scenario", "orbitflow.engine.engine"}
     assert loaded.isdisjoint(heavy | SOLVERS)
 
 

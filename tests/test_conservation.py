@@ -19,11 +19,11 @@ from strategies import (
     workloads,
 )
 
-from orbitflow.host_read import HostRead
+from orbitflow.engine.engine import ServingCore
+from orbitflow.machine.host_read import HostRead
 from orbitflow.policy.registry import make_policy
 from orbitflow.request import Request
 from orbitflow.sequence import State
-from orbitflow.serving import ServingCore
 from orbitflow.step import Events, MoveKind, Step, StepOutcome
 
 EXAMPLES = settings(max_examples=40, deadline=None, derandomize=True)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orbitflow.clock import FloatArray
+from orbitflow.arrays import FloatArray
 from orbitflow.deposit import LATE_TOLERANCE_S, banked, deliver, late, next_due_s
 
 GAPS = st.lists(st.floats(0, 100), min_size=1, max_size=60)

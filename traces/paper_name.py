@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from orbitflow.errors import UserError, nearest
-from orbitflow.traces.paper_mix import MAIN_MIX, Recipe, draw
+from orbitflow.traces.paper_workload import MAIN_MIX, Recipe, draw
 from orbitflow.traces.trace import Trace
 
 PREFIX = "paper"

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from orbitflow.errors import TraceError, UserError
+from orbitflow.files import replacing
 from orbitflow.traces.formats import find_format
 from orbitflow.traces.rows import InOrder, ReadOptions, Row
 from orbitflow.traces.trace import Trace
-from orbitflow.whole_file import replacing
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,14 +8,14 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from orbitflow.backend.decoder import Decoder
 from orbitflow.backend.machine import Machine, find_machine
+from orbitflow.backend.model.decoder import Decoder
 from orbitflow.backend.models import LoadedModel, load_model
 from orbitflow.calibrate.calibration import calibrate
 from orbitflow.calibrate.sweep import Sweep
-from orbitflow.catalog import resolve_profile
 from orbitflow.errors import ProfileError, UserError
-from orbitflow.profile import Profile
+from orbitflow.machine.catalog import resolve_profile
+from orbitflow.machine.profile import Profile
 from orbitflow.replay import Replay
 from orbitflow.traces.trace import Trace
 

@@ -26,14 +26,14 @@ from orbitflow.cli.progress import Progress
 from orbitflow.cli.validate_run import print_validation, refuse_broken, validate_folder
 from orbitflow.config import RunConfig, to_toml
 from orbitflow.errors import UserError
+from orbitflow.machine.profile import to_json
 from orbitflow.policy.registry import expand, make_policy
-from orbitflow.profile import to_json
 from orbitflow.replay import Replay
 from orbitflow.request import Request
-from orbitflow.run_folder import RunFolder
+from orbitflow.results.run_folder import RunFolder
+from orbitflow.results.summary import PolicyReport
+from orbitflow.results.summary_file import environment, resolved, summary
 from orbitflow.scenario import Scenario, build_scenario
-from orbitflow.summary import PolicyReport
-from orbitflow.summary_file import environment, resolved, summary
 from orbitflow.traces import resolve, scaled
 
 _WARM_UP_TOKENS = 1024
@@ -63,7 +63,7 @@ def run_on_backend(
         raise
     scenario = run.scenario
     if talks:
-        from orbitflow.tables import print_scenario
+        from orbitflow.cli.tables import print_scenario
 
         print_scenario(scenario)
     folder = folder or RunFolder.numbered(scenario.trace.name)
@@ -83,7 +83,7 @@ def run_on_backend(
     folder.write_json("env.json", env | timing)
     folder.complete()
     if not as_json:
-        from orbitflow.tables import print_results
+        from orbitflow.cli.tables import print_results
 
         print_results(scenario, reports, folder.path)
     broken: list[str] = []

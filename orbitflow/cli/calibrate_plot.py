@@ -12,7 +12,7 @@ from itertools import groupby
 from pathlib import Path
 
 from orbitflow.errors import UserError
-from orbitflow.profile import Point, Profile
+from orbitflow.machine.profile import Point, Profile
 
 _SUFFIXES = (".svg", ".pdf", ".png")
 _WIDE = 5.0  # longest time / shortest

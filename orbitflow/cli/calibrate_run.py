@@ -19,7 +19,7 @@ from orbitflow.cli.calibrate_plot import check_plot, plot_profile
 from orbitflow.cli.calibrate_view import Measuring, print_calibration
 from orbitflow.codec import write_text
 from orbitflow.errors import UserError
-from orbitflow.profile import save
+from orbitflow.machine.profile import save
 
 _LEAST_SHARE = 0.75  # what sleeping on the paced link leaves on an idle machine is about 0.9
 

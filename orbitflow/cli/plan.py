@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from orbitflow.cli.shared_options import read_config, with_options_of_sim
+from orbitflow.cli.options import read_config, with_options_of_sim
 
 _QUESTION = "Question"
 _NOT_TAKEN = ("fidelity", "slo_ttft", "slo_ttft_scale", "deposit", "pace")

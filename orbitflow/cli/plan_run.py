@@ -12,9 +12,9 @@ import numpy as np
 from orbitflow.codec import encode
 from orbitflow.config import RunConfig
 from orbitflow.errors import UserError
+from orbitflow.explain.batch import Standing, explain_standing
+from orbitflow.explain.decision import DecisionShown, NotShown
 from orbitflow.explain.moment import explain_moment
-from orbitflow.explain.shown import DecisionShown, NotShown
-from orbitflow.explain.standing import Standing, explain_standing
 from orbitflow.scenario import Scenario, build_scenario
 from orbitflow.traces.trace import Trace
 from orbitflow.units import parse_seconds

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from orbitflow.cli.shared_options import read_config, with_options_of_sim
+from orbitflow.cli.options import read_config, with_options_of_sim
 from orbitflow.replay import Replay
 
 _BACKEND = "Backend"

@@ -20,8 +20,8 @@ from orbitflow.cli.study_columns import (
     width_of,
 )
 from orbitflow.study.keys import POLICY
-from orbitflow.study.plan import Job, Study
 from orbitflow.study.search import Search
+from orbitflow.study.study import Job, Study
 from orbitflow.study.summary import CellResult, best, ranked
 from orbitflow.study.written import key_text, writer
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from orbitflow.cli.shared_options import read_config, with_options_of_sim
+from orbitflow.cli.options import read_config, with_options_of_sim
 from orbitflow.cli.study_options import ArrivalJitter, AsJson, Out, Quiet, Workers, check_workers
 from orbitflow.errors import UserError
 

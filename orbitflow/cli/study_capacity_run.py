@@ -10,15 +10,15 @@ import typer
 
 from orbitflow.cli.study_capacity_table import announce, print_answers, said_of
 from orbitflow.study.capacity import Ask, Question
-from orbitflow.study.capacity_runner import answer_capacity
-from orbitflow.study.capacity_stored import stored_answers
-from orbitflow.study.capacity_summary import (
+from orbitflow.study.capacity_result import (
     capacity_document,
     cells_tested,
     outcome,
     point,
     study_of,
 )
+from orbitflow.study.capacity_run import answer_capacity
+from orbitflow.study.capacity_stored import stored_answers
 from orbitflow.study.folder import StudyFolder
 from orbitflow.study.summary import summary
 

@@ -10,14 +10,14 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
-from orbitflow.cli.study_table import print_notices
+from orbitflow.cli.study_tables import print_notices
+from orbitflow.cli.tables import console
 from orbitflow.study.capacity import Question
+from orbitflow.study.capacity_result import Point
 from orbitflow.study.capacity_said import cells, few, figure, footer, heads, remarks, title
 from orbitflow.study.capacity_stored import StoredAnswer, StoredAnswers
-from orbitflow.study.capacity_summary import Point
 from orbitflow.study.folder import StudyFolder
 from orbitflow.study.written import key_text
-from orbitflow.tables import console
 
 _NARROW = 100
 _POLICY_WIDTH = 10

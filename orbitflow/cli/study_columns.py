@@ -10,8 +10,8 @@ from rich.console import Console, ConsoleOptions
 from rich.table import Table
 from rich.text import Text
 
-from orbitflow.study.estimates import Estimate
 from orbitflow.study.grid import Cell
+from orbitflow.study.statistics import Estimate
 from orbitflow.study.summary import CellResult
 from orbitflow.study.written import number, percent, seconds
 

@@ -10,10 +10,10 @@ from typing import TypeAlias
 from orbitflow.cli.cpus import usable_cpus
 from orbitflow.errors import UserError
 from orbitflow.study.executors import Executor
-from orbitflow.study.lanes import Lanes
 from orbitflow.study.names import ExecutorName
-from orbitflow.study.plan import Job
+from orbitflow.study.study import Job
 from orbitflow.study.task import do_task
+from orbitflow.study.worker import Lanes
 
 OpenExecutor: TypeAlias = Callable[[], Executor[Job]]
 

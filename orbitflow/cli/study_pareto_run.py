@@ -10,13 +10,13 @@ from rich.table import Table
 from rich.text import Text
 
 from orbitflow import __version__
+from orbitflow.cli.tables import console
 from orbitflow.policy.registry import make_policy
+from orbitflow.results.summary import SCHEMA_VERSION
 from orbitflow.study.keys import POLICY
 from orbitflow.study.pareto import Front, Objective, fronts, read_groups, read_objectives
 from orbitflow.study.stored import StoredCell, StoredStudy, read_study
 from orbitflow.study.written import key_text, number
-from orbitflow.summary import SCHEMA_VERSION
-from orbitflow.tables import console
 
 
 def show_fronts(

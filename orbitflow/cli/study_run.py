@@ -15,9 +15,9 @@ from orbitflow.cli.study_executor import OpenExecutor
 from orbitflow.study.executors import Executor
 from orbitflow.study.folder import Row, StudyFolder, row_id
 from orbitflow.study.parquet import check_parquet, write_parquet
-from orbitflow.study.plan import Job, Study
 from orbitflow.study.runner import run_on, unfinished
 from orbitflow.study.search_run import run_search
+from orbitflow.study.study import Job, Study
 from orbitflow.study.summary import CellResult, results, summary
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def _most_jobs(study: Study) -> int:
 
 def _print(study: Study, found: Sequence[CellResult], path: Path) -> None:
     if study.search is None:
-        from orbitflow.cli.study_table import print_results
+        from orbitflow.cli.study_tables import print_results
 
         print_results(study, found, path)
     else:
@@ -112,7 +112,7 @@ def _print(study: Study, found: Sequence[CellResult], path: Path) -> None:
 
 
 def _announce(study: Study, folder: StudyFolder, missing: int) -> None:
-    from orbitflow.cli.study_table import print_notices
+    from orbitflow.cli.study_tables import print_notices
 
     jobs = _most_jobs(study)
     seeds = f" x {study.seeds} seeds" if study.seeds > 1 else ""

@@ -11,9 +11,9 @@ from typing import NamedTuple
 from rich.table import Table
 from rich.text import Text
 
+from orbitflow.cli.tables import console
 from orbitflow.codec import write_text
 from orbitflow.errors import OrbitFlowError
-from orbitflow.tables import console
 from orbitflow.units import format_bytes, format_seconds
 from orbitflow.validate.figures import Compared
 from orbitflow.validate.recorded import read_run

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from orbitflow.explain.describe import Moment, describe
-from orbitflow.explain.glass import GlassCore
-from orbitflow.explain.shown import DecisionShown, NotShown
+from orbitflow.explain.decision import DecisionShown, NotShown
+from orbitflow.explain.explain import Moment, describe
+from orbitflow.explain.seated_engine import GlassCore
 from orbitflow.request import Request
 from orbitflow.scenario import Scenario
 from orbitflow.session import outfit
-from orbitflow.sim.engine import Executor, Simulation
-from orbitflow.sim.executor import SimExecutor
 from orbitflow.sim.noise import Noise
+from orbitflow.sim.server import Executor, Simulation
+from orbitflow.sim.step_executor import SimExecutor
 from orbitflow.step import Events, Step, StepOutcome
 from orbitflow.units import format_seconds
 

@@ -12,12 +12,12 @@ from math import inf
 
 import numpy as np
 
-from orbitflow.explain.shown import PassShown
+from orbitflow.engine.policy import DataPlane
+from orbitflow.explain.decision import PassShown
 from orbitflow.placement import HostLayers
-from orbitflow.policy.base import DataPlane
 from orbitflow.scenario import Scenario
 from orbitflow.sequence import Sequence
-from orbitflow.sim.executor import SimExecutor
+from orbitflow.sim.step_executor import SimExecutor
 from orbitflow.step import Step, Stream
 
 SETTLED = 8  # passes; the first finds an empty ring, few more are needed

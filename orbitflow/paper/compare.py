@@ -16,7 +16,7 @@ from orbitflow.paper.experiments import Scope
 from orbitflow.paper.measured import Measured
 from orbitflow.paper.published import PUBLISHED, Published
 from orbitflow.paper.reasons import Facts, reason_for
-from orbitflow.study.estimates import Estimate
+from orbitflow.study.statistics import Estimate
 
 WIDE_SHARE = 0.25  # of the published number
 WIDE_POINTS = 5.0

@@ -30,7 +30,7 @@ from orbitflow.paper.systems import (
     System,
     with_victim,
 )
-from orbitflow.study.estimates import Estimate
+from orbitflow.study.statistics import Estimate
 
 
 @dataclass(frozen=True, slots=True)

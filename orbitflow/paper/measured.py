@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from orbitflow.paper.points import Point
-from orbitflow.study.estimates import Estimate, estimate
 from orbitflow.study.folder import Row
+from orbitflow.study.statistics import Estimate, estimate
 
 Compare = Callable[[float, float], float | None]
 

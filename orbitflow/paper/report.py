@@ -15,7 +15,7 @@ from orbitflow.paper.measured import Measured, quotient
 from orbitflow.paper.metrics import EVERY, Metric
 from orbitflow.paper.points import Point
 from orbitflow.paper.systems import System
-from orbitflow.study.estimates import Estimate
+from orbitflow.study.statistics import Estimate
 
 SCHEMA_VERSION = 1
 ACCOUNTING = (

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from orbitflow.clock import FloatArray
-from orbitflow.distribution import Distribution
-from orbitflow.metrics import meets, pace, share
+from orbitflow.arrays import FloatArray
 from orbitflow.request import Request
+from orbitflow.results.distribution import Distribution
+from orbitflow.results.metrics import meets, pace, share
 from orbitflow.step import Events, Step, StepOutcome
 
 

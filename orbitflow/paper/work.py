@@ -13,7 +13,7 @@ from orbitflow.paper.step_times import StepTimes
 from orbitflow.scenario import build_scenario
 from orbitflow.session import outfit
 from orbitflow.sim.run import simulate_policy
-from orbitflow.study.plan import read
+from orbitflow.study.study import read
 from orbitflow.study.task import Discard, Task
 
 FAIR_FIGURES = (

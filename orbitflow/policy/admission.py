@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import numpy as np
 
+from orbitflow.arrays import IntArray
 from orbitflow.bank import Bank
-from orbitflow.cost import CostModel
+from orbitflow.engine.policy import View
+from orbitflow.machine.cost import CostModel
 from orbitflow.memory import KvLimits
 from orbitflow.placement import HostLayers
 from orbitflow.planner.window import pages_at_end
-from orbitflow.policy.base import View
 from orbitflow.policy.gate import Gate, expected_pass_s
 from orbitflow.request import Request
 from orbitflow.sequence import Sequence
-from orbitflow.step import IntArray
 
 HURT_TOKENS = 8.0  # that a prompt may make late, over all who are being read to
 

@@ -28,9 +28,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import exp
 
-from orbitflow.cost import CostModel
+from orbitflow.engine.policy import View
+from orbitflow.machine.cost import CostModel
 from orbitflow.memory import KvLimits
-from orbitflow.policy.base import View
 from orbitflow.policy.deadlines import Candidate, Deadlines
 from orbitflow.policy.fair_share import FairShare
 from orbitflow.policy.feed import Feeder, Mouth

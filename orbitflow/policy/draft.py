@@ -15,15 +15,15 @@ from math import inf
 from typing import NamedTuple
 
 from orbitflow.bank import Bank
-from orbitflow.cost import CostModel
+from orbitflow.engine.figures import PlanningFigures
+from orbitflow.engine.policy import View
+from orbitflow.machine.cost import CostModel
+from orbitflow.machine.pipeline import Overlap
 from orbitflow.memory import KvLimits
-from orbitflow.pipeline import Overlap
 from orbitflow.placement import RESIDENT, HostLayers
 from orbitflow.planner.planner import Answer, quick
 from orbitflow.planner.problem import REST, Asked, Choice, Problem
 from orbitflow.planner.score import Score, score
-from orbitflow.policy.base import View
-from orbitflow.policy.figures import PlanningFigures
 from orbitflow.policy.pausing import first_owed, rest_order
 from orbitflow.request import Request
 from orbitflow.sequence import Sequence, State

@@ -25,10 +25,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from orbitflow.host_read import ATTEND
-from orbitflow.pipeline import Overlap
+from orbitflow.engine.policy import DataPlane, Decision, Lengths, Policy, View
+from orbitflow.machine.host_read import ATTEND
+from orbitflow.machine.pipeline import Overlap
 from orbitflow.placement import RESIDENT, Placement, stride
-from orbitflow.policy.base import DataPlane, Decision, Lengths, Policy, View
 from orbitflow.request import Request
 from orbitflow.sequence import Sequence, State
 

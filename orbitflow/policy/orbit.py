@@ -14,15 +14,15 @@ from __future__ import annotations
 import numpy as np
 
 from orbitflow.bank import Bank
-from orbitflow.cost import CostModel
+from orbitflow.engine.figures import PlanningFigures
+from orbitflow.engine.policy import DataPlane, Decision, Lengths, Policy, View
+from orbitflow.machine.cost import CostModel
+from orbitflow.machine.pipeline import Overlap
 from orbitflow.memory import BatchPages, KvLimits
-from orbitflow.pipeline import Overlap
 from orbitflow.placement import ALL_RESIDENT, RESIDENT, Placement
-from orbitflow.policy.base import DataPlane, Decision, Lengths, Policy, View
 from orbitflow.policy.door import Door
 from orbitflow.policy.draft import RING_GROUPS
 from orbitflow.policy.feed import Feeder
-from orbitflow.policy.figures import PlanningFigures
 from orbitflow.policy.pausing import first_owed
 from orbitflow.policy.prospects import Prospects
 from orbitflow.policy.turns import STARVING, Drafted, Drafter, Scene, planned_passes

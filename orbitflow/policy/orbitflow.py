@@ -20,17 +20,17 @@ from typing import NamedTuple
 import numpy as np
 
 from orbitflow.bank import Bank
-from orbitflow.cost import CostModel
+from orbitflow.engine.figures import PlanningFigures
+from orbitflow.engine.policy import DataPlane, Decision, Lengths, Policy, View
+from orbitflow.machine.cost import CostModel
+from orbitflow.machine.pipeline import Overlap
 from orbitflow.memory import BatchPages, KvLimits
-from orbitflow.pipeline import Overlap
 from orbitflow.placement import ALL_RESIDENT, RESIDENT, HostLayers, Placement
 from orbitflow.planner.planner import Answer, improve, is_worth_solving
 from orbitflow.planner.problem import Problem, paper_options
 from orbitflow.policy.admission import Admission
-from orbitflow.policy.base import DataPlane, Decision, Lengths, Policy, View
 from orbitflow.policy.draft import RING_GROUPS, Drafter
 from orbitflow.policy.draft import Plan as Draft
-from orbitflow.policy.figures import PlanningFigures
 from orbitflow.policy.gate import Gate
 from orbitflow.policy.validity import placed_by, resident_window, window_of
 from orbitflow.refiner import Refiner

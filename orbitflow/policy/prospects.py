@@ -21,8 +21,8 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from orbitflow.bank import Bank
-from orbitflow.cost import CostModel
-from orbitflow.policy.base import View
+from orbitflow.engine.policy import View
+from orbitflow.machine.cost import CostModel
 from orbitflow.policy.feed import Feeder
 from orbitflow.policy.lengths import OutputLengths
 from orbitflow.request import Request

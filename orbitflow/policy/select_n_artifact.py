@@ -14,15 +14,15 @@ from __future__ import annotations
 
 import numpy as np
 
+from orbitflow.arrays import IntArray
+from orbitflow.engine.policy import Decision, Lengths, View
+from orbitflow.machine.pipeline import Overlap
 from orbitflow.memory import BatchPages
-from orbitflow.pipeline import Overlap
 from orbitflow.placement import RESIDENT, HostLayers, stride
-from orbitflow.policy.base import Decision, Lengths, View
 from orbitflow.policy.mean_length import MeanLength
 from orbitflow.policy.uniform import UniformPolicy
 from orbitflow.request import Request
 from orbitflow.sequence import State
-from orbitflow.step import IntArray
 
 
 class SelectNArtifact(UniformPolicy):

@@ -17,17 +17,17 @@ from typing import NamedTuple
 
 import numpy as np
 
+from orbitflow.arrays import IntArray
+from orbitflow.engine.policy import View
 from orbitflow.memory import KvLimits
 from orbitflow.placement import HostLayers, stride
 from orbitflow.planner.spread import Wish, lay_out
 from orbitflow.planner.turn.question import REST, Member, Question, Turn
 from orbitflow.planner.turn.worth import Worth
 from orbitflow.planner.window import longest_window, pages_at_end
-from orbitflow.policy.base import View
 from orbitflow.policy.draft import RING_GROUPS
 from orbitflow.policy.validity import LONGEST_WINDOW
 from orbitflow.sequence import Sequence
-from orbitflow.step import IntArray
 from orbitflow.tuning import Tuning
 
 LEAST_PASSES = 8  # balances that run out ask for a new plan no oftener

@@ -16,15 +16,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from orbitflow.cost import CostModel
+from orbitflow.engine.figures import PlanningFigures
+from orbitflow.engine.policy import View
+from orbitflow.machine.cost import CostModel
 from orbitflow.memory import KvLimits
 from orbitflow.planner.turn.check import faults
 from orbitflow.planner.turn.question import REST, Member, Question, Turn
 from orbitflow.planner.turn.solver import solve
 from orbitflow.planner.turn.worth import Worth, worth, worth_all
-from orbitflow.policy.base import View
 from orbitflow.policy.draft import RING_GROUPS
-from orbitflow.policy.figures import PlanningFigures
 from orbitflow.policy.staging import Staged, Stager
 from orbitflow.request import Request
 from orbitflow.sequence import Sequence, State

@@ -9,7 +9,7 @@ from orbitflow.report.chart import WIDTH, Chart, chart, numbers
 from orbitflow.report.figures import ATTAINMENTS, percent
 from orbitflow.report.scales import color, shape
 from orbitflow.report.series import Series
-from orbitflow.summary import length_bucket
+from orbitflow.results.summary import length_bucket
 
 if TYPE_CHECKING:
     import altair as alt

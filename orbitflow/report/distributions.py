@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from orbitflow.clock import FloatArray
+from orbitflow.arrays import FloatArray
 from orbitflow.report.chart import SECONDS_LABEL, WIDTH, Chart, Columns, chart, numbers, ticks_s
 from orbitflow.report.scales import color, dash
 from orbitflow.report.series import Series

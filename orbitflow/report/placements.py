@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from orbitflow.clock import FloatArray
+from orbitflow.arrays import FloatArray
 from orbitflow.placement import HostLayers
 from orbitflow.report.policy_files import Decision
 

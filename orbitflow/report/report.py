@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from orbitflow.report.chart import check_libraries
 from orbitflow.report.page import page
-from orbitflow.report.reading import Inputs, read_inputs
+from orbitflow.report.read_runs import Inputs, read_inputs
 from orbitflow.report.sections import sections
 
 

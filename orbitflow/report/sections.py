@@ -9,17 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from orbitflow.bound_share import NOT_COVERED
 from orbitflow.report.attainment import MOST_BARS, attainment, by_length
 from orbitflow.report.capacity_table import capacity_table
 from orbitflow.report.chart import Chart
 from orbitflow.report.distributions import MOST_SERIES, distributions
-from orbitflow.report.heat_map import PlacementHistory, heat_map
+from orbitflow.report.history import story
 from orbitflow.report.pass_times import pass_times
-from orbitflow.report.reading import Inputs, ReportRun, SloKey
+from orbitflow.report.placement_map import PlacementHistory, heat_map
+from orbitflow.report.read_runs import Inputs, ReportRun, SloKey
+from orbitflow.report.read_studies import BOUND, ReportStudy
 from orbitflow.report.series import Series, series_of
-from orbitflow.report.story import story
-from orbitflow.report.studies import BOUND, ReportStudy
 from orbitflow.report.study_charts import study_charts
 from orbitflow.report.tables import (
     key_name,
@@ -29,6 +28,7 @@ from orbitflow.report.tables import (
     validation_table,
 )
 from orbitflow.report.theme import Look, looks
+from orbitflow.results.bound_share import NOT_COVERED
 from orbitflow.study.capacity_said import footer, remarks, title
 from orbitflow.study.capacity_stored import StoredAnswers
 from orbitflow.study.names import Direction

@@ -7,13 +7,13 @@ from functools import partial
 from html import escape
 from typing import Any
 
-from orbitflow.marks import best_as_written
 from orbitflow.report.figures import ATTAINMENTS, MACHINE, SERVICE, Column, percent
 from orbitflow.report.html_table import BEST, STAR, Line, table
+from orbitflow.report.read_studies import BOUND, ReportStudy, StudyCell
 from orbitflow.report.series import Series
-from orbitflow.report.studies import BOUND, ReportStudy, StudyCell
-from orbitflow.study.estimates import Estimate
+from orbitflow.results.marks import best_as_written
 from orbitflow.study.keys import Value
+from orbitflow.study.statistics import Estimate
 from orbitflow.study.written import key_text, number, seconds, share, writer
 from orbitflow.units import format_bytes, format_seconds
 

@@ -17,8 +17,8 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from orbitflow.errors import OrbitFlowError
 from orbitflow.study.executors import Executor, Reply
-from orbitflow.study.lanes import StartMethod, start_worker
 from orbitflow.study.task import Task
+from orbitflow.study.worker import StartMethod, start_worker
 
 K = TypeVar("K")
 _TAKE, _LEAVE = "take", "leave"

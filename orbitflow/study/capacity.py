@@ -21,12 +21,12 @@ from orbitflow import errors
 from orbitflow.config import RunConfig
 from orbitflow.policy.registry import expand
 from orbitflow.study.bracket import Crossing, Search, find_crossing, refine_crossing
-from orbitflow.study.estimates import estimate
 from orbitflow.study.folder import Row, job_id
 from orbitflow.study.foresight import MakeSearch
 from orbitflow.study.grid import Axis, Cell, Grid
 from orbitflow.study.keys import POLICY
-from orbitflow.study.plan import Job, Study, plan_study
+from orbitflow.study.statistics import estimate
+from orbitflow.study.study import Job, Study, plan_study
 from orbitflow.study.target import Target, are_met
 from orbitflow.study.varied import Ends, Number, Varied, read_vary, varied
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from orbitflow.policy.registry import make_policy
+from orbitflow.study.capacity_result import Point
 from orbitflow.study.capacity_stored import StoredAnswer, StoredAnswers
-from orbitflow.study.capacity_summary import Point
 from orbitflow.study.written import key_text, number
 from orbitflow.units import format_count
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from orbitflow.study.capacity import Spread
-from orbitflow.study.capacity_summary import Point
-from orbitflow.study.estimates import Estimate
+from orbitflow.study.capacity_result import Point
+from orbitflow.study.statistics import Estimate
 from orbitflow.study.target import Target
 from orbitflow.study.varied import Number
 

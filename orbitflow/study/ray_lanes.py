@@ -13,12 +13,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from orbitflow import __version__
-from orbitflow.catalog import DEFAULT_PROFILE, resolve_profile
 from orbitflow.config import RunConfig
 from orbitflow.errors import UserError
+from orbitflow.machine.catalog import DEFAULT_PROFILE, resolve_profile
 from orbitflow.study.executors import DIED, Reply, attempt
-from orbitflow.study.plan import read
 from orbitflow.study.ray_cluster import connect, disconnect, import_ray
+from orbitflow.study.study import read
 from orbitflow.study.task import Inputs, Task, do_task
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 
 from orbitflow.study.executors import DIED, Executor, Reply, Work
 from orbitflow.study.folder import Row, StudyFolder, job_id
-from orbitflow.study.lanes import Lanes, StartMethod
-from orbitflow.study.plan import Job, Study
+from orbitflow.study.study import Job, Study
 from orbitflow.study.task import Task, do_task
+from orbitflow.study.worker import Lanes, StartMethod
 
 MOST_TRIES = 2
 

@@ -14,9 +14,9 @@ from dataclasses import replace
 from orbitflow.study.executors import Executor
 from orbitflow.study.folder import Row, StudyFolder
 from orbitflow.study.names import Sampler
-from orbitflow.study.plan import Job, Study
 from orbitflow.study.proposals import Proposals
 from orbitflow.study.runner import run_on
+from orbitflow.study.study import Job, Study
 from orbitflow.study.summary import results
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeAlias
 
 from orbitflow.config import LARGEST, SMALLEST, RunConfig
 from orbitflow.errors import UserError, nearest
-from orbitflow.profile import USABLE_SHARE
+from orbitflow.machine.profile import USABLE_SHARE
 from orbitflow.scenario import Scenario
 from orbitflow.study.keys import is_key, key_of, read_value
 

@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from orbitflow.config_file import read_config_file
+from orbitflow.engine.journal import Entry, Submitted
+from orbitflow.engine.journal_file import read_journal
 from orbitflow.errors import UserError
-from orbitflow.journal import Entry, Submitted
-from orbitflow.journal_file import read_journal
-from orbitflow.profile import load
+from orbitflow.machine.profile import load
+from orbitflow.results.config_file import read_config_file
+from orbitflow.results.summary import SCHEMA_VERSION
 from orbitflow.scenario import Scenario, build_scenario
 from orbitflow.slo import Slo
-from orbitflow.summary import SCHEMA_VERSION
 from orbitflow.traces.trace import Trace
 
 JOURNAL, DECISIONS, PASSES = "journal.jsonl", "decisions.jsonl", "passes.npz"

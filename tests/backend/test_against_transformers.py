@@ -12,7 +12,7 @@ pytest.importorskip("torch", reason="the backend needs torch")
 import torch
 from reference.decoding import generate
 
-from orbitflow.backend.decoder import Decoder
+from orbitflow.backend.model.decoder import Decoder
 from orbitflow.backend.models import load_model
 
 torch.set_num_threads(1)

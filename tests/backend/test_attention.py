@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from orbitflow.backend.attention import (
+from orbitflow.backend.attention.reference import (
     Scratch,
     Segment,
     decode_attention,

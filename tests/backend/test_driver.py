@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from reference.harness import Run, same_times, serve
 from strategies import POLICIES, Machine, machines, small_machine, workloads
 
-from orbitflow.backend.alarm_clock import AlarmClock
+from orbitflow.backend.clock import AlarmClock
 from orbitflow.backend.driver import Driver
-from orbitflow.journal import Finished, Stepped, Submitted
-from orbitflow.policy.base import Decision, View
+from orbitflow.engine.engine import ServingCore
+from orbitflow.engine.journal import Finished, Stepped, Submitted
+from orbitflow.engine.policy import Decision, View
 from orbitflow.policy.registry import make_policy
 from orbitflow.request import Request
-from orbitflow.serving import ServingCore
 from orbitflow.step import Plan, PlanRequest, Step, StepOutcome
 
 

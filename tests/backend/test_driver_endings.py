@@ -11,8 +11,8 @@ from contract.toys import Toy
 from contract.virtual import VirtualClock
 
 from orbitflow.backend.ctrl_c import on_ctrl_c
+from orbitflow.engine.policy import Decision, View
 from orbitflow.errors import BackendError, PolicyError
-from orbitflow.policy.base import Decision, View
 from orbitflow.request import Request
 from orbitflow.step import Plan, PlanRequest
 

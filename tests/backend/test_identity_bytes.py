@@ -12,8 +12,8 @@ from reference.served import PAGE, ROOMY, Served, Server, cost_model, server, ti
 from reference.served_bytes import Ledger
 from reference.served_policy import Restless
 
-from orbitflow.backend.channel import Channel, Copy, bytes_of
-from orbitflow.backend.events import Event
+from orbitflow.backend.link.channel import Channel, Copy, bytes_of
+from orbitflow.backend.link.events import Event
 from orbitflow.backend.stepped_channel import LinkMode
 
 POLICIES = (

@@ -14,7 +14,7 @@ pytest.importorskip("torch", reason="needs the torch extra")
 
 from reference.served import Served, server
 
-from orbitflow.backend.channel import WorkerChannel
+from orbitflow.backend.link.channel import WorkerChannel
 from orbitflow.backend.stepped_channel import LinkMode
 from orbitflow.errors import BackendError, OrbitFlowError, PolicyError
 from orbitflow.policy.registry import make_policy

@@ -15,7 +15,7 @@ from reference.served_policy import Restless
 
 from orbitflow.backend.stepped_channel import LinkMode
 from orbitflow.backend.waits import Wait
-from orbitflow.pipeline import Overlap
+from orbitflow.machine.pipeline import Overlap
 from orbitflow.policy.registry import make_policy
 from orbitflow.step import MoveKind
 

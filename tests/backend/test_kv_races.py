@@ -17,12 +17,12 @@ from reference.kv_machine import Bench, Corruption
 from reference.kv_scenarios import SCENARIOS, run
 
 from orbitflow.backend.batch_groups import BatchGroups
-from orbitflow.backend.pages import Use
-from orbitflow.backend.prefetch import Part
+from orbitflow.backend.kv.pages import Use
+from orbitflow.backend.kv.staging import Part
 from orbitflow.backend.stepped_channel import LinkMode
 from orbitflow.backend.waits import Wait
 from orbitflow.errors import BackendError
-from orbitflow.pipeline import Overlap
+from orbitflow.machine.pipeline import Overlap
 
 torch.set_num_threads(1)
 LATE, EARLY = LinkMode.LATE, LinkMode.EARLY

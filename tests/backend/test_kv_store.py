@@ -9,12 +9,12 @@ pytest.importorskip("torch", reason="the backend needs torch")
 import torch
 from reference.kv_machine import LAYERS, PAGE_TOKENS, SHAPE, Bench
 
-from orbitflow.backend.attention import Scratch
-from orbitflow.backend.pages import Use
+from orbitflow.backend.attention.reference import Scratch
+from orbitflow.backend.kv.pages import Use
 from orbitflow.backend.stepped_channel import LinkMode
+from orbitflow.engine.policy import DataPlane
 from orbitflow.errors import BackendError, PolicyError
 from orbitflow.memory import KvAccount
-from orbitflow.policy.base import DataPlane
 from orbitflow.step import MoveKind
 
 torch.set_num_threads(1)
@@ -140,9 +140,9 @@ def test_a_dropped_request_is_prefilled_again() -> None:
 
 
 def test_where_the_cpu_attends_nothing_travels() -> None:
-    from orbitflow.backend.store import KvStore
-    from orbitflow.host_read import ATTEND
-    from orbitflow.pipeline import Overlap
+    from orbitflow.backend.kv.store import KvStore
+    from orbitflow.machine.host_read import ATTEND
+    from orbitflow.machine.pipeline import Overlap
 
     bench = Bench(lagging=False)
     plane = DataPlane(Overlap.SERIAL, write_through=True, ring_groups=0, host_read=ATTEND)

@@ -10,10 +10,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orbitflow.backend.compute import EagerCompute
-from orbitflow.backend.events import DONE, Signal
-from orbitflow.backend.pages import Owner, PageBook, Use
-from orbitflow.backend.pool import HostPool, PagePool, PageShape
+from orbitflow.backend.kv.pages import Owner, PageBook, Use
+from orbitflow.backend.kv.pool import HostPool, PagePool, PageShape
+from orbitflow.backend.link.compute import EagerCompute
+from orbitflow.backend.link.events import DONE, Signal
 from orbitflow.backend.ring import Ring
 from orbitflow.backend.runs import page_copies
 from orbitflow.backend.waits import Wait, Waits

@@ -10,7 +10,7 @@ import torch
 from reference.kv_machine import LAYERS, Bench
 
 from orbitflow.backend.stepped_channel import LinkMode
-from orbitflow.pipeline import Overlap
+from orbitflow.machine.pipeline import Overlap
 
 torch.set_num_threads(1)
 ALL = tuple(range(LAYERS))

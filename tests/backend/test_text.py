@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from orbitflow.backend.extra import require
-from orbitflow.backend.tokenizer import TextStream, Tokenizer, has_tokenizer
+from orbitflow.backend.model.tokenizer import TextStream, Tokenizer, has_tokenizer
 from orbitflow.errors import UserError
 
 

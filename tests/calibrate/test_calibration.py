@@ -13,8 +13,8 @@ torch = pytest.importorskip("torch", reason="needs the torch extra")
 
 from torch import Tensor  # noqa: E402
 
-from orbitflow.backend.decoder import Decoder  # noqa: E402
 from orbitflow.backend.machine import Machine, find_machine  # noqa: E402
+from orbitflow.backend.model.decoder import Decoder  # noqa: E402
 from orbitflow.backend.models import LoadedModel, load_model  # noqa: E402
 from orbitflow.calibrate import calibration  # noqa: E402
 from orbitflow.calibrate.bench import Bench  # noqa: E402
@@ -22,10 +22,10 @@ from orbitflow.calibrate.calibration import Calibration, calibrate  # noqa: E402
 from orbitflow.calibrate.runner import Told  # noqa: E402
 from orbitflow.calibrate.samples import Measured  # noqa: E402
 from orbitflow.calibrate.sweep import Sweep  # noqa: E402
-from orbitflow.cost import CostModel  # noqa: E402
 from orbitflow.errors import UserError  # noqa: E402
-from orbitflow.profile import load, save  # noqa: E402
-from orbitflow.profile_seal import is_edited  # noqa: E402
+from orbitflow.machine.cost import CostModel  # noqa: E402
+from orbitflow.machine.profile import load, save  # noqa: E402
+from orbitflow.machine.profile_seal import is_edited  # noqa: E402
 
 ONE_ROUND = replace(Sweep.TINY, rounds=1)
 UNHURRIED = replace(Sweep.TINY, budget_s=1e9)

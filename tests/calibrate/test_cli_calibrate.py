@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 
 from orbitflow.cli import app
 from orbitflow.errors import UserError
-from orbitflow.profile import load
+from orbitflow.machine.profile import load
 
 TORCH = importlib.util.find_spec("torch") is not None
 needs_torch = pytest.mark.skipif(not TORCH, reason="needs the torch extra")

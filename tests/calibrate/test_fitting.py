@@ -10,8 +10,8 @@ import pytest
 from orbitflow.calibrate.fits import fit_decode, fit_link, fit_prefill, fit_slowdown
 from orbitflow.calibrate.fitting import far_off, relative_error, split
 from orbitflow.calibrate.samples import Measured, Sample, Samples, middle_mean
-from orbitflow.cost import CostModel
-from orbitflow.profile import Bend, DecodeFit, LinkFit, PrefillFit
+from orbitflow.machine.cost import CostModel
+from orbitflow.machine.profile import Bend, DecodeFit, LinkFit, PrefillFit
 
 NOISE = 0.03
 

@@ -11,12 +11,12 @@ from strategies import Machine, small_machine
 from contract.toys import Toy
 from contract.virtual import SlowSolver, VirtualClock, VirtualExecutor
 from orbitflow.backend.driver import Driver, Ending
-from orbitflow.journal import Journal, Submitted
+from orbitflow.engine.engine import ServingCore
+from orbitflow.engine.journal import Journal, Submitted
+from orbitflow.engine.policy import Decision, Policy, View
 from orbitflow.placement import Placement
-from orbitflow.policy.base import Decision, Policy, View
 from orbitflow.request import Request
-from orbitflow.serving import ServingCore
-from orbitflow.sim.executor import SimExecutor
+from orbitflow.sim.step_executor import SimExecutor
 from orbitflow.step import Step, StepOutcome
 
 MACHINE = small_machine(2000, link_bytes_per_s=3.1e7)

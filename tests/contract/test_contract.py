@@ -13,12 +13,12 @@ from strategies import LAYERS, POLICIES, Machine, small_machine
 
 from contract.drivers import DRIVERS, Driver
 from contract.toys import Rule, Toy, host_of
-from orbitflow.journal import Entry, Journal, replay
+from orbitflow.engine.engine import ServingCore
+from orbitflow.engine.journal import Entry, Journal, replay
+from orbitflow.engine.policy import Decision, Policy, View
 from orbitflow.placement import HostLayers, Placement, stride
-from orbitflow.policy.base import Decision, Policy, View
 from orbitflow.policy.registry import make_policy
 from orbitflow.request import Request
-from orbitflow.serving import ServingCore
 from orbitflow.step import Events, Move, MoveKind, Step, StepOutcome
 
 ALL: HostLayers = stride(LAYERS, 0)

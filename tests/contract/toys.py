@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from orbitflow.pipeline import Overlap
+from orbitflow.engine.policy import DataPlane, Decision, Lengths, Policy, View
+from orbitflow.machine.pipeline import Overlap
 from orbitflow.placement import HostLayers
-from orbitflow.policy.base import DataPlane, Decision, Lengths, Policy, View
 from orbitflow.request import Request
 from orbitflow.step import Plan, PlanRequest
 

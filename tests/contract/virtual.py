@@ -13,9 +13,9 @@ from collections.abc import Callable
 from copy import deepcopy
 from math import inf
 
-from orbitflow.driving import Core
+from orbitflow.engine.driving import Core
 from orbitflow.request import Request
-from orbitflow.sim.engine import Executor
+from orbitflow.sim.server import Executor
 from orbitflow.step import Events, Idle, Plan, PlanRequest, Step, StepOutcome
 
 PATIENCE_S = 30.0  # real seconds until a test gives up on a thread

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from typer.main import get_command
 
-from orbitflow.catalog import profile_names
 from orbitflow.cli import app
+from orbitflow.machine.catalog import profile_names
 from orbitflow.policy.registry import policy_names
 
 ROOT = Path(__file__).resolve().parents[2]

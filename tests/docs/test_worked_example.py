@@ -8,9 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from orbitflow.catalog import resolve_profile
-from orbitflow.cost import CostModel
-from orbitflow.pipeline import Demand, RingPipeline, barrier_stalls, paper_stalls, serial_stalls
+from orbitflow.machine.catalog import resolve_profile
+from orbitflow.machine.cost import CostModel
+from orbitflow.machine.pipeline import (
+    Demand,
+    RingPipeline,
+    barrier_stalls,
+    paper_stalls,
+    serial_stalls,
+)
 from orbitflow.policy.registry import policy_names
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "explanation"

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from orbitflow.cli.plan_run import scenario_for
 from orbitflow.config import PipelineForm, RunConfig
 from orbitflow.deposit import next_due_s
-from orbitflow.explain import standing as standing_module
+from orbitflow.engine.policy import Policy
+from orbitflow.explain import batch as standing_module
+from orbitflow.explain.batch import Standing, explain_standing
+from orbitflow.explain.decision import Binding, DecisionShown, Fate
 from orbitflow.explain.moment import explain_moment
-from orbitflow.explain.shown import Binding, DecisionShown, Fate
-from orbitflow.explain.standing import Standing, explain_standing
-from orbitflow.policy.base import Policy
 from orbitflow.policy.orbitflow import OrbitFlow
 from orbitflow.policy.registry import policy_names
-from orbitflow.run_folder import RunFolder
+from orbitflow.results.run_folder import RunFolder
 from orbitflow.scenario import Scenario, build_scenario
 from orbitflow.session import outfit
 from orbitflow.sim.run import simulate_policy

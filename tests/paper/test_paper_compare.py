@@ -13,7 +13,7 @@ from orbitflow.paper.compare import Verdict, compared
 from orbitflow.paper.derive import DERIVATIONS, Derived
 from orbitflow.paper.published import PUBLISHED, Family, Published
 from orbitflow.paper.reasons import Facts, reason_for
-from orbitflow.study.estimates import Estimate
+from orbitflow.study.statistics import Estimate
 
 ROW = Published("k", Family.ABLATION, "figure", "what", 50.0, 50.0, "%", 0.5)
 

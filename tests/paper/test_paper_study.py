@@ -22,8 +22,8 @@ from orbitflow.paper.measured import Measured, difference, quotient
 from orbitflow.paper.plan import plan_paper
 from orbitflow.paper.points import A5000, Point, Setting, config_of
 from orbitflow.paper.systems import DYNAMIC, ORBITFLOW, with_victim
-from orbitflow.study.estimates import Estimate
 from orbitflow.study.folder import StudyFolder
+from orbitflow.study.statistics import Estimate
 
 TINY = Scope(
     seeds=1,

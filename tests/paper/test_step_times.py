@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orbitflow.config import DepositRule, RunConfig
-from orbitflow.metrics import pace
 from orbitflow.paper.step_times import StepTimes
 from orbitflow.paper.work import do_paper_task
 from orbitflow.request import Request
+from orbitflow.results.metrics import pace
 from orbitflow.scenario import build_scenario
 from orbitflow.step import Events, Finished, Step, StepOutcome, TokenSegment
 from orbitflow.study.task import Task, do_task

@@ -6,7 +6,7 @@ import pytest
 from reference.plans import random_problem
 from strategies import small_machine
 
-from orbitflow.pipeline import Overlap
+from orbitflow.machine.pipeline import Overlap
 from orbitflow.placement import RESIDENT, stride
 from orbitflow.planner.check import faults
 from orbitflow.planner.problem import REST, Asked, Choice, Problem

@@ -9,10 +9,10 @@ import random
 
 import numpy as np
 
-from orbitflow.catalog import resolve_profile
-from orbitflow.cost import CostModel
+from orbitflow.machine.catalog import resolve_profile
+from orbitflow.machine.cost import CostModel
+from orbitflow.machine.pipeline import Demand, Overlap, RingPipeline
 from orbitflow.memory import KvLimits
-from orbitflow.pipeline import Demand, Overlap, RingPipeline
 from orbitflow.planner.problem import Asked, Choice, Problem, paper_options
 from orbitflow.planner.search import search
 

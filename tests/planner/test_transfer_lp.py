@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from scipy.optimize import linprog
 
-from orbitflow.pipeline import Demand, paper_stalls
+from orbitflow.machine.pipeline import Demand, paper_stalls
 
 
 def _least_pass_s(layers: int, layer_s: float, needs: list[float]) -> float:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orbitflow.engine.policy import View
+from orbitflow.engine.queues import Roster
 from orbitflow.memory import KvAccount, KvLimits
 from orbitflow.placement import RESIDENT
-from orbitflow.policy.base import View
 from orbitflow.policy.deadlines import EVERY, MOST_TRIED, Deadlines
 from orbitflow.policy.fair_share import FairShare
 from orbitflow.request import Request
-from orbitflow.roster import Roster
 
 
 class Door:

@@ -6,10 +6,10 @@ import pytest
 from reference.harness import Run, serve
 from strategies import Machine, small_machine
 
-from orbitflow.metrics import pace
-from orbitflow.policy.base import Decision, Lengths, View
+from orbitflow.engine.policy import Decision, Lengths, View
 from orbitflow.policy.orbit import Orbit
 from orbitflow.request import Request
+from orbitflow.results.metrics import pace
 from orbitflow.step import MoveKind
 from orbitflow.tuning import LengthsKnown, SolverName, Tuning
 

@@ -7,13 +7,13 @@ import pytest
 from strategies import small_machine
 
 from orbitflow.bank import Bank
+from orbitflow.engine.policy import View
+from orbitflow.engine.queues import Roster
 from orbitflow.memory import KvAccount
 from orbitflow.placement import RESIDENT
-from orbitflow.policy.base import View
 from orbitflow.policy.feed import Feeder
 from orbitflow.policy.prospects import CAUGHT_UP, Outlook, Prospects
 from orbitflow.request import Request
-from orbitflow.roster import Roster
 from orbitflow.step import Events, StepOutcome, TokenSegment
 from orbitflow.tuning import LengthsKnown, Tuning
 

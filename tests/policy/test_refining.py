@@ -7,11 +7,11 @@ import pytest
 from reference.harness import Run, serve
 from strategies import Machine, small_machine
 
-from orbitflow.metrics import pace
 from orbitflow.policy.orbitflow import OrbitFlow
 from orbitflow.request import Request
-from orbitflow.sim.executor import SimExecutor
+from orbitflow.results.metrics import pace
 from orbitflow.sim.noise import Noise
+from orbitflow.sim.step_executor import SimExecutor
 from orbitflow.tuning import Tuning
 
 TAU_S = 0.08

@@ -9,10 +9,10 @@ from __future__ import annotations
 import numpy as np
 from strategies import Machine
 
-from orbitflow.pipeline import Overlap
-from orbitflow.policy.base import DataPlane
-from orbitflow.profile import LinkFit
-from orbitflow.sim.engine import Executor
+from orbitflow.engine.policy import DataPlane
+from orbitflow.machine.pipeline import Overlap
+from orbitflow.machine.profile import LinkFit
+from orbitflow.sim.server import Executor
 from orbitflow.step import Move, MoveKind, Step, StepOutcome
 from reference.pipeline import Group, Pass, simulate
 

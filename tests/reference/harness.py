@@ -7,13 +7,13 @@ from dataclasses import dataclass, field, replace
 
 from strategies import Machine
 
-from orbitflow.pipeline import Overlap
-from orbitflow.policy.base import DataPlane, Policy
+from orbitflow.engine.engine import ServingCore
+from orbitflow.engine.policy import DataPlane, Policy
+from orbitflow.machine.pipeline import Overlap
 from orbitflow.policy.registry import make_policy
 from orbitflow.request import Request
-from orbitflow.serving import ServingCore
-from orbitflow.sim.engine import Executor, Simulation
-from orbitflow.sim.executor import SimExecutor
+from orbitflow.sim.server import Executor, Simulation
+from orbitflow.sim.step_executor import SimExecutor
 from orbitflow.step import Events, Finished, Step, StepOutcome
 
 Watch = Callable[[ServingCore, Step, StepOutcome, Events], None]

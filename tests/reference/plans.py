@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from strategies import Machine, small_machine
 
-from orbitflow.pipeline import Overlap
+from orbitflow.machine.pipeline import Overlap
 from orbitflow.placement import RESIDENT, stride
 from orbitflow.planner.problem import FORGONE, REST, Asked, Problem, paper_options
 

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from strategies import Machine
 
-from orbitflow.bound import Bound
+from orbitflow.bound.bound import Bound
 from orbitflow.deposit import LATE_TOLERANCE_S
 from orbitflow.request import Request
 from orbitflow.slo import Slo

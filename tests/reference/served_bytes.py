@@ -21,8 +21,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from orbitflow.cost import CostModel
-from orbitflow.policy.base import DataPlane
+from orbitflow.engine.policy import DataPlane
+from orbitflow.machine.cost import CostModel
 from orbitflow.step import Move, MoveKind, Step, StepOutcome
 
 

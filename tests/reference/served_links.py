@@ -9,10 +9,10 @@ from random import Random
 
 import torch
 
-from orbitflow.backend.plane import Plane
+from orbitflow.backend.kv.plane import Plane
+from orbitflow.backend.kv.store import KvStore
 from orbitflow.backend.stepped_channel import SteppedChannel
-from orbitflow.backend.store import KvStore
-from orbitflow.policy.base import DataPlane
+from orbitflow.engine.policy import DataPlane
 
 
 class Shuffler:

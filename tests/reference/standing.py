@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from orbitflow.clock import FloatArray
-from orbitflow.cost import CostModel
-from orbitflow.enact import Enactor
+from orbitflow.arrays import FloatArray
+from orbitflow.engine.apply import Enactor
+from orbitflow.engine.policy import Decision, Policy, View
+from orbitflow.engine.queues import Roster
+from orbitflow.machine.cost import CostModel
+from orbitflow.machine.profile import DecodeFit, HostFit, LinkFit, PrefillFit
 from orbitflow.memory import KvAccount, KvLimits
 from orbitflow.placement import RESIDENT
-from orbitflow.policy.base import Decision, Policy, View
 from orbitflow.policy.registry import make_policy
-from orbitflow.profile import DecodeFit, HostFit, LinkFit, PrefillFit
 from orbitflow.request import Request
-from orbitflow.roster import Roster
 from orbitflow.sequence import Sequence
 
 LINK = LinkFit(0.0, (1.0,), (1e9,))

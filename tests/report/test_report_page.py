@@ -17,7 +17,7 @@ from reference.commands import write_trace
 from orbitflow.report.bundle import javascript
 from orbitflow.report.chart import TimeUnit, fill, numbers, ticks_of_ratios, ticks_s
 from orbitflow.report.page import page
-from orbitflow.report.reading import Inputs, read_inputs
+from orbitflow.report.read_runs import Inputs, read_inputs
 from orbitflow.report.sections import Budget, sections
 from orbitflow.report.series import series_of
 from orbitflow.report.tables import key_name, service_table, study_table

@@ -12,16 +12,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orbitflow.clock import FloatArray
+from orbitflow.arrays import FloatArray
 from orbitflow.config import RunConfig
 from orbitflow.deposit import banked
 from orbitflow.policy.registry import policy_names
-from orbitflow.recorder import Recorder
 from orbitflow.report.deposits import deposits
 from orbitflow.report.placements import Fate, Held, evenly, frames
 from orbitflow.report.policy_files import Decision, PolicyFiles
 from orbitflow.report.timelines import timeline
-from orbitflow.run_folder import RunFolder
+from orbitflow.results.recorder import Recorder
+from orbitflow.results.run_folder import RunFolder
 from orbitflow.scenario import build_scenario
 from orbitflow.sim.run import simulate_policy
 from orbitflow.step import Events, Step, StepOutcome

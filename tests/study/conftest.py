@@ -10,7 +10,7 @@ import pytest
 
 from orbitflow.config import RunConfig
 from orbitflow.study.grid import read_grid
-from orbitflow.study.plan import Study, plan_study
+from orbitflow.study.study import Study, plan_study
 
 MakeStudy = Callable[..., Study]
 

@@ -20,8 +20,8 @@ from orbitflow.errors import OrbitFlowError, UserError
 from orbitflow.study.apart import Apart
 from orbitflow.study.executors import Reply
 from orbitflow.study.folder import StudyFolder
-from orbitflow.study.plan import Job
 from orbitflow.study.runner import run_on
+from orbitflow.study.study import Job
 from orbitflow.study.task import Task
 from study.conftest import MakeStudy
 

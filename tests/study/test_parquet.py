@@ -16,8 +16,8 @@ import pytest
 from orbitflow.errors import UserError
 from orbitflow.study.folder import StudyFolder
 from orbitflow.study.parquet import check_parquet, column_of, write_parquet
-from orbitflow.study.plan import Study
 from orbitflow.study.runner import run_study
+from orbitflow.study.study import Study
 from orbitflow.study.task import Task, do_task
 from study.conftest import MakeStudy
 

@@ -19,16 +19,17 @@ from pathlib import Path
 
 import pytest
 
-from orbitflow.catalog import resolve_profile
 from orbitflow.config import RunConfig
 from orbitflow.errors import UserError
-from orbitflow.profile import save
-from orbitflow.study import plan, ray_cluster
+from orbitflow.machine.catalog import resolve_profile
+from orbitflow.machine.profile import save
+from orbitflow.study import ray_cluster
+from orbitflow.study import study as plan
 from orbitflow.study.folder import Row, StudyFolder
 from orbitflow.study.grid import read_grid
-from orbitflow.study.plan import Job, Study, plan_study
 from orbitflow.study.ray_lanes import RayLanes
 from orbitflow.study.runner import run_on
+from orbitflow.study.study import Job, Study, plan_study
 from orbitflow.study.task import Inputs, Task, do_task
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -20,10 +20,10 @@ from orbitflow.study.executors import Reply, Work, attempt
 from orbitflow.study.folder import Row, StudyFolder, row_id
 from orbitflow.study.names import Direction, Sampler
 from orbitflow.study.objective import Objective
-from orbitflow.study.plan import Job, Study, plan_study
 from orbitflow.study.search import Search
 from orbitflow.study.search_run import run_search
 from orbitflow.study.space import read_space
+from orbitflow.study.study import Job, Study, plan_study
 from orbitflow.study.summary import best, ranked, results, summary
 from orbitflow.study.task import Task
 

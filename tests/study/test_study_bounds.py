@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from orbitflow.cli.study_table import print_results
+from orbitflow.cli.study_tables import print_results
 from orbitflow.study.executors import Work
 from orbitflow.study.folder import Row, StudyFolder
-from orbitflow.study.plan import Study
 from orbitflow.study.runner import run_study, unfinished
+from orbitflow.study.study import Study
 from orbitflow.study.summary import CellResult, results, summary
 from orbitflow.study.task import Task, do_task
 from study.conftest import MakeStudy

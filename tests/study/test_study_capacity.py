@@ -21,13 +21,13 @@ from orbitflow.config import RunConfig
 from orbitflow.errors import ProfileError, UserError
 from orbitflow.study.bracket import Crossing
 from orbitflow.study.capacity import Answer, Ask, Question, plan_capacity, spread
-from orbitflow.study.capacity_runner import answer_capacity
-from orbitflow.study.capacity_summary import capacity_document, cells_tested, outcome, study_of
+from orbitflow.study.capacity_result import capacity_document, cells_tested, outcome, study_of
+from orbitflow.study.capacity_run import answer_capacity
 from orbitflow.study.folder import StudyFolder
-from orbitflow.study.lanes import Work
 from orbitflow.study.summary import summary
 from orbitflow.study.target import read_targets
 from orbitflow.study.task import Task
+from orbitflow.study.worker import Work
 
 OUT = Path("out")
 LIMITS = {"no-offload": 0.7, "dynamic": 3.3}

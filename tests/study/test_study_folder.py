@@ -17,8 +17,8 @@ import pytest
 
 from orbitflow.errors import UserError
 from orbitflow.study.folder import Row, StudyFolder
-from orbitflow.study.plan import Study
 from orbitflow.study.runner import unfinished
+from orbitflow.study.study import Study
 from study.conftest import MakeStudy
 
 OUT = Path("out")

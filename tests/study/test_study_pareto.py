@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from orbitflow.cli import main
 from orbitflow.errors import UserError
-from orbitflow.study.estimates import Estimate
 from orbitflow.study.grid import Cell
 from orbitflow.study.pareto import Front, Objective, dominators, fronts, read_objectives
+from orbitflow.study.statistics import Estimate
 from orbitflow.study.stored import Progress, StoredCell, StoredStudy, read_study
 
 POINTS = st.lists(st.tuples(*[st.integers(0, 5)] * 3).map(lambda t: tuple(map(float, t))))

@@ -18,8 +18,8 @@ import pytest
 from orbitflow.errors import PolicyError, UserError
 from orbitflow.study.executors import Work
 from orbitflow.study.folder import Row, StudyFolder, row_id
-from orbitflow.study.plan import Study
 from orbitflow.study.runner import run_study, unfinished
+from orbitflow.study.study import Study
 from orbitflow.study.summary import results, summary
 from orbitflow.study.task import Task, do_task
 from study.conftest import MakeStudy
@@ -128,7 +128,7 @@ def test_another_study_is_refused(make_study: MakeStudy) -> None:
         run(make_study("slo_scale=1,3", policies=["dynamic"]), quick)
     with Path("tiny.jsonl").open("a") as trace:
         trace.write('{"timestamp": 9000, "input_length": 10, "output_length": 10}\n')
-    from orbitflow.study import plan
+    from orbitflow.study import study as plan
 
     plan.read.cache_clear()
     with pytest.raises(UserError, match="inputs"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orbitflow.study.estimates import Estimate
+from orbitflow.study.statistics import Estimate
 from orbitflow.study.written import key_text, number, percent, seconds
 
 

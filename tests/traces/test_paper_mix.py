@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from orbitflow.cli import main
 from orbitflow.errors import TraceError, UserError
 from orbitflow.traces import read_trace, resolve
-from orbitflow.traces.paper_mix import (
+from orbitflow.traces.paper_name import paper_name, paper_trace, read_paper_name
+from orbitflow.traces.paper_workload import (
     CENTRES,
     CLASSES,
     MAIN_MIX,
@@ -26,7 +27,6 @@ from orbitflow.traces.paper_mix import (
     log_normal_gaps,
     peak_blocks,
 )
-from orbitflow.traces.paper_name import paper_name, paper_trace, read_paper_name
 from orbitflow.traces.paper_write import write_paper
 from orbitflow.traces.trace import Trace
 

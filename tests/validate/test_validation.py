@@ -16,16 +16,16 @@ import numpy as np
 import pytest
 
 from orbitflow.config import RunConfig, to_toml
+from orbitflow.engine.journal import Finished, Journal
+from orbitflow.engine.journal_file import JournalFile, read_journal
 from orbitflow.errors import UserError
-from orbitflow.journal import Finished, Journal
-from orbitflow.journal_file import JournalFile, read_journal
-from orbitflow.profile import to_json
-from orbitflow.run_folder import RunFolder
+from orbitflow.machine.profile import to_json
+from orbitflow.results.run_folder import RunFolder
+from orbitflow.results.summary_file import resolved, summary
 from orbitflow.scenario import Scenario, build_scenario
 from orbitflow.session import open_session
-from orbitflow.sim.engine import Simulation
-from orbitflow.sim.executor import SimExecutor
-from orbitflow.summary_file import resolved, summary
+from orbitflow.sim.server import Simulation
+from orbitflow.sim.step_executor import SimExecutor
 from orbitflow.validate.decisions import first_difference
 from orbitflow.validate.recorded import read_run
 from orbitflow.validate.validation import PolicyValidation, validate

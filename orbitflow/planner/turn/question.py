@@ -53,16 +53,13 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from orbitflow.clock import FloatArray
-from orbitflow.cost import CostModel
+from orbitflow.arrays import BoolArray, FloatArray
+from orbitflow.machine.cost import CostModel
 from orbitflow.memory import KvLimits
 
 FLOOR = 0.8
 REST = -1  # host layers of a member that does not run in the window
-
-BoolArray = npt.NDArray[np.bool_]
 
 
 class Member(NamedTuple):

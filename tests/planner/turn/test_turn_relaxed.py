@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from reference.turns import real_question, tiny_question
 
+from orbitflow.arrays import IntArray
 from orbitflow.planner.turn.boxes import Boxes, point, roots
 from orbitflow.planner.turn.prices import raised
 from orbitflow.planner.turn.question import REST, Question
 from orbitflow.planner.turn.relaxed import Relaxation
 from orbitflow.planner.turn.worth import worth_all
-from orbitflow.step import IntArray
 
 
 def fitting(question: Question) -> IntArray:

@@ -1,0 +1,1 @@
+"""Attention: the reference, decode over pages, and the Triton kernel."""

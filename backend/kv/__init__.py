@@ -1,0 +1,1 @@
+"""The KV cache, split over device and host memory."""

@@ -1,0 +1,1 @@
+"""Copies between device and host, and what waits for them."""

@@ -1,0 +1,1 @@
+"""The model: architecture, weights, tokenizer, one decoder pass."""

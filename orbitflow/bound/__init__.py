@@ -1,0 +1,1 @@
+"""What no policy can exceed on a trace, a machine and an SLO."""

@@ -1,0 +1,1 @@
+"""The sans-I/O serving core: requests in, steps out."""

@@ -1,0 +1,260 @@
+"""The sans-I/O serving core: continuous batching under one policy, whoever owns the clock.
+
+It never sleeps, copies or computes. A driver feeds it:
+
+    refusal = core.submit(request, now)      at any time      -> None, or why it can never be served
+    step = core.next_step(now)               between passes   -> Step | Idle
+    core.adopt(plan, now)                    between passes
+    events = core.finish(step, outcome)
+
+Invariants: what the account holds fits at the end of every window; every running request gets one
+token per decode pass; a step has its outcome before the next one is asked for. Design section 2.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from orbitflow.arrays import FloatArray
+from orbitflow.engine.apply import Enactor
+from orbitflow.engine.clock import PassClock
+from orbitflow.engine.policy import Decision, Policy, View
+from orbitflow.engine.queues import Roster
+from orbitflow.errors import PolicyError
+from orbitflow.memory import KvAccount, KvLimits
+from orbitflow.request import Request
+from orbitflow.sequence import Sequence, State
+from orbitflow.step import (
+    Events,
+    Finished,
+    Idle,
+    Plan,
+    PlanRequest,
+    Step,
+    StepOutcome,
+    TokenSegment,
+)
+
+LONGEST_STEP = 4096  # passes; bounds the arrays that a driver fills
+
+
+class DecisionRecord(NamedTuple):
+    """A decision that changed something, for the log."""
+
+    now_s: float
+    passes: int
+    decision: Decision
+    gpu_pages: int
+    host_pages: int
+
+
+class ServingCore:
+    """State machine of one server. `tau_s` is the default SLO on the time between tokens, in
+    seconds; `ttft_of` says each request's on the time to its first token, None that there is none.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        limits: KvLimits,
+        *,
+        tau_s: float,
+        max_batch: int | None = None,
+        prefill_chunk: int = 0,
+        ttft_of: Callable[[Request], float] | None = None,
+        on_decision: Callable[[DecisionRecord], object] | None = None,
+    ) -> None:
+        self._stores = policy.data_plane.write_through
+        self.policy = policy
+        self.limits = limits
+        self.account = KvAccount(limits)
+        self._on_decision = on_decision
+        self._roster = Roster(max_batch, prefill_chunk)
+        self._clock = PassClock(self._oldest_needed_pass)
+        self._enactor = Enactor(self._roster, self.account, policy, tau_s)
+        moving = self._enactor.relocations.arriving
+        self._view = View(self._roster, self.account, self.token_times_s, tau_s, ttft_of, moving)
+        self._stale = True  # something changed that the policy has not seen
+        self._planning = False  # a plan was asked for and has not been adopted
+        self._step: Step | None = None
+        self._steps = 0
+
+    # -- what a driver calls ----------------------------------------------------------------------
+
+    def submit(self, request: Request, now_s: float) -> str | None:
+        """Queue a request. Return why it can never be served, if so; it is then forgotten."""
+        gpu, host = self.policy.pages_alone(request)
+        limits = self.limits
+        if gpu > limits.gpu_pages:
+            return (
+                f"needs {self._tokens(gpu)} tokens of KV on the GPU with the smallest placement of "
+                f"{self.policy.name}, there is room for {self._tokens(limits.gpu_pages)}"
+            )
+        if limits.host_pages is not None and host > limits.host_pages:
+            return (
+                f"needs {self._tokens(host)} tokens of KV on the host, "
+                f"there is room for {self._tokens(limits.host_pages)}"
+            )
+        self._stale = self._stale or self._is_open
+        self._roster.submit(request)
+        return None
+
+    def next_step(self, now_s: float) -> Step | Idle:
+        """Say what to do next. Raise a PolicyError if the policy leaves an able machine idle."""
+        assert self._step is None, "the last step has no outcome yet"
+        passes, roster = self._clock.passes, self._roster
+        plan_request = None
+        if self._stale or passes >= self._enactor.window_end:
+            plan_request = self._decide(now_s)
+        chunks, decodes = roster.prefills.next_chunks()
+        batch = roster.batch
+        batch.refresh()
+        ids = batch.ids if decodes else ()
+        moves = self._enactor.relocations.take(decoding=bool(ids))
+        if not (chunks or ids or self._enactor.relocations.pending):
+            return self._idle(plan_request)
+        self._steps += 1
+        self._step = Step(
+            self._steps,
+            chunks,
+            ids,
+            batch.context_tokens if ids else 0,
+            batch.contexts(passes) if ids and self._stores else None,
+            batch.streams(passes) if ids else (),
+            self.account.ring_pages,
+            moves,
+            1 if chunks else self._passes(passes) if ids else 0,
+            batch.version,
+            self._is_open,
+            plan_request,
+        )
+        return self._step
+
+    def solve(self, request: PlanRequest) -> Plan:
+        """Have the policy answer a plan request; may run beside the passes, on another thread."""
+        return self.policy.solve(request)
+
+    def adopt(self, plan: Plan, now_s: float) -> None:
+        """Hand a finished plan to the policy, which is asked again before the next pass."""
+        self._planning = False
+        self.policy.adopt(plan, now_s)
+        self._stale = True
+
+    def finish(self, step: Step, outcome: StepOutcome) -> Events:
+        """Take a step's outcome and say what happened."""
+        assert step is self._step, "finish() wants the step that next_step() gave last"
+        done = len(outcome.pass_end_s)
+        assert done <= step.passes, "more passes done than asked for"
+        self._step = None
+        roster = self._roster
+        if step.decode_ids and done:
+            self._clock.append(outcome.pass_end_s)
+            roster.batch.advance(done)
+        if outcome.moves_done:
+            self._enactor.settle(outcome.moves_done)
+        passes = self._clock.passes
+        first: list[int] = []
+        for chunk in step.chunks:
+            sequence = roster.active[chunk.request_id]
+            sequence.prefilled_tokens += chunk.tokens
+            sequence.host = sequence.target
+            if chunk.is_last:
+                if not sequence.generated_before:
+                    first.append(sequence.id)
+                roster.first_token(sequence, passes, outcome.end_s)
+                self._stale = True
+        finished = tuple([self._retire(sequence) for sequence in roster.ended(passes)])
+        admitted, paused, resumed = self._enactor.take_news()
+        events = Events(
+            admitted,
+            tuple(first),
+            TokenSegment(step.decode_ids, outcome.pass_end_s),
+            paused,
+            resumed,
+            finished,
+        )
+        if self.policy.observe(step, outcome, events):
+            self._stale = True
+        return events
+
+    # -- what recorders and tests look at --------------------------------------------------------
+
+    @property
+    def is_drained(self) -> bool:
+        """Whether every request is finished, every page free and every move done."""
+        return self._roster.is_empty and self.account.is_empty
+
+    @property
+    def roster(self) -> Roster:
+        """Who waits, runs and is parked. Read, never change."""
+        return self._roster
+
+    @property
+    def passes(self) -> int:
+        """Decode passes made so far."""
+        return self._clock.passes
+
+    def token_times_s(self, sequence: Sequence) -> FloatArray:
+        """Generation times of a sequence's tokens so far, shape (tokens,), in seconds."""
+        history = sequence.history
+        if sequence.state is State.RUNNING:
+            history = [*history, (sequence.since_pass, self._clock.passes)]
+        between = self._clock.between
+        return np.concatenate([between(*h) if isinstance(h, tuple) else (h,) for h in history])
+
+    # -- inside ------------------------------------------------------------------------------------
+
+    @property
+    def _is_open(self) -> bool:
+        """Whether an arrival now could be let in at once."""
+        roster = self._roster
+        return roster.is_open or (self.policy.admits_out_of_turn and roster.room > 0)
+
+    def _tokens(self, pages: int) -> int:
+        return pages * self.limits.page_tokens // self.limits.layers
+
+    def _oldest_needed_pass(self) -> int:
+        return self._roster.oldest_needed_pass(self._clock.passes)
+
+    def _passes(self, passes: int) -> int:
+        """Passes until a request ends, the window closes or the step is long enough."""
+        end = min(self._roster.next_end(), self._enactor.window_end)
+        return min(end - passes, LONGEST_STEP)
+
+    def _idle(self, plan_request: PlanRequest | None) -> Idle:
+        roster = self._roster
+        if (roster.waiting or roster.parked) and not self._planning:
+            raise PolicyError(
+                f"{self.policy.name} leaves {len(roster.waiting)} waiting and {len(roster.parked)} "
+                "parked requests alone on an empty machine: it must admit or resume one"
+            )
+        return Idle(None, plan_request)
+
+    def _decide(self, now_s: float) -> PlanRequest | None:
+        """Ask the policy and do what it says."""
+        self._stale = False
+        view = self._view
+        view.now_s, view.passes, view.is_planning = now_s, self._clock.passes, self._planning
+        decision = self.policy.decide(view)
+        changed = self._enactor.enact(decision, now_s, view.passes)
+        self.account.check()
+        if changed and self._on_decision is not None:
+            used = self.account
+            self._on_decision(
+                DecisionRecord(now_s, view.passes, decision, used.gpu_used, used.host_used)
+            )
+        if decision.plan_request is not None:
+            if self._planning:
+                raise PolicyError(f"{self.policy.name} asks for a plan while one is being made")
+            self._planning = True
+        return decision.plan_request
+
+    def _retire(self, sequence: Sequence) -> Finished:
+        times = self.token_times_s(sequence)
+        self._roster.retire(sequence, self._clock.passes)
+        self._enactor.forget(sequence)
+        self._stale = True
+        return Finished(sequence.request, sequence.admitted_s, times, sequence.paused_s)

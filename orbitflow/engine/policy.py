@@ -1,0 +1,203 @@
+"""What a policy is: it sees the server between two passes and says what to admit, run, park and
+keep.
+
+`decide` is called when something changed (an arrival that could be admitted, a first token, a
+finished request, the end of the window, an adopted plan) and must return a decision whose KV fits
+at the end of its window; the serving core checks and refuses what does not. A policy that needs a
+solver returns a `plan_request` with an immutable snapshot; its `solve` runs beside the passes and
+`adopt` takes the answer. Design sections 2.1 and 4.
+
+To add a policy: one file with one subclass, and one line in `registry.py`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Reversible
+from dataclasses import dataclass
+from enum import StrEnum
+from math import inf
+from typing import NamedTuple
+
+from orbitflow.arrays import FloatArray, IntArray
+from orbitflow.engine.figures import PlanningFigures
+from orbitflow.engine.queues import Roster
+from orbitflow.errors import ProfileError
+from orbitflow.machine.cost import CostModel
+from orbitflow.machine.host_read import STREAM, HostRead
+from orbitflow.machine.pipeline import Overlap
+from orbitflow.memory import KvAccount, KvLimits
+from orbitflow.placement import ALL_RESIDENT, Placement
+from orbitflow.request import Request
+from orbitflow.sequence import Sequence
+from orbitflow.step import Events, Plan, PlanRequest, Step, StepOutcome
+from orbitflow.tuning import Tuning
+
+
+class Lengths(StrEnum):
+    """What a policy knows of output lengths; shown in every table, because an oracle is an
+    advantage.
+    """
+
+    NONE = "none"  # only what has been generated so far
+    CAP = "cap"  # the request's own limit, as a client would send it
+    QUANTILE = "quantile"  # statistics of finished requests
+    ORACLE = "oracle"  # the true length
+
+
+@dataclass(frozen=True, slots=True)
+class DataPlane:
+    """What the policy asks of the machinery that moves KV."""
+
+    overlap: Overlap
+    write_through: bool  # full pages are copied to the host as they fill
+    ring_groups: int  # size of the staging ring, in groups
+    host_read: HostRead = STREAM
+
+
+class View:
+    """What a policy may look at: the live server, between two passes. Read, never change.
+
+    `passes` counts decode passes; a sequence's context is ``sequence.context_tokens(view.passes)``.
+    """
+
+    def __init__(
+        self,
+        roster: Roster,
+        account: KvAccount,
+        token_times_s: Callable[[Sequence], FloatArray],
+        tau_s: float,
+        ttft_of: Callable[[Request], float] | None = None,
+        arriving: Callable[[int], set[int]] | None = None,
+    ) -> None:
+        self._roster = roster
+        self.account = account
+        self.limits = account.limits
+        self.token_times_s = token_times_s
+        self._tau_s = tau_s
+        self._ttft_of = ttft_of
+        self._arriving = arriving
+        self.now_s = 0.0
+        self.passes = 0
+        self.is_planning = False  # a plan was asked for and has not come yet
+
+    @property
+    def active(self) -> tuple[Sequence, ...]:
+        """Prefilling and running sequences, in order of admission."""
+        return tuple(self._roster.active.values())
+
+    @property
+    def contexts(self) -> IntArray:
+        """Contexts of everybody active in the next pass, in no particular order, in tokens."""
+        return self._roster.contexts(self.passes)
+
+    @property
+    def parked(self) -> tuple[Sequence, ...]:
+        """Parked sequences, in order of arrival."""
+        parked = self._roster.parked
+        return tuple(sorted(parked.values(), key=lambda s: s.order)) if parked else ()
+
+    @property
+    def waiting(self) -> Reversible[Request]:
+        """Requests not yet admitted, in order of arrival."""
+        return self._roster.waiting.values()
+
+    def tau_of(self, request: Request) -> float:
+        """Limit on the time between two tokens of a request, in seconds."""
+        return self._tau_s if request.slo_tbt_s is None else request.slo_tbt_s
+
+    def ttft_of(self, request: Request) -> float:
+        """Limit on the time from a request's arrival to its first token, in seconds."""
+        return inf if self._ttft_of is None else self._ttft_of(request)
+
+    def arriving(self, sequence: Sequence) -> set[int]:
+        """Layers of a sequence on their way to the GPU, which cannot be called back."""
+        if sequence.host is sequence.target or self._arriving is None:
+            return set()
+        return self._arriving(sequence.id)
+
+    @property
+    def batch_room(self) -> int:
+        """How many more requests may be admitted."""
+        return self._roster.room
+
+
+class Decision(NamedTuple):
+    """What to do until the window ends.
+
+    `window` is the number of decode passes that the memory is reserved for; None reserves every
+    admitted request to its end. Who is active and named nowhere runs on. Whom `park` names
+    keeps its KV on the host; whom `drop` names loses it, and prefills everything once resumed.
+    """
+
+    admit: tuple[int, ...] = ()
+    park: tuple[int, ...] = ()
+    resume: tuple[int, ...] = ()
+    placement: Placement = ALL_RESIDENT
+    window: int | None = None
+    plan_request: PlanRequest | None = None
+    drop: tuple[int, ...] = ()
+
+
+class Policy(ABC):
+    """Base of all policies. Attributes are declarations that tables show and drivers obey."""
+
+    name: str
+    lengths: Lengths
+    data_plane: DataPlane
+    admission: str  # one phrase for the table
+    has_deposit: bool = False  # whether the published system delivers at the SLO's pace
+    is_lossy: bool = False
+    recomputes: bool = False  # whether it may prefill the same tokens twice
+    admits_out_of_turn: bool = False  # not first come first served, or while somebody is parked
+    places_at_admission: bool = False  # whether it decides where KV lies only then, once
+    planning: PlanningFigures | None = None  # of a policy that plans, from `bind` on
+
+    def configure(self, tuning: Tuning) -> None:
+        """Take switches into account, before `bind`. Policies without any ignore them."""
+        del tuning
+
+    def bind(self, limits: KvLimits, cost: CostModel) -> None:
+        """Learn the machine, once, before the first decision. `cost` is the believed one.
+
+        Raise a ProfileError if the CPU has to work on KV and its speed is not known.
+        """
+        if self.data_plane.host_read.needs_host and cost.host is None:
+            raise ProfileError(
+                f"{self.name} works on KV with the CPU, whose speed the profile does not say: "
+                "add its `host` rates, or leave the policy out"
+            )
+        self.limits = limits
+        self.cost = cost
+
+    @property
+    def believes(self) -> CostModel:
+        """What the policy takes the machine for by now."""
+        return self.cost
+
+    @abstractmethod
+    def decide(self, view: View) -> Decision:
+        """Say what to do next."""
+
+    @abstractmethod
+    def pages_alone(self, request: Request) -> tuple[int, int]:
+        """GPU and host pages that the request needs at its end in an empty machine, ring included.
+
+        A request that needs more than there is can never be served and is refused on arrival.
+        """
+
+    def observe(self, step: Step, outcome: StepOutcome, events: Events) -> bool:
+        """Learn what a step came to; whether to be asked again before the next pass."""
+        return False
+
+    def solve(self, request: PlanRequest) -> Plan:
+        """Answer a plan request; runs beside the passes, so it must not touch state."""
+        raise PlanningNotSupported(self.name)
+
+    def adopt(self, plan: Plan, now_s: float) -> None:
+        """Take a plan; the next decision may use it."""
+        raise PlanningNotSupported(self.name)
+
+
+class PlanningNotSupported(Exception):
+    """A plan was asked of, or given to, a policy that never asks for one."""

@@ -1,0 +1,176 @@
+"""What would a policy do with requests of these contexts? A server that already runs them.
+
+A reader whose next token is due in b seconds has n = max(1, ceil(b / tau)) tokens: the first came
+at now + b - n tau, the others just now. The policy meets each request once, alone on an empty
+machine, as it would have when it came, and is told of its tokens; then it decides for all of them.
+A policy that places requests only as it lets them in is asked with everybody waiting instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import ceil
+
+import numpy as np
+
+from orbitflow.arrays import FloatArray
+from orbitflow.engine.policy import Policy, View
+from orbitflow.engine.queues import Roster
+from orbitflow.errors import UserError
+from orbitflow.explain.decision import DecisionShown, NotShown
+from orbitflow.explain.explain import Moment, describe
+from orbitflow.explain.seated_engine import GlassCore, Patient, Seat
+from orbitflow.memory import KvAccount
+from orbitflow.request import Request
+from orbitflow.scenario import Scenario
+from orbitflow.sequence import Sequence
+from orbitflow.session import outfit
+from orbitflow.step import Events, Step, StepOutcome, TokenSegment
+from orbitflow.traces.trace import MAX_TOKENS
+from orbitflow.units import format_bytes
+
+OUTPUT_TOKENS = 256  # that each request has still to generate, unless said otherwise
+ROUNDING = 1e-9  # of a token
+LEAST_CONTEXT = 2  # a prompt and the token being decoded
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Who is there: contexts of running requests, how far each is ahead of its reader, and prompts
+    that wait.
+    """
+
+    contexts: tuple[int, ...]
+    balances_s: tuple[float, ...] = ()  # one for each context, or none: 0 for all
+    waiting: tuple[int, ...] = ()
+    output_tokens: int = OUTPUT_TOKENS
+
+    def check_numbers(self) -> None:
+        """Raise a UserError for what makes no sense on any machine."""
+        if not (self.contexts or self.waiting):
+            raise UserError("--contexts is empty: give lengths in tokens, such as 2000,8000")
+        if not 1 <= self.output_tokens <= MAX_TOKENS:
+            raise UserError(
+                f"--output-tokens {self.output_tokens} must be from 1 to {MAX_TOKENS:,}"
+            )
+        for option, least, tokens in self._lengths():
+            if not least <= tokens <= MAX_TOKENS:
+                raise UserError(f"{option} {tokens} must be from {least} to {MAX_TOKENS:,} tokens")
+        if self.balances_s and len(self.balances_s) != len(self.contexts):
+            raise UserError(
+                f"--balances names {len(self.balances_s)} requests and --contexts "
+                f"{len(self.contexts)}: give one balance for each"
+            )
+
+    def check_batch(self, max_batch: int | None) -> None:
+        """Raise a UserError if so many cannot run at once."""
+        if max_batch is not None and len(self.contexts) > max_batch:
+            raise UserError(
+                f"--contexts names {len(self.contexts)} running requests, --max-batch allows "
+                f"{max_batch}: raise it (0 = no limit)"
+            )
+
+    @property
+    def longest(self) -> int:
+        """The longest context or prompt."""
+        return max((*self.contexts, *self.waiting))
+
+    def _lengths(self) -> Iterator[tuple[str, int, int]]:
+        """Every length with its option and the least that it may be."""
+        yield from (("--contexts", LEAST_CONTEXT, tokens) for tokens in self.contexts)
+        yield from (("--waiting", 1, tokens) for tokens in self.waiting)
+
+    def seats(self, tau_s: float) -> list[Seat]:
+        """The running requests at time 0. Raise a UserError for a balance that no context has."""
+        balances = self.balances_s or (0.0,) * len(self.contexts)
+        seats = []
+        for number, (context, balance_s) in enumerate(zip(self.contexts, balances, strict=True)):
+            tokens = max(1, ceil(balance_s / tau_s - ROUNDING))
+            if tokens >= context:
+                raise UserError(
+                    f"--balances {balance_s:g}s is {tokens} tokens ahead at {tau_s:.3g} s each, "
+                    f"but request {number} has a context of {context}: at most "
+                    f"{(context - 1) * tau_s:.4g}s"
+                )
+            times = np.zeros(tokens)
+            times[0] = balance_s - tokens * tau_s
+            request = Request(number, 0.0, context - tokens, tokens + self.output_tokens)
+            seats.append(Seat(request, times))
+        return seats
+
+    def arrivals(self, *, everybody: bool) -> list[Request]:
+        """The waiting; with `everybody` the running ones before them, as if they had just come."""
+        prompts = [*(c - 1 for c in self.contexts if everybody), *self.waiting]
+        first = 0 if everybody else len(self.contexts)
+        output = 1 + self.output_tokens
+        return [Request(first + row, 0.0, prompt, output) for row, prompt in enumerate(prompts)]
+
+
+def explain_standing(scenario: Scenario, name: str, standing: Standing) -> DecisionShown | NotShown:
+    """What the policy called `name` decides for these requests on the scenario's machine."""
+    policy, tau_s = outfit(scenario, name), scenario.slo.tau_s
+    patient = Patient(policy)
+    core = GlassCore(
+        patient,
+        scenario.limits,
+        tau_s=tau_s,
+        max_batch=scenario.max_batch,
+        prefill_chunk=scenario.config.prefill_chunk,
+    )
+    everybody = policy.places_at_admission
+    seats = [] if everybody else standing.seats(tau_s)
+    arrivals = standing.arrivals(everybody=everybody)
+    for request in (*(seat.request for seat in seats), *arrivals):
+        if (reason := core.submit(request, 0.0)) is not None:
+            never = f"request {request.id} can never be served, as it {reason}"
+            return NotShown(name, f"{never}: shorten it, or give the machine more")
+    core.seat(seats, 0.0)
+    if core.account.host_free < 0:
+        return NotShown(name, _no_host_memory(core, scenario.true.page_bytes))
+    for seat in seats:
+        _meet(policy, core, seat)
+    core.next_step(0.0)
+    notes: tuple[str, ...] = ()
+    if everybody and standing.contexts:
+        notes = ("it places requests only as it lets them in: asked with everybody waiting",)
+    return describe(core, policy, scenario, Moment(0.0), notes, patient.solved)
+
+
+def _no_host_memory(core: GlassCore, page_bytes: int) -> str:
+    needs, limit = core.account.host_used, core.limits.host_pages
+    assert limit is not None
+    return (
+        f"the running requests need {format_bytes(needs * page_bytes)} of host memory, there is "
+        f"room for {format_bytes(limit * page_bytes)}: raise --host-memory"
+    )
+
+
+def _meet(policy: Policy, core: GlassCore, seat: Seat) -> None:
+    """Let a policy meet one request on its own, and tell it of the tokens so far."""
+    request, times = seat
+    roster = Roster(None, 0)
+    roster.submit(request)
+    tau_s = core.roster.active[request.id].tau_s
+    policy.decide(View(roster, KvAccount(core.limits), _no_times, tau_s))
+    nothing = np.empty(0)
+    _tell(policy, (), nothing, float(times[0]), first=(request.id,))
+    if len(times) > 1:
+        _tell(policy, (request.id,), times[1:], float(times[-1]))
+
+
+def _tell(
+    policy: Policy,
+    ids: tuple[int, ...],
+    times_s: FloatArray,
+    end_s: float,
+    first: tuple[int, ...] = (),
+) -> None:
+    """Tell a policy of tokens without saying how long they took: nothing to learn speeds from."""
+    step = Step(0, (), ids, 0, None, (), 0, (), len(times_s), 0, False)
+    outcome = StepOutcome(end_s, times_s, 0.0, 0.0, 0, 0, (), end_s)
+    policy.observe(step, outcome, Events((), first, TokenSegment(ids, times_s), (), (), ()))
+
+
+def _no_times(sequence: Sequence) -> FloatArray:
+    return np.empty(0)

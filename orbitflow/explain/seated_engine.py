@@ -1,0 +1,93 @@
+"""A serving core to look into: requests can be seated in it, and its last decision is kept.
+
+Whoever is seated has all its KV on the GPU, whether that fits or not: the first decision meets the
+batch as if it had outgrown the machine a moment ago, and moves nothing but what it wants to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Listed
+from typing import NamedTuple
+
+from orbitflow.arrays import FloatArray
+from orbitflow.engine.apply import NEVER
+from orbitflow.engine.engine import ServingCore
+from orbitflow.engine.policy import Decision, Lengths, Policy, View
+from orbitflow.placement import ALL_RESIDENT
+from orbitflow.request import Request
+from orbitflow.step import Events, Plan, PlanRequest, Step, StepOutcome
+from orbitflow.tuning import Tuning
+
+
+class Seat(NamedTuple):
+    """A request in mid-life, and when its tokens so far came out, shape (tokens,)."""
+
+    request: Request
+    token_times_s: FloatArray
+
+
+class GlassCore(ServingCore):
+    """A serving core that keeps what it decided last."""
+
+    decided_s = 0.0
+
+    def seat(self, seats: Listed[Seat], now_s: float) -> None:
+        """Let submitted requests run as if they had been served until `now_s`."""
+        if not seats:
+            return
+        ids = tuple(seat.request.id for seat in seats)
+        self._enactor.enact(Decision(admit=ids, placement=ALL_RESIDENT, window=1), now_s, 0)
+        self._enactor.take_news()
+        for request, times in seats:
+            sequence = self._roster.active[request.id]
+            sequence.prefilled_tokens = sequence.prefill_goal
+            *before, last = times.tolist()
+            sequence.generated_before, sequence.history = len(before), before
+            self._roster.first_token(sequence, 0, last)
+
+    def _decide(self, now_s: float) -> PlanRequest | None:
+        self.decided_s = now_s
+        return super()._decide(now_s)
+
+    @property
+    def window(self) -> int | None:
+        """Passes until the policy must be asked again; None if it never must."""
+        end = self._enactor.window_end
+        return None if end == NEVER else end - self.passes
+
+
+class Patient(Policy):
+    """A policy whose planner is waited for: every decision is made with the planner's answer."""
+
+    lengths = Lengths.NONE  # the inner policy's, from __init__ on
+
+    def __init__(self, inner: Policy) -> None:
+        self._inner = inner
+        self.solved: Plan | None = None  # the planner's answer to the last question
+        self.name, self.lengths = inner.name, inner.lengths
+        self.data_plane, self.admission = inner.data_plane, inner.admission
+
+    def configure(self, tuning: Tuning) -> None:
+        """Nothing: the inner policy is bound already."""
+
+    def decide(self, view: View) -> Decision:
+        """Decide; where that asks for a plan, decide again with it."""
+        self.solved = None
+        decision = self._inner.decide(view)
+        if decision.plan_request is None:
+            return decision
+        self.solved = self._inner.solve(decision.plan_request)
+        self._inner.adopt(self.solved, view.now_s)
+        return self._inner.decide(view)._replace(plan_request=None)
+
+    def pages_alone(self, request: Request) -> tuple[int, int]:
+        """The inner policy's."""
+        return self._inner.pages_alone(request)
+
+    def observe(self, step: Step, outcome: StepOutcome, events: Events) -> bool:
+        """The inner policy learns."""
+        return self._inner.observe(step, outcome, events)
+
+    def solve(self, request: PlanRequest) -> Plan:
+        """The inner policy's; never asked for, as every plan is waited for."""
+        return self._inner.solve(request)

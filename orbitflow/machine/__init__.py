@@ -1,0 +1,1 @@
+"""What a machine does with a model: profiles, costs, and the pipeline of a pass."""

@@ -1,0 +1,226 @@
+"""What one machine does with one model: the single source of every time in planner and simulator.
+
+    decode pass of n requests     base + request · n + token · Σ context        (KV resident)
+    prefill of n tokens after x   base + bend(n) · (token · n + pair · n · (x + n/2))
+    a copy                        latency · runs + bytes / bandwidth(run size)
+    KV capacity                   (0.9 · GPU memory − weights − 1 GiB) / KV bytes per token
+
+Stored as versioned JSON with its provenance, the error of every fit and all that was only assumed;
+one that was measured also has the KV capacity that was there, every point and a digest.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from itertools import pairwise
+
+from orbitflow.codec import Count, Positive, Signed, decode, encode, read_json, write_text
+from orbitflow.errors import ProfileError
+from orbitflow.machine.model import ModelSpec
+from orbitflow.units import GIB, format_bytes
+
+SCHEMA_VERSION = 2
+_NEW_IN_2: dict[str, object] = {
+    "measured_kv_tokens": None,
+    "points": [],
+    "digest": None,
+    "pass_noise": 0.0,
+}
+USABLE_SHARE = 0.9
+WORKSPACE_BYTES = GIB
+PLANNER_LATENCY_S = 0.005
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeFit:
+    """Coefficients of a decode pass; `outside_s` is the part of `base_s` outside the layers."""
+
+    base_s: Positive
+    request_s: float
+    token_s: float
+    outside_s: float
+
+    def __post_init__(self) -> None:
+        if self.outside_s > self.base_s:
+            raise ValueError(f"outside_s is {self.outside_s}: at most base_s, {self.base_s}")
+
+
+@dataclass(frozen=True, slots=True)
+class Bend:
+    """What a line is off by, as factors at some sizes: linear between them, constant outside."""
+
+    tokens: tuple[Positive, ...]
+    factors: tuple[Positive, ...]
+
+    def __post_init__(self) -> None:
+        if not self.tokens or len(self.tokens) != len(self.factors):
+            raise ValueError("tokens and factors must have one or more points, equally many")
+        if any(after <= before for before, after in pairwise(self.tokens)):
+            raise ValueError(f"tokens {list(self.tokens)} must rise: sort the points")
+
+
+@dataclass(frozen=True, slots=True)
+class PrefillFit:
+    """Coefficients of a prefill; `pair_s` is the cost of one token that attends to another. A
+    `bend`, by the tokens of a piece, corrects what they make of the piece; not the base.
+    """
+
+    base_s: float
+    token_s: Positive
+    pair_s: float
+    bend: Bend | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LinkFit:
+    """One direction of the link. Bandwidth is linear between the run sizes, constant outside."""
+
+    latency_s: float
+    run_bytes: tuple[Positive, ...]
+    bytes_per_s: tuple[Positive, ...]
+
+    def __post_init__(self) -> None:
+        if not self.run_bytes or len(self.run_bytes) != len(self.bytes_per_s):
+            raise ValueError("run_bytes and bytes_per_s must have one or more points, equally many")
+        if any(after <= before for before, after in pairwise(self.run_bytes)):
+            raise ValueError(f"run_bytes {list(self.run_bytes)} must rise: sort the points")
+
+
+@dataclass(frozen=True, slots=True)
+class HostFit:
+    """What the CPU does with KV in host memory: attend to it, or gather scattered rows of it."""
+
+    attention_bytes_per_s: Positive
+    gather_bytes_per_s: Positive
+
+
+@dataclass(frozen=True, slots=True)
+class FitError:
+    """How well a curve fits its held-out points; None, and 0 points, where that is not known."""
+
+    curve: str
+    points: int
+    held_out_points: int
+    r2: Signed | None
+    median_relative_error: float | None
+    worst_relative_error: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One measurement of a curve, the median of its repeats, and what the fit makes of it.
+
+    `varied`: decode (requests, context tokens), prefill (tokens, tokens behind them), h2d and d2h
+    (bytes of a run). `relative_spread`: median distance of the repeats from their median.
+    """
+
+    curve: str
+    varied: tuple[float, ...]
+    measured_s: float
+    fitted_s: float
+    relative_spread: float
+    repeats: Count
+    held_out: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where the numbers come from."""
+
+    device: str
+    model: str
+    date: str
+    software: str
+    method: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A machine with a model on it. Memory and weights are those of all its GPUs together.
+
+    `pass_noise`: compute of single passes lies evenly within 1 ± this of what the lines say.
+    `digest` is of what was measured (`profile_seal`); None where nothing was.
+    """
+
+    name: str
+    model: ModelSpec
+    gpu_memory_bytes: Count
+    gpus: Count
+    weight_bytes: Count
+    page_tokens: Count
+    decode: DecodeFit
+    prefill: PrefillFit
+    h2d: LinkFit
+    d2h: LinkFit
+    link_slowdown: float
+    host: HostFit | None
+    planner_latency_s: float
+    host_memory_bytes: Count | None
+    provenance: Provenance
+    errors: tuple[FitError, ...]
+    simplified: tuple[str, ...]
+    measured_kv_tokens: Count | None = None
+    points: tuple[Point, ...] = ()
+    digest: str | None = None
+    pass_noise: float = 0.0
+
+    def kv_capacity_tokens(self, gpu_memory_bytes: int | None = None) -> int:
+        """Count the tokens whose KV fits beside the weights, in whole pages: as measured, else from
+        memory.
+
+        `gpu_memory_bytes` stands in for both. Raise a ProfileError if not a page fits.
+        """
+        if gpu_memory_bytes is None and self.measured_kv_tokens is not None:
+            return self.measured_kv_tokens
+        memory = self.gpu_memory_bytes if gpu_memory_bytes is None else gpu_memory_bytes
+        free = USABLE_SHARE * memory - self.weight_bytes - WORKSPACE_BYTES
+        pages = int(free // (self.page_tokens * self.model.kv_bytes_per_token))
+        if pages <= 0:
+            raise ProfileError(
+                f"{format_bytes(self.weight_bytes)} of {self.model.name} weights leave no room for "
+                f"KV in {format_bytes(memory)} of GPU memory (90 % of it less 1 GiB is usable): "
+                "take more GPU memory, more GPUs or a smaller model"
+            )
+        return pages * self.page_tokens
+
+
+def to_json(profile: Profile) -> str:
+    """Write a profile as the text of its file. Raise a ProfileError if `load` would refuse it."""
+    document = encode(profile)
+    decode(Profile, document)
+    return json.dumps({"schema_version": SCHEMA_VERSION, **document}, indent=2) + "\n"
+
+
+def save(profile: Profile, path: str | os.PathLike[str]) -> None:
+    """Write a profile file, whole or not at all."""
+    write_text(path, to_json(profile))
+
+
+def load(path: str | os.PathLike[str]) -> Profile:
+    """Read a profile file. Raise a ProfileError that names file and key if anything is wrong."""
+    document = read_json(path)
+    try:
+        return decode(Profile, _checked_version(document))
+    except ProfileError as refusal:
+        raise ProfileError(f"{os.fspath(path)}: {refusal}") from None
+
+
+def _checked_version(document: object) -> object:
+    if not isinstance(document, dict):
+        raise ProfileError("a profile must be a JSON object: start from `profile show NAME --json`")
+    version = document.get("schema_version")
+    if type(version) is not int or version < 1:
+        raise ProfileError(f"schema_version is {version!r}: it must be 1 to {SCHEMA_VERSION}")
+    if version > SCHEMA_VERSION:
+        raise ProfileError(
+            f"schema_version is {version}, newer than {SCHEMA_VERSION}: upgrade orbitflow"
+        )
+    fields = {key: value for key, value in document.items() if key != "schema_version"}
+    if version == 1:
+        fields = {**_NEW_IN_2, **fields}
+        if isinstance(fields.get("prefill"), dict):
+            fields["prefill"] = {"bend": None, **fields["prefill"]}
+    return fields

@@ -1,0 +1,1 @@
+"""What a run leaves behind: figures of requests and policies, and their files."""

@@ -1,0 +1,71 @@
+"""The hardware table and the roofline, against figures worked out by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from orbitflow.errors import ProfileError
+from orbitflow.machine.hardware import Machine, find_gpu, hardware_table, roofline
+from orbitflow.machine.model import model_from_config
+from orbitflow.units import GIB
+
+LLAMA = model_from_config("llama-3-8b")
+
+
+def test_the_table_is_complete_and_plausible() -> None:
+    """No modern GPU does fewer than 50 or more than 1,000 dense flops per byte it reads."""
+    gpus = hardware_table().gpus
+    assert len({gpu.name for gpu in gpus}) == len(gpus) == 12
+    for gpu in gpus:
+        assert gpu.source
+        assert 50 < gpu.bf16_dense_tflops * 1000 / gpu.hbm_gb_per_s < 1000
+        assert gpu.link_gb_per_s < gpu.hbm_gb_per_s
+
+
+def test_decode_on_a_5000_by_hand() -> None:
+    """Read in a pass: (32 x 218,112,000 + 128256 x 4096 + 4096) x 2 B = 15,009,849,344 B.
+
+    768 GB/s x 0.8 = 614.4 GB/s: 24.43 ms, and 2 ms of overhead: 26.43 ms.
+    The head is 1,050,681,344 B of it, 7.0 %: 1.850 ms.
+    One token of KV: 131,072 / 614.4e9 = 0.2133 µs.
+    One more request: 2 x 7,504,924,672 / 55.55e12 = 0.2702 ms.
+    """
+    fit = Machine(find_gpu("a5000")).decode_fit(LLAMA)
+    assert fit.base_s == pytest.approx(15_009_849_344 / 614.4e9 + 0.002)
+    assert fit.base_s == pytest.approx(26.43e-3, rel=1e-3)
+    assert fit.outside_s == pytest.approx(1.850e-3, rel=1e-3)
+    assert fit.token_s == pytest.approx(0.21333e-6, rel=1e-4)
+    assert fit.request_s == pytest.approx(0.27020e-3, rel=1e-4)
+
+
+def test_prefill_on_a_5000_by_hand() -> None:
+    """A token: 2 x 6,979,584,000 / 55.55e12 = 0.2513 ms.
+
+    A pair: 4 x 32 x 32 x 128 / 55.55e12 = 9.438 ns.
+    """
+    fit = Machine(find_gpu("a5000")).prefill_fit(LLAMA)
+    assert fit.base_s == 0.002
+    assert fit.token_s == pytest.approx(0.25129e-3, rel=1e-4)
+    assert fit.pair_s == pytest.approx(9.4381e-9, rel=1e-4)
+
+
+def test_four_gpus_have_four_times_everything_but_the_link() -> None:
+    one = roofline("one", Machine(find_gpu("a6000")), LLAMA)
+    four = roofline("four", Machine(find_gpu("a6000"), 4), LLAMA)
+    assert four.gpu_memory_bytes == 4 * one.gpu_memory_bytes == 192 * GIB
+    assert four.decode.token_s == pytest.approx(one.decode.token_s / 4)
+    assert four.prefill.pair_s == pytest.approx(one.prefill.pair_s / 4)
+    assert four.h2d == one.h2d
+    assert four.weight_bytes == one.weight_bytes
+    assert any("communication" in line for line in four.simplified)
+    assert not any("communication" in line for line in one.simplified)
+
+
+def test_heads_must_divide_over_the_gpus() -> None:
+    with pytest.raises(ProfileError, match="32 heads, no multiple of 3 GPUs"):
+        roofline("three", Machine(find_gpu("l4"), 3), LLAMA)
+
+
+def test_unknown_gpu() -> None:
+    with pytest.raises(ProfileError, match="h100"):
+        find_gpu("h10")
