@@ -2,9 +2,9 @@
 
 A set is ruled out if one of its subsets is, if two of its members cannot both be on time
 (`orbitflow.bound.pairs`), or if some interval is shorter than the work of those whose windows lie
-in it: their prompts, their decode passes, and with a batch limit whoever must be over before the last of
-them is admitted. Of very few requests also all orders are tried: of turns in a batch of one, and of
-tokens (`orbitflow.bound.token_orders`). `docs/bound.md` derives each test.
+in it: their prompts, their decode passes, and with a batch limit whoever must be over before the
+last of them is admitted. Of very few requests also all orders are tried: of turns in a batch of
+one, and of tokens (`orbitflow.bound.token_orders`). `docs/bound.md` derives each test.
 """
 
 from __future__ import annotations
