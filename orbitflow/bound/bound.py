@@ -18,9 +18,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from orbitflow.arrays import BoolArray
 from orbitflow.bound.job_sets import FEW, least_ends, possible_sets
 from orbitflow.bound.on_time import most_first_tokens, most_in_time
-from orbitflow.bound.relaxation import BoolArray, Machine, Work, machine_of, relax
+from orbitflow.bound.relaxation import Machine, Work, machine_of, relax
 from orbitflow.machine.cost import CostModel
 from orbitflow.memory import KvLimits
 from orbitflow.request import Request

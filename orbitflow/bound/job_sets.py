@@ -3,23 +3,20 @@
 A set is ruled out if one of its subsets is, if two of its members cannot both be on time
 (`orbitflow.bound.pairs`), or if some interval is shorter than the work of those whose windows lie
 in it: their prompts, their decode passes, and with a batch limit whoever must be over before the
-last of them is admitted. Of very few requests also all orders are tried: of turns in a batch of
-one, and of tokens (`orbitflow.bound.token_orders`). `docs/bound.md` derives each test.
+last of them is admitted. In a batch of one all orders are tried. `docs/bound.md` derives each test.
 """
 
 from __future__ import annotations
 
-from itertools import combinations, permutations
+from itertools import combinations
 
 import numpy as np
 
-from orbitflow.arrays import FloatArray, IntArray
+from orbitflow.arrays import BoolArray, FloatArray, IntArray
 from orbitflow.bound.pairs import Pairs, pairs_of
-from orbitflow.bound.relaxation import BoolArray, Machine, Work, eased
-from orbitflow.bound.token_orders import TokenOrders
+from orbitflow.bound.relaxation import Machine, Work, eased
 
 FEW = 8  # requests of which all sets are tried
-CAREFUL = 4  # requests of which it is tried who is admitted after whom
 
 
 def possible_sets(work: Work, machine: Machine, *, to_the_end: bool) -> BoolArray:
@@ -32,36 +29,9 @@ def possible_sets(work: Work, machine: Machine, *, to_the_end: bool) -> BoolArra
     possible = _pass_tests(sets, work, machine, pairs, to_the_end=to_the_end)
     if machine.slots == 1:
         possible &= ends_in_turn(sets, work, machine).diagonal() < np.inf
-    elif machine.slots < jobs <= CAREFUL:
-        in_turn = sets.sum(axis=1) <= machine.slots
-        for over, last in permutations(range(jobs), 2):
-            later = _after(work, machine, over, last)
-            may = _pass_tests(sets, later, machine, pairs, to_the_end=to_the_end)
-            in_turn |= sets[:, over] & sets[:, last] & may
-        possible &= in_turn
-    if jobs <= CAREFUL:
-        possible &= ends_in_order(sets, sets, possible, work, machine, to_the_end) < np.inf
     for job in range(jobs):  # a subset of a set that is on time is on time
         possible &= possible[np.arange(1 << jobs) & ~(1 << job)]
     return sets[possible]
-
-
-def ends_in_order(
-    sets: BoolArray,
-    on_time: BoolArray,
-    wanted: BoolArray,
-    work: Work,
-    machine: Machine,
-    to_the_end: bool,
-) -> FloatArray:
-    """Least ends over the orders of tokens, by set, where wanted."""
-    ends = np.zeros(len(sets))
-    for row in np.flatnonzero(wanted & sets.any(axis=1)).tolist():
-        served = sets[row]
-        must = tuple(on_time[row, served].tolist())
-        orders = TokenOrders(work.take(served), must, machine, to_the_end=to_the_end)
-        ends[row] = orders.least_end_s() * (1 - 1e-9)
-    return ends
 
 
 def least_ends(sets: BoolArray, on_time: BoolArray, work: Work, machine: Machine) -> FloatArray:
@@ -71,18 +41,6 @@ def least_ends(sets: BoolArray, on_time: BoolArray, work: Work, machine: Machine
     if machine.slots == 1:
         masks = sets @ (1 << np.arange(jobs))
         return np.maximum(ends, ends_in_turn(on_time, work, machine)[masks, np.arange(len(sets))])
-    if machine.slots < jobs <= CAREFUL:
-        in_turn = np.where(sets.sum(axis=1) > machine.slots, np.inf, 0.0)
-        for over, last in permutations(range(jobs), 2):
-            later = _after(work, machine, over, last)
-            both = sets[:, over] & sets[:, last]
-            some = _least_ends(sets, on_time, later, machine, pairs)
-            in_turn = np.minimum(in_turn, np.where(both, some, np.inf))
-        ends = np.maximum(ends, in_turn)
-    if jobs <= CAREFUL:
-        wanted = np.ones(len(sets), dtype=bool)
-        in_order = ends_in_order(sets, on_time, wanted, work, machine, to_the_end=True)
-        ends = np.maximum(ends, in_order)
     return ends
 
 
@@ -102,17 +60,6 @@ def ends_in_turn(on_time: BoolArray, work: Work, machine: Machine) -> FloatArray
                 end = np.where(late, np.inf, first + work.alone_s[job] * (1 - 1e-9))
                 ends[served] = np.minimum(ends[served], end)
     return ends
-
-
-def _after(work: Work, machine: Machine, over: int, last: int) -> Work:
-    """The windows if `last` is admitted after `over` is over. More requests than places: whoever is
-    admitted last finds another one gone.
-    """
-    arrival_s, last_due_s = work.arrival_s.copy(), work.last_due_s.copy()
-    arrival_s[last] = max(arrival_s[last], work.alone_end_s(machine)[over] * (1 - 1e-9))
-    entry_s = work.first_due_s[last] - work.prefill_s[last] - machine.overhead_s
-    last_due_s[over] = min(last_due_s[over], entry_s)
-    return work._replace(arrival_s=arrival_s, last_due_s=last_due_s)
 
 
 def _least_ends(
@@ -137,8 +84,7 @@ def _pass_tests(
     on_pace = sets & to_the_end
     dues = np.unique(np.concatenate([work.first_due_s, work.last_due_s]))
     dues = dues[dues < np.inf]
-    for request, arrival_s in enumerate(work.arrival_s.tolist()):  # a window may have been cut
-        possible &= ~(sets[:, request] & _is_too_short(work, machine, request, arrival_s))
+    possible &= ~(sets & _is_too_short(work, machine)).any(axis=1)
     for begin in np.unique(work.arrival_s).tolist():
         late = sets & (work.arrival_s >= begin)
         possible &= _slots_allow(late, begin, work, machine)
@@ -151,13 +97,12 @@ def _pass_tests(
     return possible
 
 
-def _is_too_short(work: Work, machine: Machine, request: int, arrival_s: float) -> bool:
-    first_s = arrival_s + work.prefill_s[request] + machine.overhead_s
-    last_s = first_s + work.alone_s[request]
-    return bool(
-        first_s * (1 - 1e-9) > eased(work.first_due_s[request])
-        or last_s * (1 - 1e-9) > eased(work.last_due_s[request])
-    )
+def _is_too_short(work: Work, machine: Machine) -> BoolArray:
+    """Requests that are late with the machine to themselves."""
+    first_s = work.arrival_s + work.prefill_s + machine.overhead_s
+    last_s = first_s + work.alone_s
+    late: BoolArray = first_s * (1 - 1e-9) > eased(work.first_due_s)
+    return late | (last_s * (1 - 1e-9) > eased(work.last_due_s))
 
 
 def _least(

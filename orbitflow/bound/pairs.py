@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from orbitflow.arrays import FloatArray, IntArray
-from orbitflow.bound.relaxation import BoolArray, Machine, Work
+from orbitflow.arrays import BoolArray, FloatArray, IntArray
+from orbitflow.bound.relaxation import Machine, Work
 
 
 class Pairs(NamedTuple):

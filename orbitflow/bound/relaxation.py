@@ -14,12 +14,11 @@ a sum over tokens. Each such price list charges no schedule more than the time i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
-from orbitflow.arrays import FloatArray, IntArray
+from orbitflow.arrays import BoolArray, FloatArray, IntArray
 from orbitflow.deposit import LATE_TOLERANCE_S
 from orbitflow.machine.cost import CostModel
 from orbitflow.machine.profile import DecodeFit
@@ -27,10 +26,10 @@ from orbitflow.memory import KvLimits
 from orbitflow.request import Request
 from orbitflow.slo import Slo
 
-BoolArray = npt.NDArray[np.bool_]
+Limit = TypeVar("Limit", float, FloatArray)
 
 
-def eased(seconds: float) -> float:
+def eased(seconds: Limit) -> Limit:
     """A limit with room for rounding."""
     return seconds + 1e-9 * (1 + abs(seconds))
 
