@@ -28,7 +28,7 @@ from orbitflow.backend.sampling import greedy
 from orbitflow.backend.servable import refuse_selection
 from orbitflow.backend.wall_clock import Clock
 from orbitflow.engine.policy import DataPlane
-from orbitflow.engine.queues import Roster
+from orbitflow.engine.queues import Queues
 from orbitflow.memory import KvAccount
 from orbitflow.request import Request
 from orbitflow.results.timeline import Span, SpanSink
@@ -66,7 +66,7 @@ class TorchExecutor:
         *,
         data_plane: DataPlane,
         account: KvAccount,
-        roster: Roster,
+        roster: Queues,
         on_token: OnToken | None = None,
         on_logits: OnLogits | None = None,
         span: SpanSink | None = None,
@@ -199,7 +199,7 @@ class TorchExecutor:
 
     def _meet(self, step: Step) -> None:
         """Make room for newcomers; let go of what a decision has dropped."""
-        for sequence in (*self._roster.parked.values(), *self._roster.prefills):
+        for sequence in (*self._roster.paused.values(), *self._roster.prefills):
             if sequence.id in self._held and not sequence.prefilled_tokens:
                 self._store.finish(sequence.id)  # a drop; it may be wanted back already
                 self._held.discard(sequence.id)

@@ -22,7 +22,7 @@ from orbitflow.files import write_whole
 T = TypeVar("T")
 
 
-class Range(Enum):
+class NumberRange(Enum):
     """Which numbers a field takes; without one of these: zero or more."""
 
     POSITIVE = "more than zero"
@@ -33,12 +33,16 @@ class Range(Enum):
         """Say whether `number` lies in the range."""
         if not math.isfinite(number):
             return False
-        return self is Range.ANY or number > 0 or (number == 0 and self is Range.NON_NEGATIVE)
+        return (
+            self is NumberRange.ANY
+            or number > 0
+            or (number == 0 and self is NumberRange.NON_NEGATIVE)
+        )
 
 
-Positive = Annotated[float, Range.POSITIVE]
-Signed = Annotated[float, Range.ANY]
-Count = Annotated[int, Range.POSITIVE]
+Positive = Annotated[float, NumberRange.POSITIVE]
+Signed = Annotated[float, NumberRange.ANY]
+Count = Annotated[int, NumberRange.POSITIVE]
 
 
 def encode(value: object) -> Any:
@@ -57,7 +61,9 @@ def decode(kind: type[T], value: object, path: str = "") -> T:
     return made
 
 
-def _read(hint: Any, value: object, path: str, allowed: Range = Range.NON_NEGATIVE) -> Any:
+def _read(
+    hint: Any, value: object, path: str, allowed: NumberRange = NumberRange.NON_NEGATIVE
+) -> Any:
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated:
         return _read(arguments[0], value, path, arguments[1])
@@ -77,7 +83,7 @@ def _read(hint: Any, value: object, path: str, allowed: Range = Range.NON_NEGATI
     return value
 
 
-def _read_number(kind: type, value: object, path: str, allowed: Range) -> float:
+def _read_number(kind: type, value: object, path: str, allowed: NumberRange) -> float:
     whole = kind is int
     if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
         raise _refusal(path, value, "a whole number" if whole else "a number")

@@ -25,7 +25,7 @@ def test_flexgen_keeps_the_first_rows_on_the_gpu() -> None:
         server = Server("flexgen", gpu_pages)
         for _ in range(4):
             server.wait(33, 16)
-        decision = server.enact()
+        decision = server.apply()
         assert decision.admit == (0, 1, 2, 3)
         placed = [decision.placement.host_layers(i) for i in range(4)]
         assert placed == [RESIDENT] * rows + [ALL] * (4 - rows)
@@ -38,7 +38,7 @@ def test_flexgen_reserves_the_longest_output_behind_every_prompt() -> None:
     server = Server("flexgen", 8 * 26)
     server.wait(5, 2)
     server.wait(5, 200)
-    assert server.enact().placement.host_layers(1) == RESIDENT
+    assert server.apply().placement.host_layers(1) == RESIDENT
     assert server.account.gpu_used == 8 * 26
 
 
@@ -77,7 +77,7 @@ def test_flexgen_plus_counts_blocks_of_the_mean_length(
     """
     server = Server("flexgen-plus", gpu_pages)
     server.run(33, 188)
-    assert server.enact().placement.host_layers(0) == host
+    assert server.apply().placement.host_layers(0) == host
 
 
 # -- neo -------------------------------------------------------------------------------------------
@@ -88,7 +88,7 @@ def test_neo_moves_the_latest_to_the_host_when_growth_does_not_fit() -> None:
     server = Server("neo", 79)
     server.run(65)
     server.run(65)
-    decision = server.enact()
+    decision = server.apply()
     assert decision.placement.exceptions == {1: ALL}
     assert decision.park == ()
     assert server.account.gpu_used >= 48
@@ -99,7 +99,7 @@ def test_neo_moves_back_only_into_95_percent() -> None:
         server = Server("neo", gpu_pages)
         server.run(65)
         parked = server.park(65)
-        decision = server.enact()
+        decision = server.apply()
         assert decision.resume == (parked.id,)
         assert (parked.id in decision.placement.exceptions) != back
 
@@ -109,7 +109,7 @@ def test_nobody_overtakes_neos_host_list() -> None:
     server = Server("neo", 100)
     server.run(65)
     large, small = server.wait(200), server.wait(5)
-    decision = server.enact()
+    decision = server.apply()
     assert decision.admit == (large, small)
     assert set(decision.placement.exceptions) == {large, small}
 
@@ -122,6 +122,6 @@ def test_neo_parks_whom_the_cpu_has_no_time_for() -> None:
     server = Server("neo", 200)
     server.run(65)
     long, short = server.park(80_001), server.park(300)
-    decision = server.enact()
+    decision = server.apply()
     assert decision.resume == ()
-    assert {s.id for s in server.roster.parked.values()} == {long.id, short.id}
+    assert {s.id for s in server.queues.paused.values()} == {long.id, short.id}

@@ -27,7 +27,7 @@ def test_no_offload_admits_whoever_fits_to_the_end() -> None:
     server = Server("no-offload", 100)
     for _ in range(6):
         server.wait(33, 16)
-    decision = server.enact()
+    decision = server.apply()
     assert decision.admit == (0, 1, 2, 3)
     assert decision.window is None
     assert decision.placement.host_layers(0) == RESIDENT
@@ -77,7 +77,7 @@ def test_the_same_layers_whatever_the_load(name: str, host: tuple[int, ...]) -> 
         server = Server(name, 10_000)
         for context in contexts:
             server.run(context)
-        placement = server.enact().placement
+        placement = server.apply().placement
         assert {placement.host_layers(i) for i in range(len(contexts))} == {host}
 
 
@@ -101,7 +101,7 @@ def test_the_latest_is_parked_when_growth_no_longer_fits() -> None:
     server = Server("static-1", 63)
     server.run(65)
     server.run(65)
-    decision = server.enact()
+    decision = server.apply()
     assert decision.park == (1,)
     assert decision.window == 96
 
@@ -111,7 +111,7 @@ def test_without_head_room_the_window_lasts_as_long_as_it_fits() -> None:
     server = Server("static-1", 64)
     server.run(65)
     server.run(65)
-    decision = server.enact()
+    decision = server.apply()
     assert decision.park == ()
     assert decision.window == 16
 
@@ -142,14 +142,14 @@ def test_the_parked_come_before_the_new() -> None:
     roomy.run(20)
     parked = roomy.park(200)
     assert roomy.wait(5, 3) == small
-    decision = roomy.enact()
+    decision = roomy.apply()
     assert (decision.resume, decision.admit) == ((parked.id,), (small,))
 
 
 def test_an_empty_machine_resumes_whatever_it_is() -> None:
     server = Server("static-1", 38)
     parked = server.park(65)
-    assert server.enact().resume == (parked.id,)
+    assert server.apply().resume == (parked.id,)
 
 
 def test_host_memory_bounds_admission() -> None:
@@ -157,7 +157,7 @@ def test_host_memory_bounds_admission() -> None:
     server = Server("static-1", 10_000, host_pages=40)
     for _ in range(3):
         server.wait(20)
-    assert server.enact().admit == (0, 1)
+    assert server.apply().admit == (0, 1)
     assert server.account.host_used == 32
 
 
@@ -199,7 +199,7 @@ def test_dynamic_takes_the_widest_stride_that_fits(gpu_pages: int, distance: int
     """
     server = Server("dynamic", gpu_pages, layers=32)
     server.run(49)
-    host = server.enact().placement.host_layers(0)
+    host = server.apply().placement.host_layers(0)
     assert host == (RESIDENT if distance is None else stride(32, distance))
 
 
@@ -210,7 +210,7 @@ def test_dynamic_puts_at_most_every_second_layer_on_the_host() -> None:
     """
     server = Server("dynamic", 103, layers=32)
     server.run(49)
-    decision = server.enact()
+    decision = server.apply()
     assert decision.placement.host_layers(0) == stride(32, 1)
     assert decision.window == 16
 
@@ -231,16 +231,16 @@ def test_dynamic_comes_back_to_resident_when_there_is_room() -> None:
     server = Server("dynamic", 260, layers=32)
     server.run(49)
     other = server.run(49)
-    assert server.enact().placement.host_layers(0) != RESIDENT
-    server.roster.retire(other, 0)
-    assert server.enact().placement.host_layers(0) == RESIDENT
+    assert server.apply().placement.host_layers(0) != RESIDENT
+    server.queues.retire(other, 0)
+    assert server.apply().placement.host_layers(0) == RESIDENT
 
 
 def test_resident_windows_grow_with_the_room() -> None:
     """160 pages for now and 64 more: two further pages for the one request, 32 + 2 x 16."""
     server = Server("dynamic", 160 + 64, layers=32)
     server.run(49)
-    assert server.enact().window == 64
+    assert server.apply().window == 64
 
 
 def test_dynamic_admits_as_soon_as_the_smallest_placement_fits() -> None:
@@ -249,7 +249,7 @@ def test_dynamic_admits_as_soon_as_the_smallest_placement_fits() -> None:
         server = Server("dynamic", gpu_pages, layers=32)
         server.wait(48)
         server.wait(48)
-        assert server.enact().admit == admitted
+        assert server.apply().admit == admitted
 
 
 # -- all of them -----------------------------------------------------------------------------------
@@ -280,11 +280,11 @@ def test_whoever_is_not_refused_can_be_served_alone(
     if server.policy.pages_alone(request)[0] > server.limits.gpu_pages:
         return
     server.wait(prompt, output)
-    assert server.enact().admit == (0,)
+    assert server.apply().admit == (0,)
     for generated in range(1, output):
         later = Server(name, 8 * capacity_pages)
         later.run(prompt + generated)
-        decision = later.enact()
+        decision = later.apply()
         assert decision.window is not None
         assert decision.window >= 1
 
@@ -313,11 +313,11 @@ def test_every_decision_fits_at_the_end_of_its_window(
         server.park(context)
     for prompt in filter(alone, waiting):
         server.wait(prompt, 50)
-    here = len(server.roster.active) + len(server.roster.parked) + len(server.roster.waiting)
-    decision = server.enact()
+    here = len(server.queues.active) + len(server.queues.paused) + len(server.queues.waiting)
+    decision = server.apply()
     assert decision.window is not None
     assert decision.window >= 1
-    assert bool(server.roster.active) == bool(here), "somebody always runs"
+    assert bool(server.queues.active) == bool(here), "somebody always runs"
 
 
 @pytest.mark.parametrize("name", OFFLOADING)

@@ -1,7 +1,12 @@
-"""Azure's LLM inference traces of 2023: CSV with a time stamp of seven decimals and two lengths.
+"""Azure's LLM inference traces: CSV with a time stamp and two lengths.
 
-Patel et al., Splitwise (ISCA 2024). One regular expression takes a line apart, and the date is
-only read when the minute changes; a line that does not fit is looked at again to say why.
+2023  Patel et al., Splitwise (ISCA 2024); stamps of seven decimals without a zone
+2024  Stojkovic et al., DynamoLLM (HPCA 2025); stamps that say they are UTC. A week of one service
+      is 16 to 27 million lines, so a line without prompt or answer is left out and counted rather
+      than a reason to refuse the file.
+
+One regular expression takes a line apart, and the date is only read when the minute changes; a line
+that does not fit is looked at again to say why.
 """
 
 from __future__ import annotations
@@ -14,13 +19,13 @@ from pathlib import Path
 
 from orbitflow.errors import TraceError
 from orbitflow.traces.azure_blocks import read_columns
-from orbitflow.traces.columns import Columns
 from orbitflow.traces.fields import FieldError, length_of_text, quoted
 from orbitflow.traces.rows import (
+    Columns,
     ReadOptions,
-    Row,
     Source,
     TraceFormat,
+    TraceRow,
     bad_line,
     numbered_lines,
 )
@@ -53,16 +58,16 @@ def is_azure(head: str) -> bool:
     return head.partition("\n")[0].strip() == HEADER
 
 
-def _open(path: Path, options: ReadOptions) -> Source:
+def _open_2023(path: Path, options: ReadOptions) -> Source:
     return Source(rows_of(path, _NAIVE))
 
 
-def _quick(path: Path, limit: int | None) -> tuple[Columns, tuple[str, ...]] | None:
+def _quick_2023(path: Path, limit: int | None) -> tuple[Columns, tuple[str, ...]] | None:
     read = read_columns(path, limit, HEADER.encode(), b"", zeros=False)
     return None if read is None else (read[0], ())
 
 
-def rows_of(path: Path, dialect: Dialect, empty: list[int] | None = None) -> Iterator[Row]:
+def rows_of(path: Path, dialect: Dialect, empty: list[int] | None = None) -> Iterator[TraceRow]:
     """Give the rows of a file; times count from its first.
 
     A line without prompt or answer is left out and its number added to `empty`, if given;
@@ -87,7 +92,7 @@ def rows_of(path: Path, dialect: Dialect, empty: list[int] | None = None) -> Ite
             minute, moment = stamp, _moment(path, line, stamp)
             origin = origin or moment
             minute_s = (moment - origin).total_seconds()
-        yield Row(line, minute_s + float(second), int(prompt_tokens), int(output_tokens))
+        yield TraceRow(line, minute_s + float(second), int(prompt_tokens), int(output_tokens))
 
 
 def _moment(path: Path, line: int, stamp: str) -> datetime:
@@ -130,6 +135,37 @@ AZURE_2023 = TraceFormat(
     name="azure-2023",
     title=f"CSV with {HEADER}",
     matches=is_azure,
-    open=_open,
-    quick=_quick,
+    open=_open_2023,
+    quick=_quick_2023,
+)
+
+
+_UTC = dialect(r"\+00:00", "2024-05-10 00:00:00.009930+00:00")
+
+
+def _is_azure_2024(head: str) -> bool:
+    stamp = head.strip().partition("\n")[2].lstrip().partition(",")[0]
+    return is_azure(head.lstrip()) and _UTC.stamp.fullmatch(stamp) is not None
+
+
+def _open_2024(path: Path, options: ReadOptions) -> Source:
+    empty: list[int] = []
+    return Source(rows_of(path, _UTC, empty), notices=lambda: _notices(path, len(empty)))
+
+
+def _quick_2024(path: Path, limit: int | None) -> tuple[Columns, tuple[str, ...]] | None:
+    read = read_columns(path, limit, HEADER.encode(), b"+00:00", zeros=True)
+    return None if read is None else (read[0], tuple(_notices(path, read[1])))
+
+
+def _notices(path: Path, empty: int) -> list[str]:
+    return [f"{path.name}: {empty:,} lines with a length of 0 left out"] if empty else []
+
+
+AZURE_2024 = TraceFormat(
+    name="azure-2024",
+    title=f"CSV with {HEADER}, stamps ending in +00:00",
+    matches=_is_azure_2024,
+    open=_open_2024,
+    quick=_quick_2024,
 )

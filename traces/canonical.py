@@ -2,6 +2,8 @@
 
 `timestamp` (ms), `input_length`, `output_length`, and optionally `slo_tbt_ms`, `slo_ttft_ms` and
 `hash_ids` (the prompt's blocks, for prefix reuse, which is not modelled: a notice says so).
+Mooncake's own public traces (Qin et al., FAST 2025) have `hash_ids` only. They are told apart so
+that a run says where its requests come from.
 """
 
 from __future__ import annotations
@@ -14,9 +16,9 @@ from typing import Any
 from orbitflow.traces.fields import FieldError, length, limit_s, quoted, stamp
 from orbitflow.traces.rows import (
     ReadOptions,
-    Row,
     Source,
     TraceFormat,
+    TraceRow,
     bad_line,
     numbered_lines,
 )
@@ -49,7 +51,7 @@ def open_canonical(path: Path, options: ReadOptions) -> Source:
     return Source(_rows(path, options.hash_ids, extra), notices=notices)
 
 
-def _rows(path: Path, keep_hash_ids: bool, extra: set[str]) -> Iterator[Row]:
+def _rows(path: Path, keep_hash_ids: bool, extra: set[str]) -> Iterator[TraceRow]:
     """Give the rows; fields that no simulation reads are gathered in `extra`."""
     origin_ms: float | None = None
     for line, text in numbered_lines(path):
@@ -60,7 +62,7 @@ def _rows(path: Path, keep_hash_ids: bool, extra: set[str]) -> Iterator[Row]:
                 origin_ms = at_ms
             if not record.keys() <= READ:
                 extra |= record.keys() - READ
-            yield Row(
+            yield TraceRow(
                 line,
                 (at_ms - origin_ms) / 1000,
                 length(record, "input_length"),
@@ -94,5 +96,18 @@ CANONICAL = TraceFormat(
     name="canonical",
     title="JSON lines with timestamp (ms), input_length, output_length",
     matches=is_canonical,
+    open=open_canonical,
+)
+
+
+def _is_mooncake(head: str) -> bool:
+    first = head.lstrip().partition("\n")[0]
+    return is_canonical(head) and '"hash_ids"' in first and '"slo_' not in first
+
+
+MOONCAKE = TraceFormat(
+    name="mooncake",
+    title="JSON lines with timestamp (ms), input_length, output_length, hash_ids",
+    matches=_is_mooncake,
     open=open_canonical,
 )

@@ -1,23 +1,35 @@
-"""The registry of trace formats. A file's content says which it is; its suffix says nothing.
+"""The registry of trace formats, and the way from a file to a Trace.
 
-The first format that matches wins, so a special case stands above the general one.
+A file's content says which format it is; its suffix says nothing. The first format that matches
+wins, so a special case stands above the general one. Rows stream in order into columns; only these
+are kept, eight bytes per field and request, and only those that some request has.
 """
 
 from __future__ import annotations
 
 import os
+from itertools import islice
 from pathlib import Path
 
-from orbitflow.errors import TraceError, nearest
-from orbitflow.traces.azure import AZURE_2023
-from orbitflow.traces.azure_2024 import AZURE_2024
+import numpy as np
+
+from orbitflow.errors import TraceError, UserError, nearest
+from orbitflow.traces.azure import AZURE_2023, AZURE_2024
 from orbitflow.traces.burstgpt import BURSTGPT
-from orbitflow.traces.canonical import CANONICAL
+from orbitflow.traces.canonical import CANONICAL, MOONCAKE
 from orbitflow.traces.fields import quoted
-from orbitflow.traces.mooncake import MOONCAKE
 from orbitflow.traces.paper import PAPER
-from orbitflow.traces.rows import TraceFormat, undecodable
+from orbitflow.traces.rows import (
+    Columns,
+    InOrder,
+    ReadOptions,
+    Source,
+    TraceFormat,
+    padded,
+    undecodable,
+)
 from orbitflow.traces.sharegpt import SHAREGPT
+from orbitflow.traces.trace import Trace
 
 FORMATS: tuple[TraceFormat, ...] = (
     PAPER,
@@ -74,3 +86,54 @@ def _head(path: Path) -> bytes:
     if not head.strip():
         raise TraceError(f"{path}: the file is empty; expected at least one request")
     return head
+
+
+_DEFAULTS = ReadOptions()
+
+
+def read_trace(
+    path: str | Path,
+    format: str = "auto",
+    *,
+    limit: int | None = None,
+    options: ReadOptions = _DEFAULTS,
+) -> Trace:
+    """Read a trace file, or its first `limit` requests; arrivals count from its first request.
+
+    With a limit, reading stops once no later line can be among them.
+    Raise a TraceError with file and line if anything that was read is wrong.
+    """
+    path = Path(path)
+    if limit is not None and limit < 1:
+        raise UserError(f"{limit} requests: must be at least 1")
+    found = find_format(path, format)
+    source = found.open(path, options)
+    columns, notices = _columns(found, source, path, limit)
+    if not columns.arrival:
+        what = f"{path}: no requests; expected at least one ({found.title})"
+        raise TraceError("; ".join((what, *notices)))
+    return Trace(
+        name=path.stem,
+        source=f"{path} ({found.name})",
+        format=found.name,
+        arrival=columns.since_the_first(),
+        arrival_unit=source.arrival_unit,
+        prompt_tokens=np.frombuffer(columns.prompt_tokens, dtype=np.int64),
+        output_tokens=np.frombuffer(columns.output_tokens, dtype=np.int64),
+        slo_tbt_s=padded(columns.slo_tbt_s, len(columns.arrival)),
+        slo_ttft_s=padded(columns.slo_ttft_s, len(columns.arrival)),
+        max_batch=source.max_batch,
+        kv_capacity_tokens=source.kv_capacity_tokens,
+        notices=notices,
+    )
+
+
+def _columns(
+    found: TraceFormat, source: Source, path: Path, limit: int | None
+) -> tuple[Columns, tuple[str, ...]]:
+    if found.quick is not None and (result := found.quick(path, limit)) is not None:
+        return result
+    rows = InOrder(source.rows, path)
+    columns = Columns()
+    columns.extend(islice(rows, limit))
+    return columns, (*source.notices(), *rows.notices())

@@ -1,31 +1,35 @@
-"""What a reader of a trace format gives: rows, one at a time, each with the line it came from.
+"""What a reader of a trace format gives: rows, one at a time, each with the line it came from, or
+whole columns where speed matters.
 
 Rows stream, so that a file may be larger than memory. They may be out of order by up to
 `REORDER_LINES` lines, as logs of parallel servers are; `InOrder` sorts them within that window.
+What is kept of them are columns that grow, eight bytes per field and request.
 """
 
 from __future__ import annotations
 
 import codecs
 import math
+from array import array
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import repeat
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+import numpy as np
+
+from orbitflow.arrays import FloatArray, IntArray
 from orbitflow.errors import TraceError, UserError
-from orbitflow.traces.trace import ArrivalUnit
-
-if TYPE_CHECKING:
-    from orbitflow.traces.columns import Columns
+from orbitflow.traces.trace import ArrivalUnit, on_grid
 
 REORDER_LINES = 10_000
 BLOCK_BYTES = 1 << 20
 
 
-class Row(NamedTuple):
+class TraceRow(NamedTuple):
     """One request as a file states it; `arrival` counts from an origin that the reader chose."""
 
     line: int
@@ -44,7 +48,7 @@ class Source:
     `notices` is asked when reading ends, which may be before the last row.
     """
 
-    rows: Iterator[Row]
+    rows: Iterator[TraceRow]
     arrival_unit: ArrivalUnit = "s"
     max_batch: int | None = None
     kv_capacity_tokens: int | None = None
@@ -97,13 +101,13 @@ class InOrder:
     with its line. `moved` counts the rows that were out of order.
     """
 
-    rows: Iterator[Row]
+    rows: Iterator[TraceRow]
     path: Path
     window: int = REORDER_LINES
     moved: int = 0
 
-    def __iter__(self) -> Iterator[Row]:
-        waiting: deque[Row] = deque()
+    def __iter__(self) -> Iterator[TraceRow]:
+        waiting: deque[TraceRow] = deque()
         given = -math.inf  # arrival of the last row given away: nothing may come before it
         for row in self.rows:
             if not waiting or row.arrival >= waiting[-1].arrival:
@@ -123,7 +127,7 @@ class InOrder:
             return []
         return [f"{self.path.name}: {self.moved:,} out-of-order lines sorted by arrival"]
 
-    def _too_late(self, row: Row) -> TraceError:
+    def _too_late(self, row: TraceRow) -> TraceError:
         return bad_line(
             self.path,
             row.line,
@@ -132,7 +136,7 @@ class InOrder:
         )
 
 
-def _arrival(row: Row) -> float:
+def _arrival(row: TraceRow) -> float:
     return row.arrival
 
 
@@ -168,3 +172,59 @@ def undecodable(path: Path) -> TraceError:
             if not block:
                 break
     return TraceError(f"{path}: not UTF-8; expected a text file in UTF-8")
+
+
+@dataclass(slots=True)
+class Columns:
+    """Requests in order; the columns of limits stay short where the last requests have none."""
+
+    arrival: array[float] = field(default_factory=lambda: array("d"))
+    prompt_tokens: array[int] = field(default_factory=lambda: array("q"))
+    output_tokens: array[int] = field(default_factory=lambda: array("q"))
+    slo_tbt_s: array[float] = field(default_factory=lambda: array("d"))
+    slo_ttft_s: array[float] = field(default_factory=lambda: array("d"))
+
+    def extend(self, rows: Iterable[TraceRow]) -> None:
+        add_arrival, add_prompt = self.arrival.append, self.prompt_tokens.append
+        add_output = self.output_tokens.append
+        for count, (_, at, prompt, output, tbt_s, ttft_s, _) in enumerate(rows):
+            add_arrival(at)
+            add_prompt(prompt)
+            add_output(output)
+            if tbt_s is not None:
+                _put(self.slo_tbt_s, count, tbt_s)
+            if ttft_s is not None:
+                _put(self.slo_ttft_s, count, ttft_s)
+
+    def add(self, arrival: FloatArray, prompt_tokens: IntArray, output_tokens: IntArray) -> None:
+        """Append many requests, none with limits."""
+        self.arrival.frombytes(arrival.tobytes())
+        self.prompt_tokens.frombytes(prompt_tokens.tobytes())
+        self.output_tokens.frombytes(output_tokens.tobytes())
+
+    def first(self, count: int | None) -> Columns:
+        """Drop all but the first requests, and return what is left."""
+        if count is not None:
+            for column in (self.arrival, self.prompt_tokens, self.output_tokens):
+                del column[count:]
+        return self
+
+    def since_the_first(self) -> FloatArray:
+        """Turn the arrivals, in place, into times since the first of them."""
+        stamps = np.frombuffer(self.arrival, dtype=np.float64)
+        stamps -= stamps[0]
+        return on_grid(stamps, out=stamps)
+
+
+def _put(column: array[float], place: int, value: float) -> None:
+    column.extend(repeat(math.nan, place - len(column)))
+    column.append(value)
+
+
+def padded(column: array[float], length: int) -> FloatArray | None:
+    """Return a column of limits at full length; None if no request has one."""
+    if not column:
+        return None
+    values = np.full(length, math.nan)
+    values[: len(column)] = column
+    return values

@@ -17,15 +17,16 @@ from typing import Any
 
 import numpy as np
 
+from orbitflow.arrays import FloatArray, IntArray
 from orbitflow.errors import TraceError, UserError, nearest
-from orbitflow.traces.trace import FloatArray, IntArray, Trace, on_grid
+from orbitflow.traces.trace import Trace, on_grid
 
 DATA = Path(__file__).with_name("data")
 MAX_REQUESTS = 10**8
 
 
 @dataclass(frozen=True, slots=True)
-class Fidelity:
+class TwinFidelity:
     """How far the twin of seed 0 is from the original, measured when it was fitted.
 
     `ks_*` are Kolmogorov-Smirnov distances.
@@ -65,7 +66,7 @@ class TwinModel:
     memory_requests: float
     slow_in_gap: float
     slow_in_output: float
-    fidelity: Fidelity | None = None
+    fidelity: TwinFidelity | None = None
 
 
 def twin_names() -> list[str]:
@@ -83,7 +84,7 @@ def load_model(name: str) -> TwinModel:
         del record[about]
     for table in ("levels", "prompt_tokens", "output_tokens", "gap_s", "copula"):
         record[table] = np.array(record[table], dtype=np.float64)
-    record["fidelity"] = Fidelity(**record["fidelity"])
+    record["fidelity"] = TwinFidelity(**record["fidelity"])
     return TwinModel(**record)
 
 

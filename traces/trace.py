@@ -14,13 +14,11 @@ from itertools import chain, repeat
 from typing import Literal, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
+from orbitflow.arrays import FloatArray, IntArray
 from orbitflow.errors import TraceError, UserError
 from orbitflow.request import Request
 
-FloatArray: TypeAlias = npt.NDArray[np.float64]
-IntArray: TypeAlias = npt.NDArray[np.int64]
 ArrivalUnit: TypeAlias = Literal["s", "steps"]
 
 MAX_TOKENS = 10**9

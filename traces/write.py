@@ -1,4 +1,4 @@
-"""The writer of the canonical format, and the conversion of any readable file to it.
+"""The writers of the canonical format and of the paper's, and the conversion of any readable file.
 
 Rows stream from reader to writer, so a conversion holds no trace in memory. A file appears whole or
 not at all.
@@ -6,6 +6,7 @@ not at all.
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Iterable, Iterator
@@ -17,7 +18,8 @@ from typing import Any, TextIO
 from orbitflow.errors import TraceError, UserError
 from orbitflow.files import replacing
 from orbitflow.traces.formats import find_format
-from orbitflow.traces.rows import InOrder, ReadOptions, Row
+from orbitflow.traces.paper import BLOCK_TOKENS
+from orbitflow.traces.rows import InOrder, ReadOptions, TraceRow
 from orbitflow.traces.trace import Trace
 
 
@@ -36,7 +38,7 @@ def write_canonical(trace: Trace, path: str | Path, *, overwrite: bool = False) 
     arrivals are in engine steps.
     """
     rows = (
-        Row(request.id, *request[1:])  # a request's fields after its number are a row's
+        TraceRow(request.id, *request[1:])  # a request's fields after its number are a row's
         for request in trace.requests()
     )
     write_rows(rows, Path(path), overwrite=overwrite)
@@ -84,7 +86,7 @@ def convert(
 
 
 def write_rows(
-    rows: Iterable[Row], path: Path, *, scale: float = 1.0, overwrite: bool = False
+    rows: Iterable[TraceRow], path: Path, *, scale: float = 1.0, overwrite: bool = False
 ) -> int:
     """Write rows that are in order, their times multiplied by `scale`; return how many."""
     count = 0
@@ -99,7 +101,7 @@ def write_rows(
     return count
 
 
-def _line(row: Row, at_s: float) -> str:
+def _line(row: TraceRow, at_s: float) -> str:
     text = (
         f'{{"timestamp": {_number(round(at_s * 1e9) / 1e6)}, '
         f'"input_length": {row.prompt_tokens}, "output_length": {row.output_tokens}'
@@ -135,3 +137,34 @@ def whole_file(path: Path, overwrite: bool) -> Iterator[TextIO]:
             yield file
     except OSError as error:
         raise TraceError(f"{path}: cannot be written ({error.strerror})") from None
+
+
+def write_paper(trace: Trace, path: Path, *, overwrite: bool = False) -> None:
+    """Write a trace whose arrivals are in engine steps as one JSON object.
+
+    Raise a TraceError if arrivals are in seconds, if the file exists and `overwrite` is false, or
+    if it cannot be written.
+    """
+    if trace.arrival_unit != "steps":
+        raise TraceError(f"{trace.name}: arrivals are in seconds; the paper's files count steps")
+    columns = (trace.arrival, trace.prompt_tokens, trace.output_tokens)
+    rows = zip(*(column.tolist() for column in columns), strict=True)
+    capacity = trace.kv_capacity_tokens
+    limits = {
+        "batch_size": trace.max_batch,
+        "num_gpu_blocks_override": None if capacity is None else capacity // BLOCK_TOKENS,
+    }
+    content = {
+        **{name: limit for name, limit in limits.items() if limit is not None},
+        "arrival_pattern": f"{trace.source} (unit: engine steps)",
+        "requests": {
+            f"request_{number}": {
+                "input_length": prompt,
+                "output_length": output,
+                "arrival_time": int(at) if at.is_integer() else at,
+            }
+            for number, (at, prompt, output) in enumerate(rows)
+        },
+    }
+    with whole_file(path, overwrite) as file:
+        file.write(json.dumps(content, indent=1) + "\n")

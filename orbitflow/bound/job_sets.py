@@ -14,12 +14,12 @@ import numpy as np
 
 from orbitflow.arrays import BoolArray, FloatArray, IntArray
 from orbitflow.bound.pairs import Pairs, pairs_of
-from orbitflow.bound.relaxation import Machine, Work, eased
+from orbitflow.bound.relaxation import SharedMachine, Work, eased
 
 FEW = 8  # requests of which all sets are tried
 
 
-def possible_sets(work: Work, machine: Machine, *, to_the_end: bool) -> BoolArray:
+def possible_sets(work: Work, machine: SharedMachine, *, to_the_end: bool) -> BoolArray:
     """Sets that may be on time, with their first tokens or to the end, shape (sets, requests)."""
     jobs = len(work.passes)
     sets = (np.arange(1 << jobs)[:, None] >> np.arange(jobs) & 1).astype(bool)
@@ -34,7 +34,9 @@ def possible_sets(work: Work, machine: Machine, *, to_the_end: bool) -> BoolArra
     return sets[possible]
 
 
-def least_ends(sets: BoolArray, on_time: BoolArray, work: Work, machine: Machine) -> FloatArray:
+def least_ends(
+    sets: BoolArray, on_time: BoolArray, work: Work, machine: SharedMachine
+) -> FloatArray:
     """Least time of the last token if `sets` are served and `on_time` are on time."""
     jobs, pairs = len(work.passes), pairs_of(work, machine)
     ends = _least_ends(sets, on_time, work, machine, pairs)
@@ -44,7 +46,7 @@ def least_ends(sets: BoolArray, on_time: BoolArray, work: Work, machine: Machine
     return ends
 
 
-def ends_in_turn(on_time: BoolArray, work: Work, machine: Machine) -> FloatArray:
+def ends_in_turn(on_time: BoolArray, work: Work, machine: SharedMachine) -> FloatArray:
     """One place: least time at which each set of requests, served one after another in the best
     order, is over, infinite if those of `on_time` cannot be; shape (sets by number, rows).
     """
@@ -63,7 +65,7 @@ def ends_in_turn(on_time: BoolArray, work: Work, machine: Machine) -> FloatArray
 
 
 def _least_ends(
-    sets: BoolArray, on_time: BoolArray, work: Work, machine: Machine, pairs: Pairs
+    sets: BoolArray, on_time: BoolArray, work: Work, machine: SharedMachine, pairs: Pairs
 ) -> FloatArray:
     """What arrives from some moment on is done after it."""
     ends: FloatArray = np.where(sets, work.alone_end_s(machine), 0.0).max(axis=1)
@@ -75,7 +77,7 @@ def _least_ends(
 
 
 def _pass_tests(
-    sets: BoolArray, work: Work, machine: Machine, pairs: Pairs, *, to_the_end: bool
+    sets: BoolArray, work: Work, machine: SharedMachine, pairs: Pairs, *, to_the_end: bool
 ) -> BoolArray:
     possible = np.ones(len(sets), dtype=bool)
     if to_the_end:
@@ -97,7 +99,7 @@ def _pass_tests(
     return possible
 
 
-def _is_too_short(work: Work, machine: Machine) -> BoolArray:
+def _is_too_short(work: Work, machine: SharedMachine) -> BoolArray:
     """Requests that are late with the machine to themselves."""
     first_s = work.arrival_s + work.prefill_s + machine.overhead_s
     last_s = first_s + work.alone_s
@@ -110,7 +112,7 @@ def _least(
     last: BoolArray,
     on_time: BoolArray,
     work: Work,
-    machine: Machine,
+    machine: SharedMachine,
     pairs: Pairs,
 ) -> FloatArray:
     """Least time for the prompts of `first` and the decode of `last`, by set."""
@@ -126,7 +128,7 @@ def _least(
 
 
 def _bases(
-    last: BoolArray, on_time: BoolArray, work: Work, machine: Machine, pairs: Pairs
+    last: BoolArray, on_time: BoolArray, work: Work, machine: SharedMachine, pairs: Pairs
 ) -> FloatArray:
     """Least time that the passes of `last` take beside their requests' own compute, by set."""
     base_s, tokens = machine.base_s, last @ work.passes
@@ -145,7 +147,7 @@ def _bases(
     return np.maximum(least, base_s * tokens - saved) if machine.slots == 2 else least
 
 
-def _prompts_s(first: BoolArray, begin_s: float, work: Work, machine: Machine) -> FloatArray:
+def _prompts_s(first: BoolArray, begin_s: float, work: Work, machine: SharedMachine) -> FloatArray:
     """Least time for the prompts of a set, none of which comes before `begin_s`. The pass that ends
     the last of them is too late for those that are due before all could be done, so they have a
     pass of their own before it, and so on.
@@ -164,7 +166,7 @@ def _prompts_s(first: BoolArray, begin_s: float, work: Work, machine: Machine) -
     return least
 
 
-def _slots_allow(sets: BoolArray, begin_s: float, work: Work, machine: Machine) -> BoolArray:
+def _slots_allow(sets: BoolArray, begin_s: float, work: Work, machine: SharedMachine) -> BoolArray:
     """Whether all but `slots` of a set, none of which comes before `begin_s`, can be over when its
     last member is admitted, whoever that is, and the prompts then due be done as well.
     """

@@ -19,12 +19,11 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from orbitflow.arrays import BoolArray, FloatArray, IntArray
-from orbitflow.deposit import LATE_TOLERANCE_S
 from orbitflow.machine.cost import CostModel
 from orbitflow.machine.profile import DecodeFit
 from orbitflow.memory import KvLimits
 from orbitflow.request import Request
-from orbitflow.slo import Slo
+from orbitflow.slo import LATE_TOLERANCE_S, Slo
 
 Limit = TypeVar("Limit", float, FloatArray)
 
@@ -34,7 +33,7 @@ def eased(seconds: Limit) -> Limit:
     return seconds + 1e-9 * (1 + abs(seconds))
 
 
-class Machine(NamedTuple):
+class SharedMachine(NamedTuple):
     """What all requests share."""
 
     base_s: float  # of a pass that decodes
@@ -82,11 +81,11 @@ class Work(NamedTuple):
         """Some of the requests."""
         return Work._make(column[rows] for column in self)
 
-    def alone_end_s(self, machine: Machine) -> FloatArray:
+    def alone_end_s(self, machine: SharedMachine) -> FloatArray:
         """When each would be over with the machine to itself."""
         return self.arrival_s + self.prefill_s + machine.overhead_s + self.alone_s
 
-    def total_s(self, machine: Machine, mix: float) -> FloatArray:
+    def total_s(self, machine: SharedMachine, mix: float) -> FloatArray:
         """All work by the price list of `mix`. A pass with first tokens only costs `overhead_s`;
         with one slot nothing is shared.
         """
@@ -102,12 +101,14 @@ class Work(NamedTuple):
         return total
 
 
-def machine_of(cost: CostModel, limits: KvLimits, max_batch: int | None, requests: int) -> Machine:
+def machine_of(
+    cost: CostModel, limits: KvLimits, max_batch: int | None, requests: int
+) -> SharedMachine:
     """Read what all share; without a batch limit the trace is one."""
     decode = cost.decode
     slots = max(1, requests if max_batch is None else min(max_batch, requests))
     mixed_s = decode.base_s + decode.request_s + 2 * decode.token_s  # the least context is 2
-    return Machine(
+    return SharedMachine(
         decode.base_s,
         cost.prefill.base_s if slots == 1 else min(cost.prefill.base_s, mixed_s),
         limits.gpu_pages * _page_s(cost),

@@ -19,19 +19,18 @@ from typing import NamedTuple
 import numpy as np
 
 from orbitflow.arrays import FloatArray
-from orbitflow.engine.apply import Enactor
-from orbitflow.engine.clock import PassClock
+from orbitflow.engine.apply import DecisionApplier
+from orbitflow.engine.batch import PassClock
 from orbitflow.engine.policy import Decision, Policy, View
-from orbitflow.engine.queues import Roster
+from orbitflow.engine.queues import Queues
 from orbitflow.errors import PolicyError
 from orbitflow.memory import KvAccount, KvLimits
-from orbitflow.request import Request
-from orbitflow.sequence import Sequence, State
+from orbitflow.request import Phase, Request, RequestState
 from orbitflow.step import (
     Events,
     Finished,
     Idle,
-    Plan,
+    PlanAnswer,
     PlanRequest,
     Step,
     StepOutcome,
@@ -72,11 +71,11 @@ class ServingCore:
         self.limits = limits
         self.account = KvAccount(limits)
         self._on_decision = on_decision
-        self._roster = Roster(max_batch, prefill_chunk)
+        self._queues = Queues(max_batch, prefill_chunk)
         self._clock = PassClock(self._oldest_needed_pass)
-        self._enactor = Enactor(self._roster, self.account, policy, tau_s)
-        moving = self._enactor.relocations.arriving
-        self._view = View(self._roster, self.account, self.token_times_s, tau_s, ttft_of, moving)
+        self._applier = DecisionApplier(self._queues, self.account, policy, tau_s)
+        moving = self._applier.relocations.arriving
+        self._view = View(self._queues, self.account, self.token_times_s, tau_s, ttft_of, moving)
         self._stale = True  # something changed that the policy has not seen
         self._planning = False  # a plan was asked for and has not been adopted
         self._step: Step | None = None
@@ -99,22 +98,22 @@ class ServingCore:
                 f"there is room for {self._tokens(limits.host_pages)}"
             )
         self._stale = self._stale or self._is_open
-        self._roster.submit(request)
+        self._queues.submit(request)
         return None
 
     def next_step(self, now_s: float) -> Step | Idle:
         """Say what to do next. Raise a PolicyError if the policy leaves an able machine idle."""
         assert self._step is None, "the last step has no outcome yet"
-        passes, roster = self._clock.passes, self._roster
+        passes, queues = self._clock.passes, self._queues
         plan_request = None
-        if self._stale or passes >= self._enactor.window_end:
+        if self._stale or passes >= self._applier.window_end:
             plan_request = self._decide(now_s)
-        chunks, decodes = roster.prefills.next_chunks()
-        batch = roster.batch
+        chunks, decodes = queues.prefills.next_chunks()
+        batch = queues.batch
         batch.refresh()
         ids = batch.ids if decodes else ()
-        moves = self._enactor.relocations.take(decoding=bool(ids))
-        if not (chunks or ids or self._enactor.relocations.pending):
+        moves = self._applier.relocations.take(decoding=bool(ids))
+        if not (chunks or ids or self._applier.relocations.pending):
             return self._idle(plan_request)
         self._steps += 1
         self._step = Step(
@@ -133,11 +132,11 @@ class ServingCore:
         )
         return self._step
 
-    def solve(self, request: PlanRequest) -> Plan:
+    def solve(self, request: PlanRequest) -> PlanAnswer:
         """Have the policy answer a plan request; may run beside the passes, on another thread."""
         return self.policy.solve(request)
 
-    def adopt(self, plan: Plan, now_s: float) -> None:
+    def adopt(self, plan: PlanAnswer, now_s: float) -> None:
         """Hand a finished plan to the policy, which is asked again before the next pass."""
         self._planning = False
         self.policy.adopt(plan, now_s)
@@ -149,25 +148,25 @@ class ServingCore:
         done = len(outcome.pass_end_s)
         assert done <= step.passes, "more passes done than asked for"
         self._step = None
-        roster = self._roster
+        queues = self._queues
         if step.decode_ids and done:
             self._clock.append(outcome.pass_end_s)
-            roster.batch.advance(done)
+            queues.batch.advance(done)
         if outcome.moves_done:
-            self._enactor.settle(outcome.moves_done)
+            self._applier.settle(outcome.moves_done)
         passes = self._clock.passes
         first: list[int] = []
         for chunk in step.chunks:
-            sequence = roster.active[chunk.request_id]
-            sequence.prefilled_tokens += chunk.tokens
-            sequence.host = sequence.target
+            state = queues.active[chunk.request_id]
+            state.prefilled_tokens += chunk.tokens
+            state.host = state.target
             if chunk.is_last:
-                if not sequence.generated_before:
-                    first.append(sequence.id)
-                roster.first_token(sequence, passes, outcome.end_s)
+                if not state.generated_before:
+                    first.append(state.id)
+                queues.first_token(state, passes, outcome.end_s)
                 self._stale = True
-        finished = tuple([self._retire(sequence) for sequence in roster.ended(passes)])
-        admitted, paused, resumed = self._enactor.take_news()
+        finished = tuple([self._retire(state) for state in queues.ended(passes)])
+        admitted, paused, resumed = self._applier.take_news()
         events = Events(
             admitted,
             tuple(first),
@@ -185,23 +184,23 @@ class ServingCore:
     @property
     def is_drained(self) -> bool:
         """Whether every request is finished, every page free and every move done."""
-        return self._roster.is_empty and self.account.is_empty
+        return self._queues.is_empty and self.account.is_empty
 
     @property
-    def roster(self) -> Roster:
-        """Who waits, runs and is parked. Read, never change."""
-        return self._roster
+    def queues(self) -> Queues:
+        """Who waits, runs and is paused. Read, never change."""
+        return self._queues
 
     @property
     def passes(self) -> int:
         """Decode passes made so far."""
         return self._clock.passes
 
-    def token_times_s(self, sequence: Sequence) -> FloatArray:
-        """Generation times of a sequence's tokens so far, shape (tokens,), in seconds."""
-        history = sequence.history
-        if sequence.state is State.RUNNING:
-            history = [*history, (sequence.since_pass, self._clock.passes)]
+    def token_times_s(self, state: RequestState) -> FloatArray:
+        """Generation times of a request's tokens so far, shape (tokens,), in seconds."""
+        history = state.history
+        if state.phase is Phase.RUNNING:
+            history = [*history, (state.since_pass, self._clock.passes)]
         between = self._clock.between
         return np.concatenate([between(*h) if isinstance(h, tuple) else (h,) for h in history])
 
@@ -210,26 +209,26 @@ class ServingCore:
     @property
     def _is_open(self) -> bool:
         """Whether an arrival now could be let in at once."""
-        roster = self._roster
-        return roster.is_open or (self.policy.admits_out_of_turn and roster.room > 0)
+        queues = self._queues
+        return queues.is_open or (self.policy.admits_out_of_turn and queues.room > 0)
 
     def _tokens(self, pages: int) -> int:
         return pages * self.limits.page_tokens // self.limits.layers
 
     def _oldest_needed_pass(self) -> int:
-        return self._roster.oldest_needed_pass(self._clock.passes)
+        return self._queues.oldest_needed_pass(self._clock.passes)
 
     def _passes(self, passes: int) -> int:
         """Passes until a request ends, the window closes or the step is long enough."""
-        end = min(self._roster.next_end(), self._enactor.window_end)
+        end = min(self._queues.next_end(), self._applier.window_end)
         return min(end - passes, LONGEST_STEP)
 
     def _idle(self, plan_request: PlanRequest | None) -> Idle:
-        roster = self._roster
-        if (roster.waiting or roster.parked) and not self._planning:
+        queues = self._queues
+        if (queues.waiting or queues.paused) and not self._planning:
             raise PolicyError(
-                f"{self.policy.name} leaves {len(roster.waiting)} waiting and {len(roster.parked)} "
-                "parked requests alone on an empty machine: it must admit or resume one"
+                f"{self.policy.name} leaves {len(queues.waiting)} waiting and {len(queues.paused)} "
+                "paused requests alone on an empty machine: it must admit or resume one"
             )
         return Idle(None, plan_request)
 
@@ -239,7 +238,7 @@ class ServingCore:
         view = self._view
         view.now_s, view.passes, view.is_planning = now_s, self._clock.passes, self._planning
         decision = self.policy.decide(view)
-        changed = self._enactor.enact(decision, now_s, view.passes)
+        changed = self._applier.apply(decision, now_s, view.passes)
         self.account.check()
         if changed and self._on_decision is not None:
             used = self.account
@@ -252,9 +251,9 @@ class ServingCore:
             self._planning = True
         return decision.plan_request
 
-    def _retire(self, sequence: Sequence) -> Finished:
-        times = self.token_times_s(sequence)
-        self._roster.retire(sequence, self._clock.passes)
-        self._enactor.forget(sequence)
+    def _retire(self, state: RequestState) -> Finished:
+        times = self.token_times_s(state)
+        self._queues.retire(state, self._clock.passes)
+        self._applier.forget(state)
         self._stale = True
-        return Finished(sequence.request, sequence.admitted_s, times, sequence.paused_s)
+        return Finished(state.request, state.admitted_s, times, state.paused_s)

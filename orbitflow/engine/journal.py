@@ -7,15 +7,21 @@ the way to debug a run that happened elsewhere. Design section 2.1.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import NamedTuple
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
 
 from orbitflow.engine.engine import ServingCore
+from orbitflow.errors import UserError
 from orbitflow.request import Request
-from orbitflow.step import Events, Idle, Plan, PlanRequest, Step, StepOutcome
+from orbitflow.step import Events, Idle, PlanAnswer, PlanRequest, Step, StepOutcome
 
 
-class Submitted(NamedTuple):
+class SubmitCall(NamedTuple):
     """`submit` was called."""
 
     now_s: float
@@ -23,29 +29,29 @@ class Submitted(NamedTuple):
     refusal: str | None
 
 
-class Stepped(NamedTuple):
+class StepCall(NamedTuple):
     """`next_step` was called, and this came of it."""
 
     now_s: float
     answer: str
 
 
-class Adopted(NamedTuple):
+class AdoptCall(NamedTuple):
     """`adopt` was called, with the plan or with what solving the same question again gives."""
 
     now_s: float
     request_id: int
-    plan: Plan | None
+    plan: PlanAnswer | None
 
 
-class Finished(NamedTuple):
+class FinishCall(NamedTuple):
     """`finish` was called for the step that `next_step` gave last."""
 
     outcome: StepOutcome
     answer: str
 
 
-Entry = Submitted | Stepped | Adopted | Finished
+Entry = SubmitCall | StepCall | AdoptCall | FinishCall
 
 
 class Journal:
@@ -72,28 +78,28 @@ class Journal:
     def submit(self, request: Request, now_s: float) -> str | None:
         """As the core's."""
         refusal = self._core.submit(request, now_s)
-        self._keep(Submitted(now_s, request, refusal))
+        self._keep(SubmitCall(now_s, request, refusal))
         return refusal
 
     def next_step(self, now_s: float) -> Step | Idle:
         """As the core's."""
         step = self._core.next_step(now_s)
-        self._keep(Stepped(now_s, describe(step)))
+        self._keep(StepCall(now_s, describe(step)))
         return step
 
-    def adopt(self, plan: Plan, now_s: float) -> None:
+    def adopt(self, plan: PlanAnswer, now_s: float) -> None:
         """As the core's."""
         self._core.adopt(plan, now_s)
-        self._keep(Adopted(now_s, plan.request_id, plan))
+        self._keep(AdoptCall(now_s, plan.request_id, plan))
 
-    def solve(self, request: PlanRequest) -> Plan:
+    def solve(self, request: PlanRequest) -> PlanAnswer:
         """As the core's; an answer counts only once it is adopted."""
         return self._core.solve(request)
 
     def finish(self, step: Step, outcome: StepOutcome) -> Events:
         """As the core's."""
         events = self._core.finish(step, outcome)
-        self._keep(Finished(outcome, describe(events)))
+        self._keep(FinishCall(outcome, describe(events)))
         return events
 
 
@@ -123,14 +129,14 @@ def replay(
     step: Step | Idle = Idle(None)
     asked: dict[int, PlanRequest] = {}
     for index, entry in enumerate(entries):
-        if isinstance(entry, Submitted):
+        if isinstance(entry, SubmitCall):
             recorded, replayed = str(entry.refusal), str(core.submit(entry.request, entry.now_s))
-        elif isinstance(entry, Stepped):
+        elif isinstance(entry, StepCall):
             step = core.next_step(entry.now_s)
             if step.plan_request is not None:
                 asked = {step.plan_request.id: step.plan_request}
             recorded, replayed = entry.answer, answer(describe(step))
-        elif isinstance(entry, Finished):
+        elif isinstance(entry, FinishCall):
             if not isinstance(step, Step):
                 return Divergence(index, "a step", describe(step))
             events = core.finish(step, entry.outcome)
@@ -159,3 +165,98 @@ def _exact(value: object) -> str:
     if isinstance(value, tuple):
         return f"({', '.join(_exact(v) for v in value)})"
     return value.hex() if isinstance(value, float) else repr(value)
+
+
+SCHEMA_VERSION = 1
+_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+
+
+class TextSink(Protocol):
+    """Something that takes text, such as an open file."""
+
+    def write(self, text: str, /) -> object:
+        """Take text."""
+        ...
+
+
+class JournalFile:
+    """Writes entries as they come; a `Journal` keeps them with this."""
+
+    def __init__(self, out: TextSink) -> None:
+        self._out = out
+        out.write(_encode({"schema_version": SCHEMA_VERSION}) + "\n")
+
+    def __call__(self, entry: Entry) -> None:
+        """Write one entry."""
+        self._out.write(_encode(_document(entry)) + "\n")
+
+
+def digest(description: str) -> str:
+    """What the file keeps of a description."""
+    return hashlib.blake2b(description.encode(), digest_size=12).hexdigest()
+
+
+def read_journal(path: Path) -> Iterator[Entry]:
+    """The entries of a file, read as they are asked for; a torn last line ends them.
+
+    Raise a UserError if it is no journal of this version.
+    """
+    with _opened(path) as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                document = json.loads(line)
+                if number == 1:
+                    _check_version(path, document)
+                    continue
+                entry = _entry(document)
+            except (ValueError, TypeError, KeyError, IndexError):
+                if not line.endswith("\n"):
+                    return
+                raise UserError(f"{path}:{number} is no line of a journal: run again") from None
+            yield entry
+
+
+def _opened(path: Path) -> Any:
+    try:
+        return path.open(encoding="utf-8")
+    except OSError as failure:
+        raise UserError(f"cannot read {path} ({failure.strerror}): name a run's folder") from None
+
+
+def _check_version(path: Path, document: Any) -> None:
+    version = document.get("schema_version") if isinstance(document, dict) else None
+    if version != SCHEMA_VERSION:
+        raise UserError(f"{path} has schema_version {version}: this version reads {SCHEMA_VERSION}")
+
+
+def _document(entry: Entry) -> dict[str, object]:
+    if isinstance(entry, SubmitCall):
+        return {"submit": entry.request, "now_s": entry.now_s, "refusal": entry.refusal}
+    if isinstance(entry, StepCall):
+        return {"step": digest(entry.answer), "now_s": entry.now_s}
+    if isinstance(entry, AdoptCall):
+        return {"adopt": entry.request_id, "now_s": entry.now_s}
+    outcome = entry.outcome
+    stalls = None if outcome.pass_stall_s is None else outcome.pass_stall_s.tolist()
+    said = outcome._replace(pass_end_s=outcome.pass_end_s.tolist(), pass_stall_s=stalls)
+    return {"finish": said._asdict(), "events": digest(entry.answer)}
+
+
+def _entry(document: dict[str, Any]) -> Entry:
+    if "submit" in document:
+        return SubmitCall(document["now_s"], Request(*document["submit"]), document["refusal"])
+    if "step" in document:
+        return StepCall(document["now_s"], document["step"])
+    if "adopt" in document:
+        return AdoptCall(document["now_s"], document["adopt"], None)
+    said = document["finish"]
+    ends, stalls = np.array(said["pass_end_s"], dtype=np.float64), said["pass_stall_s"]
+    outcome = StepOutcome(
+        **said
+        | {
+            "pass_end_s": ends,
+            "pass_stall_s": None if stalls is None else np.array(stalls, dtype=np.float64),
+            "moves_done": tuple(said["moves_done"]),
+        }
+    )
+    return FinishCall(outcome, document["events"])

@@ -5,7 +5,7 @@ demote   GPU -> host: free once the pages' stores are done (write-through)
 park     flush the tail pages (and, without write-through, everything), then free all but the full
          pages of layers that are to stay
 resume   bring the tail pages back; what the target wants resident is promoted
-load     host -> GPU of a parked request, in the background
+load     host -> GPU of a paused request, in the background
 
 Residency changes only when the driver says that a move is done.
 """
@@ -16,7 +16,7 @@ from collections.abc import Iterable
 
 from orbitflow.memory import KvLimits
 from orbitflow.placement import RESIDENT, HostLayers, stride
-from orbitflow.sequence import Sequence, State
+from orbitflow.request import Phase, RequestState
 from orbitflow.step import Move, MoveKind
 
 
@@ -31,59 +31,59 @@ class Relocations:
         self._new: list[Move] = []
         self._under_way: dict[int, Move] = {}
 
-    def park(self, sequence: Sequence, passes: int, wanted: HostLayers | None = None) -> None:
-        """Free what a sequence holds on the GPU: everything, or, written through, the layers that
+    def pause(self, state: RequestState, passes: int, wanted: HostLayers | None = None) -> None:
+        """Free what a request holds on the GPU: everything, or, written through, the layers that
         are `wanted` on the host.
         """
-        self.forget(sequence.id)
-        held_on_host = len(sequence.host)
+        self.forget(state.id)
+        held_on_host = len(state.host)
         if wanted is None or not self._write_through:
             wanted = self._all_layers
-        sequence.host = tuple(sorted({*sequence.host, *wanted}))
-        sequence.target = self._without_arriving(sequence.id, sequence.host)
-        if not sequence.prefilled_tokens:
+        state.host = tuple(sorted({*state.host, *wanted}))
+        state.target = self._without_arriving(state.id, state.host)
+        if not state.prefilled_tokens:
             return
-        tokens = sequence.context_tokens(passes)
+        tokens = state.context_tokens(passes)
         pages = self._tails(tokens)
         if not self._write_through:
             resident = self._limits.layers - held_on_host
             pages += resident * self._limits.full_pages(tokens)
-        self._ask(MoveKind.PARK, sequence.id, sequence.host, pages, blocking=True)
+        self._ask(MoveKind.PARK, state.id, state.host, pages, blocking=True)
 
-    def resume(self, sequence: Sequence, passes: int) -> None:
-        """Bring a parked sequence's tail pages back; without write-through, everything."""
+    def resume(self, state: RequestState, passes: int) -> None:
+        """Bring a paused request's tail pages back; without write-through, everything."""
         if not self._write_through:
-            sequence.host = sequence.target = RESIDENT
-        if not sequence.prefilled_tokens:
+            state.host = state.target = RESIDENT
+        if not state.prefilled_tokens:
             return
-        tokens = sequence.context_tokens(passes)
+        tokens = state.context_tokens(passes)
         pages = self._tails(tokens)
         if not self._write_through:
             pages += self._limits.layers * self._limits.full_pages(tokens)
-        self._ask(MoveKind.RESUME, sequence.id, self._all_layers, pages, blocking=True)
+        self._ask(MoveKind.RESUME, state.id, self._all_layers, pages, blocking=True)
 
-    def place(self, sequence: Sequence, target: HostLayers, passes: int) -> bool:
+    def place(self, state: RequestState, target: HostLayers, passes: int) -> bool:
         """Want `target` on the host from now on. Return whether that changes anything.
 
         A copy that is under way cannot be called back: its layers stay wanted until it is done.
         """
-        target = self._without_arriving(sequence.id, target)
-        if target == sequence.target and target == sequence.host:
+        target = self._without_arriving(state.id, target)
+        if target == state.target and target == state.host:
             return False
-        self.forget(sequence.id)
-        sequence.target = target
-        if not sequence.prefilled_tokens:
-            sequence.host = target  # nothing is anywhere yet
+        self.forget(state.id)
+        state.target = target
+        if not state.prefilled_tokens:
+            state.host = target  # nothing is anywhere yet
             return True
-        host, wanted = set(sequence.host), set(target)
+        host, wanted = set(state.host), set(target)
         if down := tuple(sorted(wanted - host)):
-            self._ask(MoveKind.DEMOTE, sequence.id, down, 0, blocking=True)
-        if up := tuple(sorted(host - wanted - self.arriving(sequence.id))):
-            if sequence.state is State.PARKED:
-                full = self._limits.full_pages(sequence.context_tokens(passes))
-                self._ask(MoveKind.LOAD, sequence.id, up, len(up) * full, blocking=False)
-            elif sequence.state is State.RUNNING:
-                self._ask(MoveKind.PROMOTE, sequence.id, up, 0, blocking=False)
+            self._ask(MoveKind.DEMOTE, state.id, down, 0, blocking=True)
+        if up := tuple(sorted(host - wanted - self.arriving(state.id))):
+            if state.phase is Phase.PAUSED:
+                full = self._limits.full_pages(state.context_tokens(passes))
+                self._ask(MoveKind.LOAD, state.id, up, len(up) * full, blocking=False)
+            elif state.phase is Phase.RUNNING:
+                self._ask(MoveKind.PROMOTE, state.id, up, 0, blocking=False)
         return True
 
     def take(self, *, decoding: bool) -> tuple[Move, ...]:

@@ -6,7 +6,7 @@ batch as if it had outgrown the machine a moment ago, and moves nothing but what
 
 from __future__ import annotations
 
-from collections.abc import Sequence as Listed
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from orbitflow.arrays import FloatArray
@@ -15,7 +15,7 @@ from orbitflow.engine.engine import ServingCore
 from orbitflow.engine.policy import Decision, Lengths, Policy, View
 from orbitflow.placement import ALL_RESIDENT
 from orbitflow.request import Request
-from orbitflow.step import Events, Plan, PlanRequest, Step, StepOutcome
+from orbitflow.step import Events, PlanAnswer, PlanRequest, Step, StepOutcome
 from orbitflow.tuning import Tuning
 
 
@@ -31,19 +31,19 @@ class GlassCore(ServingCore):
 
     decided_s = 0.0
 
-    def seat(self, seats: Listed[Seat], now_s: float) -> None:
+    def seat(self, seats: Sequence[Seat], now_s: float) -> None:
         """Let submitted requests run as if they had been served until `now_s`."""
         if not seats:
             return
         ids = tuple(seat.request.id for seat in seats)
-        self._enactor.enact(Decision(admit=ids, placement=ALL_RESIDENT, window=1), now_s, 0)
-        self._enactor.take_news()
+        self._applier.apply(Decision(admit=ids, placement=ALL_RESIDENT, window=1), now_s, 0)
+        self._applier.take_news()
         for request, times in seats:
-            sequence = self._roster.active[request.id]
+            sequence = self._queues.active[request.id]
             sequence.prefilled_tokens = sequence.prefill_goal
             *before, last = times.tolist()
             sequence.generated_before, sequence.history = len(before), before
-            self._roster.first_token(sequence, 0, last)
+            self._queues.first_token(sequence, 0, last)
 
     def _decide(self, now_s: float) -> PlanRequest | None:
         self.decided_s = now_s
@@ -52,7 +52,7 @@ class GlassCore(ServingCore):
     @property
     def window(self) -> int | None:
         """Passes until the policy must be asked again; None if it never must."""
-        end = self._enactor.window_end
+        end = self._applier.window_end
         return None if end == NEVER else end - self.passes
 
 
@@ -63,7 +63,7 @@ class Patient(Policy):
 
     def __init__(self, inner: Policy) -> None:
         self._inner = inner
-        self.solved: Plan | None = None  # the planner's answer to the last question
+        self.solved: PlanAnswer | None = None  # the planner's answer to the last question
         self.name, self.lengths = inner.name, inner.lengths
         self.data_plane, self.admission = inner.data_plane, inner.admission
 
@@ -88,6 +88,6 @@ class Patient(Policy):
         """The inner policy learns."""
         return self._inner.observe(step, outcome, events)
 
-    def solve(self, request: PlanRequest) -> Plan:
+    def solve(self, request: PlanRequest) -> PlanAnswer:
         """The inner policy's; never asked for, as every plan is waited for."""
         return self._inner.solve(request)

@@ -72,7 +72,7 @@ class HardwareTable:
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
+class GpuNode:
     """A GPU model, several of them side by side, each with its share of every layer."""
 
     gpu: Gpu
@@ -129,7 +129,7 @@ def find_gpu(name: str) -> Gpu:
     return gpus[name]
 
 
-def roofline(name: str, machine: Machine, model: ModelSpec) -> Profile:
+def roofline(name: str, machine: GpuNode, model: ModelSpec) -> Profile:
     """Derive a profile from the datasheet. Raise a ProfileError if the heads cannot be split."""
     gpu, gpus = machine.gpu, machine.gpus
     if model.heads % gpus:

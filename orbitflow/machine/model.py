@@ -4,20 +4,21 @@
 
 Parameters count embedding, head (unless tied), norms, attention and the gated MLP; the biases of
 q, k and v and the norms of single heads (below 0.01 %) are left out. Read from the `config.json`
-that Hugging Face models carry; what would be mispriced is refused (see `unmodelled`).
+that Hugging Face models carry. Modelled is the dense decoder whose every layer keeps a key and a
+value per token and KV head, for the whole context, with unquantised weights. What would be
+mispriced is refused.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
 from orbitflow.codec import Count, read_json
 from orbitflow.errors import ProfileError, nearest
-from orbitflow.machine.unmodelled import refuse_unmodelled
 
 DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 _LIMIT = 2**31
@@ -202,3 +203,56 @@ def dtype_of(fields: Mapping[str, Any]) -> str:
     """The type of weights and KV; bfloat16 where nothing is said, as servers do."""
     dtype = str(fields.get("dtype") or fields.get("torch_dtype") or "bfloat16")
     return dtype.removeprefix("torch.")
+
+
+_EXPERTS = ("num_experts", "n_routed_experts", "num_local_experts", "moe_num_experts")
+_STATE_SPACE = ("state_size", "ssm_state_size", "mamba_d_state", "hybrid_override_pattern")
+_UNGATED = ("gpt_neox", "nemotron", "opt", "phi", "starcoder2")
+_FULL = "full_attention"
+_SLIDING = "sliding_attention"
+
+
+def refuse_unmodelled(name: str, fields: Mapping[str, Any]) -> None:
+    """Raise a ProfileError if the config `fields` are of a kind that is not modelled."""
+    for kind in _unmodelled(fields):
+        raise ProfileError(
+            f"{name}: {kind} is not modelled: use a dense model with full attention in every layer"
+        )
+
+
+def _unmodelled(fields: Mapping[str, Any]) -> Iterator[str]:
+    for key in _EXPERTS:
+        if fields.get(key) not in (None, 0, 1):
+            yield f"mixture of experts ({key})"
+    for key in _STATE_SPACE:
+        if fields.get(key) is not None:
+            yield f"a state-space layer ({key})"
+    if fields.get("kv_lora_rank") is not None:
+        yield "multi-head latent attention (kv_lora_rank)"
+    if fields.get("quantization_config") is not None:
+        yield "quantised weights (quantization_config)"
+    if fields.get("is_encoder_decoder"):
+        yield "an encoder (is_encoder_decoder)"
+    if fields.get("cross_attention_layers"):
+        yield "cross attention (cross_attention_layers)"
+    if fields.get("model_type") in _UNGATED:
+        yield f"an MLP without a gate (model_type {fields['model_type']})"
+    for kind in sorted(_layer_types(fields) - {_FULL, _SLIDING}):
+        yield f"a layer of type {kind} (layer_types)"
+    if _slides(fields):
+        yield f"sliding-window attention (sliding_window {fields['sliding_window']})"
+
+
+def _layer_types(fields: Mapping[str, Any]) -> set[str]:
+    types = fields.get("layer_types")
+    return set(map(str, types)) if isinstance(types, list) else set()
+
+
+def _slides(fields: Mapping[str, Any]) -> bool:
+    """Say whether a window is at work: set, not switched off, and shorter than the context."""
+    window, longest = fields.get("sliding_window"), fields.get("max_position_embeddings")
+    if not window or fields.get("use_sliding_window") is False:
+        return False
+    if _layer_types(fields) == {_FULL}:
+        return False
+    return not (isinstance(window, int) and isinstance(longest, int) and window >= longest)

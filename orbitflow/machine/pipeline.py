@@ -18,12 +18,24 @@ batches  T = L h + sum_l max(g, a_l) + t_out (of both) + X_L       L t_c = L (h 
          attends for it, a_l, the GPU spends g on the other
 
 The CPU's a_l is 0 where KV is only streamed; `serial` adds the sum of it.
+
+What becomes of KV on the host, with w the share of a token's KV that the GPU reads in a host layer:
+
+stream   w = 1: it crosses the link whole, into the staging ring, and the GPU attends to it
+attend   w = 0: the CPU attends to it; only each request's q goes down and o comes up
+select   w = fetched + kept: the CPU gathers `fetched_share` of the tokens and only those cross the
+         link (lossy); the first `whole_layers` cross whole; `kept_share` of all host KV, partial
+         keys to choose the tokens by, stays on the GPU
+
+A pass costs the GPU ``base + request n + token (GPU context + sum over host layers of w context /
+L)``.
 Design section 3.1. The layer-level simulation must agree with all of them.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass
 from enum import StrEnum
 from math import inf
 from typing import NamedTuple
@@ -33,6 +45,44 @@ import numpy as np
 from orbitflow.arrays import FloatArray
 from orbitflow.errors import PolicyError
 from orbitflow.placement import HostLayers
+
+
+@dataclass(frozen=True, slots=True)
+class HostRead:
+    """How a pass uses the KV that lies on the host. `fetched_share` below 1 selects."""
+
+    attends: bool = False
+    fetched_share: float = 1.0
+    kept_share: float = 0.0
+    whole_layers: int = 0
+
+    @property
+    def selects(self) -> bool:
+        """Whether only a share of the tokens is read."""
+        return self.fetched_share < 1
+
+    @property
+    def needs_host(self) -> bool:
+        """Whether the CPU works on KV, so that its speed must be known."""
+        return self.attends or self.selects
+
+    def worked_on(self, layers: HostLayers) -> HostLayers:
+        """Those of some host layers whose KV the CPU attends to or gathers from."""
+        if self.attends:
+            return layers
+        return tuple(x for x in layers if x >= self.whole_layers) if self.selects else ()
+
+    @property
+    def spared_share(self) -> float:
+        """Share of a token's KV that the GPU does not read in a layer that the CPU works on: 1 - w.
+
+        Choosing by the kept keys costs what reading them costs.
+        """
+        return 1.0 if self.attends else max(0.0, 1 - self.fetched_share - self.kept_share)
+
+
+STREAM = HostRead()
+ATTEND = HostRead(attends=True)
 
 
 class Overlap(StrEnum):
@@ -45,7 +95,7 @@ class Overlap(StrEnum):
     BATCHES = "batches"
 
 
-class Demand(NamedTuple):
+class TransferDemand(NamedTuple):
     """What the passes of a step need from the link, and from the CPU.
 
     `layers` in execution order; the arrays have shape (passes, len(layers)). A layer whose
@@ -59,14 +109,14 @@ class Demand(NamedTuple):
     host_s: FloatArray | None = None
 
 
-def serial_stalls(demand: Demand) -> FloatArray:
+def serial_stalls(demand: TransferDemand) -> FloatArray:
     """Stall of each pass when every group is fetched on the critical path, shape (passes,)."""
     total: FloatArray = demand.link_s.sum(axis=1)
     return total if demand.host_s is None else total + demand.host_s.sum(axis=1)
 
 
 def barrier_stalls(
-    demand: Demand, layer_s: FloatArray, outside_s: float, beside: FloatArray | None = None
+    demand: TransferDemand, layer_s: FloatArray, outside_s: float, beside: FloatArray | None = None
 ) -> FloatArray:
     """Stall of each pass with one layer of look-ahead.
 
@@ -85,7 +135,7 @@ def barrier_stalls(
 
 
 def batches_stalls(
-    demand: Demand, layer_s: FloatArray, beside: FloatArray | None = None
+    demand: TransferDemand, layer_s: FloatArray, beside: FloatArray | None = None
 ) -> FloatArray:
     """Stall of each pass in two sub-batches; `beside` is g's share of a layer's time, of interest
     where the CPU attends.
@@ -96,7 +146,7 @@ def batches_stalls(
     return stalls
 
 
-def paper_stalls(demand: Demand, layer_s: FloatArray) -> FloatArray:
+def paper_stalls(demand: TransferDemand, layer_s: FloatArray) -> FloatArray:
     """Stall of each pass in the paper's form; `layer_s` is t_c of each pass, shape (passes,)."""
     arrived = np.cumsum(demand.link_s, axis=1)
     computed = np.asarray(demand.layers) * layer_s[:, None]  # layer l starts after l layers
@@ -140,7 +190,7 @@ class RingPipeline:
 
     def stalls(
         self,
-        demand: Demand,
+        demand: TransferDemand,
         layer_s: FloatArray,
         pass_s: FloatArray,
         start_s: float,

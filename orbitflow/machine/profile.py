@@ -6,15 +6,20 @@
     KV capacity                   (0.9 · GPU memory − weights − 1 GiB) / KV bytes per token
 
 Stored as versioned JSON with its provenance, the error of every fit and all that was only assumed;
-one that was measured also has the KV capacity that was there, every point and a digest.
+one that was measured also has the KV capacity that was there, every point and a digest, the sha256
+of the profile without it (sorted keys, no blanks). An edited profile works as any other; whoever
+shows it says so. Beyond the largest batch and context that were measured, lines are extrapolated,
+and that is said.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import NamedTuple
 
 from orbitflow.codec import Count, Positive, Signed, decode, encode, read_json, write_text
 from orbitflow.errors import ProfileError
@@ -109,7 +114,7 @@ class FitError:
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class MeasuredPoint:
     """One measurement of a curve, the median of its repeats, and what the fit makes of it.
 
     `varied`: decode (requests, context tokens), prefill (tokens, tokens behind them), h2d and d2h
@@ -142,7 +147,7 @@ class Profile:
     """A machine with a model on it. Memory and weights are those of all its GPUs together.
 
     `pass_noise`: compute of single passes lies evenly within 1 ± this of what the lines say.
-    `digest` is of what was measured (`profile_seal`); None where nothing was.
+    `digest` is of what was measured; None where nothing was.
     """
 
     name: str
@@ -163,7 +168,7 @@ class Profile:
     errors: tuple[FitError, ...]
     simplified: tuple[str, ...]
     measured_kv_tokens: Count | None = None
-    points: tuple[Point, ...] = ()
+    points: tuple[MeasuredPoint, ...] = ()
     digest: str | None = None
     pass_noise: float = 0.0
 
@@ -224,3 +229,63 @@ def _checked_version(document: object) -> object:
         if isinstance(fields.get("prefill"), dict):
             fields["prefill"] = {"bend": None, **fields["prefill"]}
     return fields
+
+
+def sealed(profile: Profile) -> Profile:
+    """The profile with the digest of what it says now."""
+    return replace(profile, digest=_digest(profile))
+
+
+def is_edited(profile: Profile) -> bool:
+    """Whether a measured profile was changed since; never true of what was not measured."""
+    return profile.digest is not None and profile.digest != _digest(profile)
+
+
+def _digest(profile: Profile) -> str:
+    document = encode(replace(profile, digest=None))
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+_SLACK = 1.25  # a little further than the last point, a line still holds
+
+
+class MeasuredRange(NamedTuple):
+    """The largest of everything that was measured, in requests and tokens."""
+
+    requests: int
+    context_tokens: int
+    prompt_tokens: int
+
+
+def measured_range(profile: Profile) -> MeasuredRange | None:
+    """The range of a profile's points; None if it has none."""
+    decode = [point.varied for point in profile.points if point.curve == "decode"]
+    prefill = [point.varied for point in profile.points if point.curve == "prefill"]
+    if not decode or not prefill:
+        return None
+    return MeasuredRange(
+        int(max(varied[0] for varied in decode)),
+        int(max(varied[1] for varied in decode)),
+        int(max(sum(varied) for varied in prefill)),
+    )
+
+
+def extrapolated(
+    profile: Profile, max_batch: int | None, capacity_tokens: int, longest_prompt: int
+) -> list[str]:
+    """Say what lies beyond a profile's points."""
+    known = measured_range(profile)
+    if known is None:
+        return []
+    said = []
+    if max_batch is None or max_batch > known.requests * _SLACK:
+        most = "any number of" if max_batch is None else f"up to {max_batch}"
+        said.append(f"batches of {most} requests (measured: {known.requests})")
+    if capacity_tokens > known.context_tokens * _SLACK:
+        said.append(f"{capacity_tokens:,} tokens of KV (measured: {known.context_tokens:,})")
+    if longest_prompt > known.prompt_tokens * _SLACK:
+        said.append(f"prompts of {longest_prompt:,} tokens (measured: {known.prompt_tokens:,})")
+    if not said:
+        return []
+    return [f"{profile.name} is extrapolated to {', '.join(said)}: calibrate with more"]

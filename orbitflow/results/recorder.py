@@ -71,7 +71,7 @@ class StepColumns:
 
     def add(self, step: Step, outcome: StepOutcome, core: ServingCore) -> None:
         """Add one step's row."""
-        roster, account = core.roster, core.account
+        roster, account = core.queues, core.account
         row = (
             outcome.start_s,
             outcome.end_s,
@@ -86,7 +86,7 @@ class StepColumns:
             account.gpu_used,
             account.host_used,
             len(roster.waiting),
-            len(roster.parked),
+            len(roster.paused),
         )
         for append, value in zip(self._append, row, strict=True):
             append(value)

@@ -6,7 +6,7 @@ request's last token so far and t no earlier than any token,
 
     deposit_r(t) = max(0, ceil((d - t) / tau_r)),   d = due_r - tau_r
 
-because whatever is not delivered follows its predecessor by exactly tau (`orbitflow.deposit`).
+because whatever is not delivered follows its predecessor by exactly tau (`orbitflow.slo`).
 """
 
 from __future__ import annotations
@@ -16,11 +16,10 @@ from math import ceil
 import numpy as np
 
 from orbitflow.bank import Bank
-from orbitflow.engine.driving import Observer, Observers
 from orbitflow.engine.engine import ServingCore
 from orbitflow.request import Request
 from orbitflow.results.timeline import Span, Timeline
-from orbitflow.step import Events, Step, StepOutcome
+from orbitflow.step import Events, Observer, Observers, Step, StepOutcome
 
 _EQUAL = 1e-9  # of a tau: what rounding may make of a token that is delivered now
 
@@ -34,7 +33,7 @@ class RequestTracks:
         self, timeline: Timeline, core: ServingCore, planner_latency_s: float | None
     ) -> None:
         self._timeline = timeline
-        self._roster = core.roster
+        self._roster = core.queues
         self._planner_latency_s = planner_latency_s
         self._since: dict[int, tuple[str, float]] = {}
 
@@ -62,7 +61,7 @@ class RequestTracks:
 
     def close(self, now_s: float) -> None:
         """Show whoever is still here, up to now: the run was interrupted."""
-        sequences = {**self._roster.active, **self._roster.parked}
+        sequences = {**self._roster.active, **self._roster.paused}
         for request_id in list(self._since):
             sequence = sequences[request_id]
             self._end(sequence.request, sequence.admitted_s, now_s)
@@ -71,7 +70,7 @@ class RequestTracks:
 
     def _admitted_s(self, request_id: int, events: Events) -> float:
         """When the decision was made, which on a real clock is before the step begins."""
-        for sequences in (self._roster.active, self._roster.parked):
+        for sequences in (self._roster.active, self._roster.paused):
             if request_id in sequences:
                 return sequences[request_id].admitted_s
         return next(f.admitted_s for f in events.finished if f.request.id == request_id)
@@ -164,13 +163,13 @@ class Counters:
             return
         if self._deposits is not None:
             self._count_deposits(self._deposits, step, outcome, events)
-        roster, account = self._core.roster, self._core.account
+        roster, account = self._core.queues, self._core.account
         prefilling = sum(1 for _ in roster.prefills)
         states = {
             "running": len(roster.active) - prefilling,
             "prefill": prefilling,
             "waiting": len(roster.waiting),
-            "parked": len(roster.parked),
+            "parked": len(roster.paused),
         }
         self._show("requests", outcome.end_s, states)
         pages = {"gpu": account.gpu_used, "host": account.host_used}
@@ -189,7 +188,7 @@ class Counters:
             deposits.add((*events.tokens.request_ids, *again), now_s)
             self._show_deposit(deposits, now_s)
         for request_id in events.first_tokens:
-            sequence = self._core.roster.active.get(request_id)
+            sequence = self._core.queues.active.get(request_id)
             if sequence is not None:  # else its first token was its last
                 deposits.open(request_id, sequence.tau_s, outcome.end_s)
         self._gone.update(finished.request.id for finished in events.finished)

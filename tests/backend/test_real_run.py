@@ -59,7 +59,7 @@ def run(decoder: Decoder, name: str, gpu_tokens: int) -> tuple[dict[int, list[in
     executor = TorchExecutor(
         decoder, plane, KvStore(plane, LAYERS, policy.data_plane), clock,
         {r.id: r for r in REQUESTS}, prompt,
-        data_plane=policy.data_plane, account=core.account, roster=core.roster,
+        data_plane=policy.data_plane, account=core.account, roster=core.queues,
     )  # fmt: skip
     slo = Slo(0.02, 2.0, 5.0, "test")
     recorder = Recorder(

@@ -43,10 +43,10 @@ def covered(core: ServingCore, step: Step, outcome: StepOutcome, events: Events)
     """Assert that the account holds the pages that are on the GPU."""
     limits = core.limits
     pages = 0
-    for sequence in core.roster.active.values():
+    for sequence in core.queues.active.values():
         tokens = sequence.context_tokens(core.passes) - 1 if sequence.generated_before else 0
         pages += (limits.layers - len(sequence.host)) * limits.pages(tokens)
-    for sequence in core.roster.parked.values():
+    for sequence in core.queues.paused.values():
         tokens = sequence.context_tokens(core.passes) - 1
         pages += (limits.layers - len(sequence.host)) * limits.pages(tokens)
     assert pages <= core.account.gpu_used, "KV on the GPU that the account knows nothing of"

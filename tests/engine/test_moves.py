@@ -5,25 +5,24 @@ from __future__ import annotations
 from orbitflow.engine.moves import Relocations
 from orbitflow.memory import KvLimits
 from orbitflow.placement import RESIDENT, HostLayers
-from orbitflow.request import Request
-from orbitflow.sequence import Sequence, State
+from orbitflow.request import Phase, Request, RequestState
 from orbitflow.step import Move, MoveKind
 
 LIMITS = KvLimits(layers=4, page_tokens=16, gpu_pages=400)
 ALL: HostLayers = (0, 1, 2, 3)
 
 
-def running(host: HostLayers = RESIDENT, context: int = 50) -> Sequence:
+def running(host: HostLayers = RESIDENT, context: int = 50) -> RequestState:
     """By default three full pages and a tail behind the token being decoded."""
-    one = Sequence(Request(5, 0.0, context - 1, 9), 0.0, 0.1, host, host)
+    one = RequestState(Request(5, 0.0, context - 1, 9), 0.0, 0.1, host, host)
     one.prefilled_tokens, one.generated_before = context - 1, 1
     one.start(0)
     return one
 
 
-def parked(host: HostLayers = ALL) -> Sequence:
+def parked(host: HostLayers = ALL) -> RequestState:
     one = running(host)
-    one.stop(0, State.PARKED)
+    one.stop(0, Phase.PAUSED)
     return one
 
 
@@ -33,7 +32,7 @@ def moves(*, write_through: bool = True) -> Relocations:
 
 def test_parking_flushes_the_tails_of_what_is_stored() -> None:
     relocations, one = moves(), running((1, 3))
-    relocations.park(one, 0)
+    relocations.pause(one, 0)
     assert relocations.take(decoding=False) == (Move(0, MoveKind.PARK, 5, ALL, 4, True),)
     assert one.host == one.target == ALL
 
@@ -41,7 +40,7 @@ def test_parking_flushes_the_tails_of_what_is_stored() -> None:
 def test_parking_without_write_through_moves_everything_resident() -> None:
     """Two resident layers of three full pages, and a tail page in each of four."""
     relocations = moves(write_through=False)
-    relocations.park(running((1, 3)), 0)
+    relocations.pause(running((1, 3)), 0)
     (move,) = relocations.take(decoding=False)
     assert move.pages == 2 * 3 + 4
 
@@ -49,26 +48,26 @@ def test_parking_without_write_through_moves_everything_resident() -> None:
 def test_a_page_that_is_just_full_is_no_tail() -> None:
     """48 tokens behind fill three pages: they are stored like any other, and nothing is flushed."""
     relocations, one = moves(), running((1, 3), context=49)
-    relocations.park(one, 0)
-    one.stop(0, State.PARKED)
+    relocations.pause(one, 0)
+    one.stop(0, Phase.PAUSED)
     relocations.resume(one, 0)
     assert [move.pages for move in relocations.take(decoding=True)] == [0, 0]
     swapped = moves(write_through=False)
-    swapped.park(running((1, 3), context=49), 0)
+    swapped.pause(running((1, 3), context=49), 0)
     assert swapped.take(decoding=False)[0].pages == 2 * 3
 
 
 def test_parking_leaves_what_is_to_stay() -> None:
     """Layers 1 and 3 are on the host; of the others 0 is to stay. Its tail is flushed as well."""
     relocations, one = moves(), running((1, 3))
-    relocations.park(one, 0, (1, 2, 3))
+    relocations.pause(one, 0, (1, 2, 3))
     assert relocations.take(decoding=False) == (Move(0, MoveKind.PARK, 5, (1, 2, 3), 4, True),)
     assert one.host == one.target == (1, 2, 3)
 
 
 def test_without_write_through_nothing_stays() -> None:
     relocations, one = moves(write_through=False), running()
-    relocations.park(one, 0, (1,))
+    relocations.pause(one, 0, (1,))
     assert one.host == one.target == ALL
 
 
@@ -80,7 +79,7 @@ def test_resuming_brings_the_tails_back() -> None:
 
 def test_nothing_comes_back_of_a_prompt_that_never_began() -> None:
     relocations = moves()
-    relocations.resume(Sequence(Request(0, 0.0, 9, 9), 0.0, 0.1, (), (), State.PARKED), 0)
+    relocations.resume(RequestState(Request(0, 0.0, 9, 9), 0.0, 0.1, (), (), Phase.PAUSED), 0)
     assert relocations.pending == 0
 
 
@@ -137,7 +136,7 @@ def test_what_is_loading_is_not_loaded_twice() -> None:
 def test_parking_forgets_what_was_only_wanted() -> None:
     relocations, one = moves(), running((0,))
     relocations.place(one, (1,), 0)
-    relocations.park(one, 0)
+    relocations.pause(one, 0)
     assert [m.kind for m in relocations.take(decoding=True)] == [MoveKind.PARK]
 
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orbitflow.engine.policy import View
-from orbitflow.engine.queues import Roster
+from orbitflow.engine.queues import Queues
 from orbitflow.memory import KvAccount, KvLimits
 from orbitflow.placement import RESIDENT
 from orbitflow.policy.deadlines import EVERY, MOST_TRIED, Deadlines
@@ -18,9 +18,9 @@ class Door:
     """A waiting room and its order. A prompt of n tokens takes n seconds."""
 
     def __init__(self, every: int = EVERY) -> None:
-        self.roster = Roster(None, 0)
+        self.queues = Queues(None, 0)
         account = KvAccount(KvLimits(4, 16, 1000))
-        self.view = View(self.roster, account, lambda _: None, 0.1, self._ttft_s)  # type: ignore[arg-type, return-value]
+        self.view = View(self.queues, account, lambda _: None, 0.1, self._ttft_s)  # type: ignore[arg-type, return-value]
         self.share = FairShare()
         self.deadlines = Deadlines(self.share, every=every)
 
@@ -29,16 +29,16 @@ class Door:
         return request.slo_ttft_s or 0.0
 
     def wait(self, number: int, prompt: int, ttft_s: float) -> None:
-        self.roster.submit(Request(number, self.view.now_s, prompt, 5, None, ttft_s))
+        self.queues.submit(Request(number, self.view.now_s, prompt, 5, None, ttft_s))
 
     def tries(self) -> list[tuple[int, bool]]:
         found = self.deadlines.candidates(self.view, float)
         return [(c.request.id, c.starts_s is not None) for c in found]
 
     def admit(self, number: int) -> None:
-        request = self.roster.waiting[number]
-        oldest = next(iter(self.roster.waiting)) == number
-        self.roster.admit(number, RESIDENT, 0.1, 0.0)
+        request = self.queues.waiting[number]
+        oldest = next(iter(self.queues.waiting)) == number
+        self.queues.admit(number, RESIDENT, 0.1, 0.0)
         self.deadlines.admitted(request, is_oldest=oldest)
 
 
@@ -119,13 +119,13 @@ def test_who_has_j_before_it_is_let_in_after_j_plus_one_times_every(data: st.Dat
     came: dict[int, tuple[int, int]] = {}  # admissions so far and older ones waiting, on arrival
     for _ in range(data.draw(st.integers(1, 60), label="rounds")):
         for _ in range(data.draw(st.integers(0, 3), label="arrivals")):
-            came[number] = (len(let_in), len(door.roster.waiting))
+            came[number] = (len(let_in), len(door.queues.waiting))
             ttft_s = data.draw(st.sampled_from((0.5, 3.0, 50.0)), label="limit")
             door.wait(number, data.draw(st.sampled_from((1, 4)), label="prompt"), ttft_s)
             number += 1
         door.view.now_s += data.draw(st.sampled_from((0.1, 1.0, 5.0)), label="seconds")
         tries = door.tries()
-        assert bool(tries) == bool(door.roster.waiting)
+        assert bool(tries) == bool(door.queues.waiting)
         if tries:  # any of them may be the first that fits
             chosen = data.draw(st.sampled_from(tries), label="fits")[0]
             door.admit(chosen)

@@ -143,7 +143,7 @@ def server(
     logits: Logits = {}
     executor = TorchExecutor(
         decoder, plane, store, clock, {r.id: r for r in requests}, prompt,
-        data_plane=chosen.data_plane, account=core.account, roster=core.roster,
+        data_plane=chosen.data_plane, account=core.account, roster=core.queues,
         on_logits=lambda i, row: logits.setdefault(i, []).append(row.clone()),
     )  # fmt: skip
     return Server(chosen, core, plane, store, executor, clock, logits)

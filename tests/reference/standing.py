@@ -8,16 +8,15 @@ from __future__ import annotations
 import numpy as np
 
 from orbitflow.arrays import FloatArray
-from orbitflow.engine.apply import Enactor
+from orbitflow.engine.apply import DecisionApplier
 from orbitflow.engine.policy import Decision, Policy, View
-from orbitflow.engine.queues import Roster
+from orbitflow.engine.queues import Queues
 from orbitflow.machine.cost import CostModel
 from orbitflow.machine.profile import DecodeFit, HostFit, LinkFit, PrefillFit
 from orbitflow.memory import KvAccount, KvLimits
 from orbitflow.placement import RESIDENT
 from orbitflow.policy.registry import make_policy
-from orbitflow.request import Request
-from orbitflow.sequence import Sequence
+from orbitflow.request import Request, RequestState
 
 LINK = LinkFit(0.0, (1.0,), (1e9,))
 TAU_S = 0.1
@@ -41,40 +40,40 @@ class Server:
         cost = CostModel(layers, 16, 1024, decode, prefill, LINK, LINK, 0.0, HostFit(2e9, 1e9))
         self.policy.bind(self.limits, cost)
         self.account = KvAccount(self.limits)
-        self.roster = Roster(batch, 0)
-        self.enactor = Enactor(self.roster, self.account, self.policy, TAU_S)
-        self.view = View(self.roster, self.account, self._times, TAU_S)
+        self.queues = Queues(batch, 0)
+        self.applier = DecisionApplier(self.queues, self.account, self.policy, TAU_S)
+        self.view = View(self.queues, self.account, self._times, TAU_S)
         self._next = 0
 
     def wait(self, prompt: int, output: int = 10) -> int:
         """Queue a request."""
         number, self._next = self._next, self._next + 1
-        self.roster.submit(Request(number, 0.0, prompt, output))
+        self.queues.submit(Request(number, 0.0, prompt, output))
         return number
 
-    def run(self, context: int, output: int = 10_000) -> Sequence:
+    def run(self, context: int, output: int = 10_000) -> RequestState:
         """Let a request run whose next pass has this context."""
         number = self.wait(context - 1, output)
-        one = self.roster.admit(number, RESIDENT, TAU_S, 0.0)
+        one = self.queues.admit(number, RESIDENT, TAU_S, 0.0)
         one.prefilled_tokens = context - 1
-        self.roster.first_token(one, 0, 0.0)
+        self.queues.first_token(one, 0, 0.0)
         return one
 
-    def park(self, context: int) -> Sequence:
+    def park(self, context: int) -> RequestState:
         one = self.run(context)
-        self.enactor.relocations.park(one, 0)
-        return self.roster.park(one.id, 0, 0.0)
+        self.applier.relocations.pause(one, 0)
+        return self.queues.pause(one.id, 0, 0.0)
 
     def decide(self) -> Decision:
         return self.policy.decide(self.view)
 
-    def enact(self) -> Decision:
+    def apply(self) -> Decision:
         """Decide and do it; the account refuses what does not fit."""
         decision = self.decide()
-        self.enactor.enact(decision, 0.0, 0)
+        self.applier.apply(decision, 0.0, 0)
         self.account.check()
         return decision
 
     @staticmethod
-    def _times(sequence: Sequence) -> FloatArray:
+    def _times(sequence: RequestState) -> FloatArray:
         return np.empty(0)

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from orbitflow.arrays import FloatArray
 from orbitflow.config import RunConfig
-from orbitflow.deposit import banked
 from orbitflow.policy.registry import policy_names
 from orbitflow.report.deposits import deposits
 from orbitflow.report.placements import Fate, Held, evenly, frames
@@ -24,6 +23,7 @@ from orbitflow.results.recorder import Recorder
 from orbitflow.results.run_folder import RunFolder
 from orbitflow.scenario import build_scenario
 from orbitflow.sim.run import simulate_policy
+from orbitflow.slo import banked
 from orbitflow.step import Events, Step, StepOutcome
 
 NO_IDS: tuple[int, ...] = ()

@@ -28,9 +28,9 @@ from reference.timelines import (
 import orbitflow.results.timeline
 from orbitflow.cli.sim_run import run_simulation
 from orbitflow.config import DeliveryPace, Fidelity, RunConfig
-from orbitflow.deposit import banked
 from orbitflow.results.timeline import Origin, Span, Timeline
 from orbitflow.results.timeline_tracks import Deposits
+from orbitflow.slo import banked
 
 ROWS = [(0, 900, 40), (300, 400, 60), (400, 700, 30), (9000, 100, 1)]
 ORIGIN = Origin("simulation", "layer", "by hand", "none")

@@ -1,4 +1,4 @@
-"""`orbitflow trace`: tables on stdout, notices on stderr, JSON alone, light to import."""
+"""`orbitflow trace`: tables on stdout, notices on stderr, JSON alone, light to pytest."""
 
 from __future__ import annotations
 
