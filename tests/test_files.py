@@ -1,4 +1,4 @@
-"""A file is what was there before, or all of what is new; columns become what `numpy.savez` writes."""
+"""A file is what was there before, or all of what is new; columns become an .npz file."""
 
 from __future__ import annotations
 

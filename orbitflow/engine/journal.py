@@ -3,6 +3,11 @@
 The core is deterministic and has no inputs but these calls; so feeding a journal to a fresh core
 must give the same steps, bit for bit: the proof that simulator and backend run one policy, and
 the way to debug a run that happened elsewhere. Design section 2.1.
+
+`journal.jsonl` is small enough to be written while a server runs: one line per call of the core.
+Times are written so that they read back to the last bit; of what the core answered there is a
+digest, which is all that a replay needs to tell same from different. Plans are not written: they
+follow from their questions, so a replay solves these again.
 """
 
 from __future__ import annotations
@@ -11,17 +16,19 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TextIO
 
+import msgspec
 import numpy as np
 
+from orbitflow import __version__
 from orbitflow.engine.engine import ServingCore
 from orbitflow.errors import UserError
 from orbitflow.request import Request
 from orbitflow.step import Events, Idle, PlanAnswer, PlanRequest, Step, StepOutcome
 
 
-class SubmitCall(NamedTuple):
+class SubmitCall(msgspec.Struct, frozen=True, rename={"request": "submit"}):
     """`submit` was called."""
 
     now_s: float
@@ -29,19 +36,19 @@ class SubmitCall(NamedTuple):
     refusal: str | None
 
 
-class StepCall(NamedTuple):
+class StepCall(msgspec.Struct, frozen=True, rename={"answer": "step"}):
     """`next_step` was called, and this came of it."""
 
     now_s: float
     answer: str
 
 
-class AdoptCall(NamedTuple):
+class AdoptCall(msgspec.Struct, frozen=True, rename={"request_id": "adopt"}):
     """`adopt` was called, with the plan or with what solving the same question again gives."""
 
     now_s: float
     request_id: int
-    plan: PlanAnswer | None
+    plan: PlanAnswer | None = None
 
 
 class FinishCall(NamedTuple):
@@ -199,24 +206,24 @@ def digest(description: str) -> str:
 def read_journal(path: Path) -> Iterator[Entry]:
     """The entries of a file, read as they are asked for; a torn last line ends them.
 
-    Raise a UserError if it is no journal of this version.
+    Raise a UserError if it cannot be read, or is no journal of this version.
     """
     with _opened(path) as lines:
         for number, line in enumerate(lines, 1):
             try:
-                document = json.loads(line)
                 if number == 1:
-                    _check_version(path, document)
+                    _check_version(path, msgspec.json.decode(line))
                     continue
-                entry = _entry(document)
-            except (ValueError, TypeError, KeyError, IndexError):
+                entry = _entry(line)
+            except (msgspec.DecodeError, KeyError, ValueError) as failure:
                 if not line.endswith("\n"):
                     return
-                raise UserError(f"{path}:{number} is no line of a journal: run again") from None
+                what = f"{path}:{number} is no line of a journal"
+                raise UserError(f"{what} ({failure}): run again") from None
             yield entry
 
 
-def _opened(path: Path) -> Any:
+def _opened(path: Path) -> TextIO:
     try:
         return path.open(encoding="utf-8")
     except OSError as failure:
@@ -226,7 +233,10 @@ def _opened(path: Path) -> Any:
 def _check_version(path: Path, document: Any) -> None:
     version = document.get("schema_version") if isinstance(document, dict) else None
     if version != SCHEMA_VERSION:
-        raise UserError(f"{path} has schema_version {version}: this version reads {SCHEMA_VERSION}")
+        raise UserError(
+            f"{path} has schema_version {version}, this orbitflow ({__version__}) reads "
+            f"{SCHEMA_VERSION}: run again, or read it with the version that wrote it"
+        )
 
 
 def _document(entry: Entry) -> dict[str, object]:
@@ -242,21 +252,42 @@ def _document(entry: Entry) -> dict[str, object]:
     return {"finish": said._asdict(), "events": digest(entry.answer)}
 
 
-def _entry(document: dict[str, Any]) -> Entry:
-    if "submit" in document:
-        return SubmitCall(document["now_s"], Request(*document["submit"]), document["refusal"])
-    if "step" in document:
-        return StepCall(document["now_s"], document["step"])
-    if "adopt" in document:
-        return AdoptCall(document["now_s"], document["adopt"], None)
-    said = document["finish"]
-    ends, stalls = np.array(said["pass_end_s"], dtype=np.float64), said["pass_stall_s"]
-    outcome = StepOutcome(
-        **said
-        | {
-            "pass_end_s": ends,
-            "pass_stall_s": None if stalls is None else np.array(stalls, dtype=np.float64),
-            "moves_done": tuple(said["moves_done"]),
-        }
-    )
-    return FinishCall(outcome, document["events"])
+def _entry(line: str) -> Entry:
+    said = _LINES[line[2 : line.index('"', 2)]].decode(line)  # the first key says which call it is
+    return said.call() if isinstance(said, _FinishLine) else said
+
+
+class _Outcome(msgspec.Struct):
+    """A `StepOutcome`, its arrays as lists."""
+
+    start_s: float
+    pass_end_s: list[float]
+    stall_s: float
+    link_busy_s: float
+    h2d_bytes: int
+    d2h_bytes: int
+    moves_done: tuple[int, ...]
+    end_s: float
+    pass_stall_s: list[float] | None
+
+
+class _FinishLine(msgspec.Struct):
+    finish: _Outcome
+    events: str
+
+    def call(self) -> FinishCall:
+        outcome = StepOutcome(**msgspec.structs.asdict(self.finish))
+        ends, stalls = outcome.pass_end_s, outcome.pass_stall_s
+        outcome = outcome._replace(
+            pass_end_s=np.array(ends), pass_stall_s=None if stalls is None else np.array(stalls)
+        )
+        return FinishCall(outcome, self.events)
+
+
+_Line = SubmitCall | StepCall | AdoptCall | _FinishLine
+_LINES: dict[str, msgspec.json.Decoder[_Line]] = {
+    "submit": msgspec.json.Decoder(SubmitCall),
+    "step": msgspec.json.Decoder(StepCall),
+    "adopt": msgspec.json.Decoder(AdoptCall),
+    "finish": msgspec.json.Decoder(_FinishLine),
+}
