@@ -74,7 +74,7 @@ class ColumnFile:
                     self._gather(index, code, column)
 
     def _gather(self, index: int, code: str, out: IO[bytes]) -> None:
-        import numpy as np  # only here: whoever reads a profile need not wait for it
+        import numpy as np  # only here: reading a profile does not load NumPy
         from numpy.lib import format as npy
 
         shape = (sum(self._rows),)

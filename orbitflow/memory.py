@@ -103,7 +103,7 @@ class BatchPages(NamedTuple):
     def gpu_pages(
         self, layers: int, host_layers: int, ring_groups: int = 0, kept_share: float = 0.0
     ) -> int:
-        """GPU pages with `host_layers` of everybody's `layers` on the host, ring included.
+        """GPU pages with `host_layers` of every request's `layers` on the host, ring included.
 
         The ring is needed only where something is on the host; of what is there, `kept_share` is on
         the GPU as well.
@@ -154,12 +154,12 @@ class KvAccount:
 
     @property
     def gpu_free(self) -> int:
-        """GPU pages that nobody holds."""
+        """Free GPU pages."""
         return self.limits.gpu_pages - self.gpu_used
 
     @property
     def host_free(self) -> float:
-        """Host pages that nobody holds; infinite where the host has no limit."""
+        """Free host pages; infinite where the host has no limit."""
         limit = self.limits.host_pages
         return np.inf if limit is None else limit - self.host_used
 
@@ -170,7 +170,7 @@ class KvAccount:
         if self.gpu_used > self.limits.gpu_pages:
             raise PolicyError(
                 f"the decision needs {self.gpu_used} GPU pages of {self.limits.gpu_pages} (ring "
-                f"{self.ring_pages}): the policy must park, offload more or admit less"
+                f"{self.ring_pages}): the policy must pause, offload more or admit less"
             )
         if self.host_free < 0:
             raise PolicyError(

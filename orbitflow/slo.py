@@ -1,4 +1,4 @@
-"""What counts as fast enough, and when a reader gets each token.
+"""What counts as fast enough, and when each token is delivered.
 
 tau, the limit on the time between tokens, is `scale` times a decode pass with the KV capacity full
 and nothing offloaded: n requests of the trace's mean final context m, n = min(max batch, capacity /
@@ -11,8 +11,8 @@ delivered at the SLO's pace,
 
     delivered_k = max(generated_k, delivered_{k-1} + tau),   delivered_0 = generated_0
 
-which is ``k tau + running_max(generated_k - k tau)``. A token is late iff it was not there when its
-reader was ready for it: generated_k > delivered_{k-1} + tau. The deposit at time t is what is
+which is ``k tau + running_max(generated_k - k tau)``. A token is late iff it was not there when it
+was due: generated_k > delivered_{k-1} + tau. The deposit at time t is what is
 generated but not yet delivered.
 """
 
@@ -93,11 +93,11 @@ def late(generated_s: FloatArray, delivered_s: FloatArray, tau_s: float) -> npt.
 
 
 def next_due_s(generated_s: FloatArray, tau_s: float) -> float:
-    """When the reader of these tokens will want the next one, in seconds."""
+    """When the token after these is due, in seconds."""
     steps = tau_s * np.arange(len(generated_s))
     return float((generated_s - steps).max()) + tau_s * len(generated_s)
 
 
-def banked(generated_s: FloatArray, tau_s: float, now_s: float) -> int:
-    """Tokens generated but not yet delivered at `now_s`: for how many tau it can be left out."""
+def deposit_tokens(generated_s: FloatArray, tau_s: float, now_s: float) -> int:
+    """Tokens generated but not yet delivered at `now_s`: for so many tau the request can pause."""
     return int((deliver(generated_s, tau_s) > now_s).sum())

@@ -27,7 +27,7 @@ class MoveKind(StrEnum):
     DEMOTE = "demote"  # GPU -> host: frees pages as soon as their stores are done
     PARK = "park"  # stop running: flush the tail pages, free everything on the GPU
     RESUME = "resume"  # run again: bring the tail pages back; other layers stream or are promoted
-    LOAD = "load"  # host -> GPU for a parked request, ahead of its resumption
+    LOAD = "load"  # host -> GPU for a paused request, ahead of its resumption
 
 
 class Move(NamedTuple):
@@ -216,16 +216,16 @@ class Observers:
         self._observers = observers
 
     def refused(self, request: Request, reason: str) -> None:
-        """Tell everybody."""
+        """Tell every observer."""
         for observer in self._observers:
             observer.refused(request, reason)
 
     def stepped(self, step: Step, outcome: StepOutcome, events: Events) -> None:
-        """Tell everybody."""
+        """Tell every observer."""
         for observer in self._observers:
             observer.stepped(step, outcome, events)
 
     def planned(self, latency_s: float) -> None:
-        """Tell everybody."""
+        """Tell every observer."""
         for observer in self._observers:
             observer.planned(latency_s)

@@ -65,7 +65,7 @@ def upper_bound(
 
 
 def most_timely_share(work: Work) -> float:
-    """Serve one after another: nobody can be read faster than alone. Only a request that some
+    """Serve one after another: no request can be read faster than alone. Only a request that some
     placement cannot hold may be refused, which takes it out of both sums.
     """
     due_s = float(work.due_s[work.is_certain].sum())
@@ -84,18 +84,18 @@ def most_per_second(
     work: Work, machine: SharedMachine, in_pace: BoolArray, both: int, start_s: float
 ) -> float:
     """Most requests on time per second from the first arrival to the last token. Whoever is on time
-    is served, and so is everybody who must not be refused.
+    is served, and so is every request that must not be refused.
     """
     if not both:
         return 0.0
-    somebody_s = float(work.alone_end_s(machine).min()) * (1 - 1e-9) - start_s
+    earliest_s = float(work.alone_end_s(machine).min()) * (1 - 1e-9) - start_s
     if len(work.passes) > FEW:
-        return both / max(somebody_s, _least_end(work.take(work.is_certain), machine) - start_s)
+        return both / max(earliest_s, _least_end(work.take(work.is_certain), machine) - start_s)
     sets = possible_sets(work, machine, to_the_end=True)
     sets = sets[~(sets & ~in_pace).any(axis=1)]
     ends = least_ends(sets | work.is_certain, sets, work, machine) * (1 - 1e-9)
     sizes = np.minimum(sets.sum(axis=1), both)
-    return float((sizes / np.maximum(ends - start_s, somebody_s)).max())
+    return float((sizes / np.maximum(ends - start_s, earliest_s)).max())
 
 
 def _least_end(work: Work, machine: SharedMachine) -> float:

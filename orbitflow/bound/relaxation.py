@@ -1,4 +1,4 @@
-"""What a request costs a machine at the least, whoever else is there.
+"""What a request costs a machine at the least, whatever else runs there.
 
 A pass that decodes n requests of contexts c_r and computes chunks takes
 

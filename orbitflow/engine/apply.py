@@ -50,7 +50,7 @@ class Reservation:
         active: Collection[RequestState],
         uniform: HostLayers | None,
     ) -> None:
-        """Reserve the next `window` passes of everybody active, and the staging ring.
+        """Reserve the next `window` passes of all active requests, and the staging ring.
 
         `contexts` has one entry per active request, in any order, if all want `uniform` on the
         host; in the order of `active` if `uniform` is None.
@@ -94,7 +94,7 @@ NEVER = sys.maxsize  # the window of a server whose requests are reserved to the
 
 
 class News(NamedTuple):
-    """Whom decisions have admitted, paused and resumed since somebody last asked."""
+    """Ids that decisions have admitted, paused and resumed since the last `take_news`."""
 
     admitted: tuple[int, ...] = ()
     paused: tuple[int, ...] = ()
@@ -121,9 +121,9 @@ class DecisionApplier:
         self.window_end = NEVER
 
     def apply(self, decision: Decision, now_s: float, passes: int) -> bool:
-        """Do what a decision says, before pass number `passes`; whether it changes anything.
+        """Apply a decision before pass number `passes`. Return whether it changes anything.
 
-        Raise a PolicyError if the decision names a stranger or contradicts itself.
+        Raise a PolicyError if the decision names an unknown request or contradicts itself.
         """
         for request_id in decision.park:
             state = self._queues.pause(request_id, passes, now_s)
@@ -188,7 +188,7 @@ class DecisionApplier:
         return changed
 
     def settle(self, moves_done: tuple[int, ...]) -> None:
-        """Let residency follow the moves that are done."""
+        """Update residency by the moves that are done."""
         queues = self._queues
         for move in self.relocations.done(moves_done):
             state = queues.active.get(move.request_id) or queues.paused.get(move.request_id)

@@ -86,7 +86,7 @@ class DecodeBatch:
     def __init__(self) -> None:
         self._running: dict[int, RequestState] = {}
         self._offsets: dict[int, int] = {}  # context minus passes: constant while running
-        self._key: _Key | None = None  # of everybody, while all have the same
+        self._key: _Key | None = None  # of all requests, while they have the same
         self._groups: list[tuple[HostLayers, HostLayers, IntArray | slice]] = []
         self._offset_array: IntArray = np.empty(0, dtype=np.int64)
         self._keys: object = None  # as of the last refresh
@@ -164,7 +164,7 @@ class DecodeBatch:
 
 
 class PassClock:
-    """End times of the decode passes, addressed by pass number; forgets what nobody needs."""
+    """End times of the decode passes, addressed by pass number; forgets what no request needs."""
 
     __slots__ = ("_first", "_oldest_needed", "_times", "passes")
 

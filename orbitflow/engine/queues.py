@@ -1,9 +1,8 @@
-"""Who is in the server: waiting, active (prefilling or running) or paused, and how one passes to
-the next.
+"""Which requests are waiting, active (prefilling or running) or paused, and how they move on.
 
 waiting --admit--> prefilling --first token--> running --last token--> gone
                         |                         |
-                        +-------- park ---------->+--- paused --resume--> where it was
+                        +-------- pause --------->+--- paused --resume--> where it was
 
 A request holds a place in the batch from admission to its end, paused or not.
 """
@@ -46,7 +45,7 @@ class Queues:
         return self._max_batch - len(self.active) - len(self.paused)
 
     def contexts(self, passes: int) -> IntArray:
-        """Contexts of everybody active, the prefilling last, shape (active,), in tokens."""
+        """Contexts of all active requests, the prefilling last, shape (active,), in tokens."""
         self.batch.refresh()
         running = self.batch.contexts(passes)
         if len(running) == len(self.active):
@@ -61,7 +60,7 @@ class Queues:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nobody is here."""
+        """Whether no request waits, runs or is paused."""
         return not (self.waiting or self.active or self.paused)
 
     def submit(self, request: Request) -> None:
@@ -123,7 +122,7 @@ class Queues:
         del self.active[state.id]
 
     def next_end(self) -> int:
-        """Pass number at which the first running request ends. Somebody must be running."""
+        """Pass number at which the first running request ends. At least one must be running."""
         while not self._is_valid(self._ends[0]):
             heapq.heappop(self._ends)
         return self._ends[0][0]

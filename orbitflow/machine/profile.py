@@ -7,9 +7,9 @@
 
 Stored as versioned JSON with its provenance, the error of every fit and all that was only assumed;
 one that was measured also has the KV capacity that was there, every point and a digest, the sha256
-of the profile without it (sorted keys, no blanks). An edited profile works as any other; whoever
-shows it says so. Beyond the largest batch and context that were measured, lines are extrapolated,
-and that is said.
+of the profile without it (sorted keys, no blanks). An edited profile works as any other, and
+output that shows it says so. Beyond the largest batch and context that were measured, lines are
+extrapolated, and that is said.
 """
 
 from __future__ import annotations

@@ -139,7 +139,5 @@ def test_a_wrong_line_is_refused_with_its_place(tmp_path: Path, line: str, what:
 def test_another_version_is_refused_with_what_to_do(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     path.write_text('{"schema_version":2}\n')
-    with pytest.raises(
-        UserError, match=r"schema_version 2, this .* reads 1: run again"
-    ):
+    with pytest.raises(UserError, match=r"schema_version 2, this .* reads 1: run again"):
         list(read_journal(path))
