@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from orbitflow.paper.points import Point
-from orbitflow.study.folder import Row
 from orbitflow.study.statistics import Estimate, estimate
+from orbitflow.study.stored import Row
 
 Compare = Callable[[float, float], float | None]
 
