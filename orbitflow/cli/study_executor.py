@@ -21,7 +21,8 @@ def executor_of(name: ExecutorName, ray_address: str | None, workers: int | None
         if ray_address is not None:
             raise UserError("--ray-address is for --executor ray: add it, or leave the address out")
         return partial(WorkerPool, workers or usable_cpus())
-    from orbitflow.study.ray_executor import AUTO, RayExecutor, check_ray
+    from orbitflow.study.ray_cluster import AUTO, check_ray
+    from orbitflow.study.ray_executor import RayExecutor
 
     check_ray()
     return partial(RayExecutor, ray_address or os.environ.get("RAY_ADDRESS") or AUTO, workers)

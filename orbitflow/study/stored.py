@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
+from orbitflow import __version__
 from orbitflow.errors import UserError
 from orbitflow.study.figures import Objective
 from orbitflow.study.grid import Cell
@@ -143,10 +144,13 @@ def read_definition(path: Path) -> Definition:
     except (ValueError, KeyError, TypeError, AttributeError):
         raise _broken(file) from None
     if version != SCHEMA_VERSION:
-        raise UserError(f"{file} has schema_version {version}: this version reads {SCHEMA_VERSION}")
+        raise UserError(
+            f"{file} has schema_version {version}, orbitflow {__version__} reads {SCHEMA_VERSION}: "
+            f"use orbitflow {found.get('orbitflow_version', 'unknown')}, that wrote it"
+        )
     if is_paper:
         raise UserError(
-            f"{path} is of `orbitflow study paper`, whose points are no grid: see its paper.md, or "
+            f"{path} is of the paper's evaluation, whose points are no grid: see its paper.md, or "
             "name a folder that `orbitflow study run` or `study capacity` made"
         )
     try:

@@ -23,10 +23,11 @@ from orbitflow.config import RunConfig
 from orbitflow.errors import UserError
 from orbitflow.machine.catalog import resolve_profile
 from orbitflow.machine.profile import save
-from orbitflow.study import ray_executor
+from orbitflow.study import ray_cluster
 from orbitflow.study.folder import StudyFolder
 from orbitflow.study.grid import read_grid
-from orbitflow.study.ray_executor import RayCluster, RayExecutor
+from orbitflow.study.ray_cluster import RayCluster
+from orbitflow.study.ray_executor import RayExecutor
 from orbitflow.study.runner import run_on
 from orbitflow.study.stored import Row
 from orbitflow.study.study import Study, plan_study
@@ -182,7 +183,7 @@ def test_an_interrupt_frees_the_cluster_and_the_study_goes_on(address: str) -> N
 def test_another_version_on_the_workers_is_told(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orbitflow.study.ray_executor.__version__", "9.9")
+    monkeypatch.setattr("orbitflow.study.ray_cluster.__version__", "9.9")
     with pytest.raises(UserError, match=r"a worker has orbitflow 0\.1\.0, this is 9\.9: install"):
         RayCluster(address)
 
@@ -198,22 +199,22 @@ def test_where_nobody_or_somebody_else_answers(
     silent_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("ray", reason="there is no Ray for this Python")
-    monkeypatch.setattr(ray_executor, "_ANSWER_S", 0.5)
+    monkeypatch.setattr(ray_cluster, "_ANSWER_S", 0.5)
     with pytest.raises(
         UserError, match=r"no Ray cluster answers .nothing that Ray knows in 0\.5 s"
     ):
-        ray_executor.connect(f"127.0.0.1:{silent_port}")
+        ray_cluster.connect(f"127.0.0.1:{silent_port}")
     with socket.create_server(("127.0.0.1", 0)) as server:
         free = server.getsockname()[1]
     with pytest.raises(UserError, match=r"no Ray cluster answers .Connection refused.*ray start"):
-        ray_executor.connect(f"127.0.0.1:{free}")
+        ray_cluster.connect(f"127.0.0.1:{free}")
 
 
 @pytest.mark.parametrize("text", ["", "here", "ray://127.0.0.1:10001", "127.0.0.1:", ":6379"])
 def test_what_is_no_address(text: str) -> None:
     pytest.importorskip("ray", reason="there is no Ray for this Python")
     with pytest.raises(UserError, match="is not host:port"):
-        ray_executor.connect(text)
+        ray_cluster.connect(text)
 
 
 def test_without_ray_the_extra_is_named(
