@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.paper.step_times import StepTimes
+from benchmarks.paper.work import do_paper_task
 from orbitflow.config import DepositRule, RunConfig
-from orbitflow.paper.step_times import StepTimes
-from orbitflow.paper.work import do_paper_task
 from orbitflow.request import Request
 from orbitflow.results.metrics import pace
 from orbitflow.scenario import build_scenario

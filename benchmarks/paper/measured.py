@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from orbitflow.paper.points import Point
+from benchmarks.paper.points import Point
 from orbitflow.study.statistics import Estimate, estimate
 from orbitflow.study.stored import Row
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from orbitflow.paper.step_times import StepTimes
+from benchmarks.paper.step_times import StepTimes
 from orbitflow.scenario import build_scenario
 from orbitflow.session import outfit
 from orbitflow.sim.run import simulate_policy
