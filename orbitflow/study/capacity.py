@@ -149,15 +149,8 @@ def plan_capacity(
     return question
 
 
-class VaryOption(NamedTuple):
-    """What `--vary` says: a key, and the bracket if there is one."""
-
-    key: str
-    ends: Ends | None
-
-
-def read_vary(option: str) -> VaryOption:
-    """Read `key` or `key=low..high`. Raise a UserError for what cannot be varied."""
+def read_vary(option: str) -> tuple[str, Ends | None]:
+    """Read `key`, or `key=low..high` for a bracket. Raise a UserError for what cannot be varied."""
     name, equals, text = option.partition("=")
     wanted = normalized(name).lower()
     if not is_key(wanted):
@@ -168,7 +161,7 @@ def read_vary(option: str) -> VaryOption:
         names = ", ".join(k.removesuffix("_bytes").removesuffix("_s") for k in HARDER_AS_IT_GROWS)
         raise UserError(f"--vary {name}: more of it is neither easier nor harder: vary {names}")
     if not equals:
-        return VaryOption(key, None)
+        return key, None
     low, dots, high = text.partition("..")
     if not dots:
         raise UserError(f"--vary {option!r}: write a bracket as {name}=low..high")
@@ -177,7 +170,7 @@ def read_vary(option: str) -> VaryOption:
     assert isinstance(most, int | float), "every key that can be varied is a number"
     if not 0 < least < most:
         raise UserError(f"--vary {option!r}: low must be above 0 and below high")
-    return VaryOption(key, Ends(least, most) if HARDER_AS_IT_GROWS[key] else Ends(most, least))
+    return key, Ends(least, most) if HARDER_AS_IT_GROWS[key] else Ends(most, least)
 
 
 def _varied(
@@ -207,6 +200,7 @@ def _varied(
 
 
 def _start(key: str, config: RunConfig, scenario: Scenario) -> Number | None:
+    """What the base configuration comes to."""
     profile = scenario.profile
     resolved: dict[str, Number | None] = {
         "rate_scale": scenario.rate_scale,

@@ -101,14 +101,14 @@ def capacity_summary(
     return summary(replace(study, grid=Grid(axes)), found)
 
 
-class Missing(Exception, Generic[A]):
+class UnknownPoint(Exception, Generic[A]):
     """A search asks for what is not known yet."""
 
     def __init__(self, ask: A) -> None:
         self.ask = ask
 
 
-class Replay(NamedTuple, Generic[A]):
+class ReplayedSearch(NamedTuple, Generic[A]):
     """How far a search is: its answered questions in order, then its next one or its result."""
 
     path: tuple[tuple[A, bool], ...]
@@ -118,21 +118,21 @@ class Replay(NamedTuple, Generic[A]):
 
 def replay(
     search: Callable[[Callable[[A], bool]], Crossing], known: Callable[[A], bool | None]
-) -> Replay[A]:
+) -> ReplayedSearch[A]:
     """Run a search over what is known."""
     path: dict[A, bool] = {}
 
     def is_met(ask: A) -> bool:
         if (answer := known(ask)) is None:
-            raise Missing(ask)
+            raise UnknownPoint(ask)
         path[ask] = answer
         return answer
 
     try:
         crossing = search(is_met)
-    except Missing as missing:
-        return Replay(tuple(path.items()), missing.ask, None)
-    return Replay(tuple(path.items()), None, crossing)
+    except UnknownPoint as missing:
+        return ReplayedSearch(tuple(path.items()), missing.ask, None)
+    return ReplayedSearch(tuple(path.items()), None, crossing)
 
 
 def foresee(
@@ -223,13 +223,13 @@ class _Searches:
                 if state.asks is not None and self._why_stuck(state) is None:
                     yield one
 
-    def _replay(self, search: CapacitySearch) -> Replay[Ask]:
+    def _replay(self, search: CapacitySearch) -> ReplayedSearch[Ask]:
         return replay(search, self._known)
 
     def _known(self, ask: Ask) -> bool | None:
         return self._question.verdict(self._rows, ask)
 
-    def _why_stuck(self, found: Replay[Ask]) -> str | None:
+    def _why_stuck(self, found: ReplayedSearch[Ask]) -> str | None:
         """The failure of a simulation that decides what is asked for."""
         jobs = [] if found.asks is None else self._question.jobs(found.asks)
         return next((self.failed[job] for job in jobs if job in self.failed), None)

@@ -11,7 +11,7 @@ order, whatever the number of workers and however often the study was interrupte
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
@@ -97,32 +97,13 @@ class NumberRange(NamedTuple):
 Domain: TypeAlias = Choices | NumberRange
 
 
-class Dimension(NamedTuple):
-    """One key and where its values come from."""
-
-    key: str
-    domain: Domain
+Space: TypeAlias = Mapping[str, Domain]  # by key; the policy is one, if only with one choice
 
 
-class Space(NamedTuple):
-    """The keys that a search varies. The policy is always one of them, if only with one choice."""
-
-    dimensions: tuple[Dimension, ...]
-
-    @property
-    def size(self) -> int | None:
-        """How many configurations there are; None: more than can be counted."""
-        size = 1
-        for dimension in self.dimensions:
-            if dimension.domain.size is None:
-                return None
-            size *= dimension.domain.size
-        return size
-
-    def at(self, shares: Sequence[float]) -> Cell:
-        """The configuration at these shares of the way, one for each key."""
-        pairs = zip(self.dimensions, shares, strict=True)
-        return Cell(tuple((d.key, d.domain.at(share)) for d, share in pairs))
+def size_of(space: Space) -> int | None:
+    """How many configurations there are; None: more than can be counted."""
+    sizes = [domain.size for domain in space.values() if domain.size is not None]
+    return math.prod(sizes) if len(sizes) == len(space) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,13 +130,13 @@ class Search:
             notices = [
                 f"the space has {self.most} configurations, fewer than --trials {self.trials}"
             ]
-        axes = tuple(Axis(d.key, d.domain.extremes) for d in self.space.dimensions)
+        axes = tuple(Axis(key, domain.extremes) for key, domain in self.space.items())
         return Grid(axes, tuple(notices))
 
     @property
     def most(self) -> int:
         """How many different cells the search can come to."""
-        return min(self.trials, self.space.size or self.trials)
+        return min(self.trials, size_of(self.space) or self.trials)
 
     def drawn(self) -> tuple[Cell, ...]:
         """The cells that are known before anything runs: all of a random search."""
@@ -178,7 +159,7 @@ class Search:
             "trials": self.trials,
             "objective": self.objective.figure,
             "direction": str(self.objective.direction),
-            "space": {d.key: d.domain.to_json() for d in self.space.dimensions},
+            "space": {key: domain.to_json() for key, domain in self.space.items()},
         }
         if self.sampler is Sampler.OPTUNA:
             found["trials_at_once"] = self.at_once
@@ -187,14 +168,16 @@ class Search:
     def _draws(self) -> Iterator[Cell]:
         rng = np.random.Generator(np.random.PCG64(self.seed))
         while True:
-            yield self.space.at(rng.random(len(self.space.dimensions)).tolist())
+            shares = rng.random(len(self.space)).tolist()
+            pairs = zip(self.space.items(), shares, strict=True)
+            yield Cell(tuple((key, domain.at(share)) for (key, domain), share in pairs))
 
 
 def read_space(options: Sequence[str], policies: Sequence[str]) -> Space:
     """Read `--vary key=low..high[:log]` and `--vary key=a,b,c`, and who serves where the policy
     does not vary. Raise a UserError for what cannot be searched.
     """
-    found: dict[str, Dimension] = {}
+    found: dict[str, Domain] = {}
     for option in options:
         name, equals, text = option.partition("=")
         if not equals or not name.strip() or not text.strip():
@@ -204,25 +187,20 @@ def read_space(options: Sequence[str], policies: Sequence[str]) -> Space:
             raise UserError("--vary seed: a search is over options; average seeds with --seeds N")
         if key in found:
             raise UserError(f"--vary {key} is given twice: write it once")
-        found[key] = Dimension(key, _domain(key, text.strip()))
+        found[key] = _domain(key, text.strip())
     if not found:
         raise UserError("nothing to search: add --vary key=low..high or --vary key=a,b,c")
-    fixed = _fixed_policy(policies, is_varied=POLICY in found)
-    return Space((*fixed, *found.values()))
-
-
-def _fixed_policy(policies: Sequence[str], *, is_varied: bool) -> tuple[Dimension, ...]:
-    if is_varied and policies:
-        raise UserError("--policy and --vary policy=... are both given: keep one of them")
-    if is_varied:
-        return ()
+    if POLICY in found:
+        if policies:
+            raise UserError("--policy and --vary policy=... are both given: keep one of them")
+        return found
     names = tuple(expand(policies)) if policies else ()
     if len(names) != 1:
         raise UserError(
             f"a search fixes one policy and got {len(names)}: name one with --policy orbitflow, "
             "or search them with --vary policy=a,b"
         )
-    return (Dimension(POLICY, Choices(names)),)
+    return {POLICY: Choices(names), **found}
 
 
 def _domain(key: str, text: str) -> Domain:

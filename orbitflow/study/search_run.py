@@ -71,7 +71,7 @@ class Proposals:
         self._search = search
         self._pending: list[tuple[Trial, Cell]] = []
         self._known: dict[str, float | None] = {}
-        self._domains = {d.key: _distribution(d.domain) for d in search.space.dimensions}
+        self._domains = {k: _distribution(domain) for k, domain in search.space.items()}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # constant_liar was called experimental before 5
             sampler = optuna.samplers.TPESampler(
@@ -113,7 +113,7 @@ class Proposals:
 
     def _cell(self, values: Mapping[str, Value]) -> Cell:
         items = []
-        for key, domain in self._search.space.dimensions:
+        for key, domain in self._search.space.items():
             value = values[key]
             if isinstance(domain, NumberRange):
                 value = domain.settled(float(value))

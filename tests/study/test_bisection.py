@@ -215,4 +215,4 @@ def test_every_key_that_can_be_varied_is_an_option_with_a_number() -> None:
     for name in ("rate-scale", "context-scale", "output-scale", "link-scale", "compute-scale",
                  "gpu-memory", "kv-capacity-tokens", "host-memory", "slo-scale", "slo-tbt",
                  "slo-ttft", "slo-ttft-scale"):  # fmt: skip
-        assert hasattr(RunConfig(trace="t"), read_vary(name).key)
+        assert hasattr(RunConfig(trace="t"), read_vary(name)[0])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from orbitflow.errors import UserError
 from orbitflow.study.figures import DIRECTIONS, NO_DIRECTION, read_objective
 from orbitflow.study.keys import POLICY, Direction, Sampler
-from orbitflow.study.search import Choices, Dimension, NumberRange, Search, Space, read_space
+from orbitflow.study.search import Choices, NumberRange, Search, read_space, size_of
 from orbitflow.study.task import StudyTask, do_task
 from study.conftest import MakeStudy
 
@@ -75,20 +75,20 @@ def test_a_space_is_read_with_the_units_of_the_command_line() -> None:
         ["slo-tbt=50ms..0.2s:log", "gpu_memory=16GiB..24GiB", "max-batch=1..64", "victim=longest"],
         ["orbitflow"],
     )
-    assert space.dimensions == (
-        Dimension(POLICY, Choices(("orbitflow",))),
-        Dimension("slo_tbt_s", NumberRange(0.05, 0.2, True, False)),
-        Dimension("gpu_memory_bytes", NumberRange(16 * 1024**3, 24 * 1024**3, False, True)),
-        Dimension("max_batch", NumberRange(1, 64, False, True)),
-        Dimension("victim", Choices(("longest",))),
-    )
-    assert space.size is None
-    assert read_space(["max_batch=1..64", "policy=orbit,dynamic"], []).size == 128
+    assert list(space.items()) == [
+        (POLICY, Choices(("orbitflow",))),
+        ("slo_tbt_s", NumberRange(0.05, 0.2, True, False)),
+        ("gpu_memory_bytes", NumberRange(16 * 1024**3, 24 * 1024**3, False, True)),
+        ("max_batch", NumberRange(1, 64, False, True)),
+        ("victim", Choices(("longest",))),
+    ]
+    assert size_of(space) is None
+    assert size_of(read_space(["max_batch=1..64", "policy=orbit,dynamic"], [])) == 128
 
 
 def test_text_with_dots_is_no_range() -> None:
-    (_, dimension) = read_space(["trace=../a.jsonl,../b.jsonl"], ["dynamic"]).dimensions
-    assert dimension.domain == Choices(("../a.jsonl", "../b.jsonl"))
+    space = read_space(["trace=../a.jsonl,../b.jsonl"], ["dynamic"])
+    assert space["trace"] == Choices(("../a.jsonl", "../b.jsonl"))
 
 
 @pytest.mark.parametrize(
@@ -147,12 +147,7 @@ def test_spaces_that_contradict_themselves(
 def test_the_same_seed_draws_the_same_different_cells(
     domains: list[NumberRange | tuple[int, ...]], trials: int, seed: int
 ) -> None:
-    space = Space(
-        tuple(
-            Dimension(str(n), d if isinstance(d, NumberRange) else Choices(d))
-            for n, d in enumerate(domains)
-        )
-    )
+    space = {str(n): d if isinstance(d, NumberRange) else Choices(d) for n, d in enumerate(domains)}
     search = Search(space, Sampler.RANDOM, GOAL, trials, seed)
     cells = search.drawn()
     assert cells == search.drawn()
