@@ -4,7 +4,7 @@
 
 A request that decodes gets one token per decode pass, so the passes between its first token, the
 times it was parked, and its last one say when its tokens came; passes of one step count as equally
-long. Delivery is `orbitflow.deposit.deliver`'s.
+long. Delivery is `orbitflow.slo.deliver`'s.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from orbitflow.arrays import FloatArray
-from orbitflow.deposit import deliver
 from orbitflow.report.policy_files import Decision
+from orbitflow.slo import deliver
 
 _ROUNDING_S = 1e-9
 _AT_ONCE = 1 << 19  # tokens

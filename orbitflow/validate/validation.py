@@ -14,7 +14,7 @@ from typing import NamedTuple, TextIO
 import numpy as np
 
 from orbitflow.arrays import FloatArray
-from orbitflow.column_file import ColumnFile, column_file
+from orbitflow.files import ColumnFile, column_file
 from orbitflow.sim.run import simulate_policy
 from orbitflow.validate.decisions import FirstDifference, first_difference
 from orbitflow.validate.figures import Compared, compare
