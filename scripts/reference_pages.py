@@ -25,7 +25,7 @@ from orbitflow.machine.profile import Profile
 from orbitflow.policy.registry import DEFAULT_POLICIES, make_policy, policy_names
 from orbitflow.results import metrics
 from orbitflow.results.summary import Totals
-from orbitflow.study.objective import DIRECTIONS, NO_DIRECTION
+from orbitflow.study.figures import DIRECTIONS, NO_DIRECTION
 from orbitflow.units import format_bytes, format_count, format_seconds
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "reference"

@@ -26,7 +26,6 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("sim", "backend"),
     ("calibrate",),
     ("study", "explain", "validate", "report"),
-    ("paper",),
     ("cli", "__main__"),
 )
 TOP = len(LAYERS) - 1

@@ -78,7 +78,7 @@ def test_it_is_typed(project: dict[str, Any]) -> None:
     assert "py.typed" in project["tool"]["setuptools"]["package-data"]["orbitflow"]
 
 
-@pytest.mark.parametrize("name", ["orbitflow", "setup", "test", "check"])
+@pytest.mark.parametrize("name", ["orbitflow", "paper", "setup", "test", "check"])
 def test_scripts_run(name: str) -> None:
     script = ROOT / "scripts" / name
     assert os.access(script, os.X_OK)

@@ -12,9 +12,9 @@ import typer
 from orbitflow.cli.options import read_config, with_options_of_sim
 from orbitflow.cli.study_capacity import capacity_command
 from orbitflow.cli.study_options import ArrivalJitter, AsJson, Out, Quiet, Workers, check_workers
-from orbitflow.cli.study_paper import paper_command
+from orbitflow.cli.study_paper import ANY_OPTIONS, paper_command
 from orbitflow.cli.study_pareto import pareto_command
-from orbitflow.study.names import Direction, ExecutorName, Sampler
+from orbitflow.study.keys import Direction, ExecutorName, Sampler
 
 _STUDY = "Study"
 _SEARCH = "Search"
@@ -29,7 +29,7 @@ def common() -> None:
     """Run a grid of simulations and compare its cells."""
 
 
-study_app.command("paper")(paper_command)
+study_app.command("paper", context_settings=ANY_OPTIONS, hidden=True)(paper_command)
 
 
 @study_app.command("run")

@@ -9,22 +9,14 @@ from pathlib import Path
 import typer
 
 from orbitflow.cli.study_capacity_table import announce, print_answers, said_of
-from orbitflow.study.capacity import Ask, Question
-from orbitflow.study.capacity_result import (
-    capacity_document,
-    cells_tested,
-    outcome,
-    point,
-    study_of,
-)
-from orbitflow.study.capacity_run import answer_capacity
-from orbitflow.study.capacity_stored import stored_answers
+from orbitflow.study.capacity import CapacityQuestion
+from orbitflow.study.capacity_result import CapacityPoint, capacity_document
+from orbitflow.study.capacity_run import answer_capacity, capacity_summary
 from orbitflow.study.folder import StudyFolder
-from orbitflow.study.summary import summary
 
 
 def run_capacity(
-    question: Question, out: Path | None, *, workers: int, as_json: bool, quiet: bool
+    question: CapacityQuestion, out: Path | None, *, workers: int, as_json: bool, quiet: bool
 ) -> None:
     """Find the answers and print them. Exit 1 if some search met a simulation that failed."""
     talks = not (quiet or as_json)
@@ -34,13 +26,12 @@ def run_capacity(
         if talks:
             announce(question, folder)
 
-        def tell(ask: Ask, is_met: bool) -> None:
+        def tell(policy: str, found: CapacityPoint) -> None:
             if talks:
-                found = point(question, folder.rows, ask.policy, ask.value)
-                print(said_of(question, ask.policy, found), file=sys.stderr)
+                print(said_of(question, policy, found), file=sys.stderr)
 
         try:
-            answers = answer_capacity(question, folder, workers=workers, on_point=tell)
+            result = answer_capacity(question, folder, workers=workers, on_point=tell)
         except BaseException:
             print(
                 f"orbitflow: finished simulations are in {folder.path}; the same command with "
@@ -49,16 +40,14 @@ def run_capacity(
             )
             raise
         rows = folder.rows
-        content = capacity_document(question, rows, answers)
-        folder.write_summary(
-            summary(study_of(question, answers), cells_tested(question, rows, answers))
-        )
+        content = capacity_document(question, result)
+        folder.write_summary(capacity_summary(question, rows, result))
         folder.write_document("capacity.json", content)
     if as_json:
         print(json.dumps(content, indent=2, allow_nan=False))
     else:
-        print_answers(stored_answers(content), len(rows), folder.path)
-    if failed := [answer.policy for answer in answers if outcome(answer) == "failed"]:
+        print_answers(result, len(rows), folder.path)
+    if failed := [a.policy for a in result.answers if a.outcome == "failed"]:
         print(
             f"orbitflow: simulations of {', '.join(failed)} failed, see "
             f"{folder.path}/cells.jsonl; the same command with that --out tries them again",

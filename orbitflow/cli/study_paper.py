@@ -1,35 +1,12 @@
-"""`orbitflow study paper`: the paper's evaluation on workloads drawn by its recipe."""
+"""`orbitflow study paper`: a line that says where the paper's evaluation has gone."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from orbitflow.errors import UserError
 
-import typer
-
-from orbitflow.cli.study_options import AsJson, Out, Quiet, Workers, check_workers
+ANY_OPTIONS = {"ignore_unknown_options": True, "allow_extra_args": True}
 
 
-def paper_command(
-    quick: Annotated[
-        bool,
-        typer.Option("--quick", help="A minute instead of ten: fewer seeds, requests and points."),
-    ] = False,
-    out: Out = None,
-    workers: Workers = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-) -> None:
-    """Run the OrbitFlow paper's evaluation again and put its numbers beside ours.
-
-    Workloads are drawn by its recipe (`--trace paper` of sim is one of them), machines are its
-    published fits. Every run is judged twice: as the paper counts late tokens, and fairly.
-
-    Example: orbitflow study paper --quick
-    """
-    check_workers(workers)
-    from orbitflow.cli.cpus import usable_cpus
-    from orbitflow.cli.study_paper_run import run
-    from orbitflow.paper.experiments import FULL, QUICK
-
-    scope = QUICK if quick else FULL
-    run(scope, out, workers=workers or usable_cpus(), as_json=as_json, quiet=quiet)
+def paper_command() -> None:
+    """Moved: the paper's evaluation is `scripts/paper` in a clone of the repository."""
+    raise UserError("moved: run scripts/paper --quick in a clone of the repository")

@@ -12,9 +12,8 @@ from orbitflow.report.html_table import BEST, STAR, Line, table
 from orbitflow.report.read_studies import BOUND, ReportStudy, StudyCell
 from orbitflow.report.series import Series
 from orbitflow.results.marks import best_as_written
-from orbitflow.study.keys import Value
-from orbitflow.study.statistics import Estimate
-from orbitflow.study.written import key_text, number, seconds, share, writer
+from orbitflow.study.keys import Value, key_text
+from orbitflow.study.statistics import Estimate, number, seconds, share, writer
 from orbitflow.units import format_bytes, format_seconds
 
 _SHORT = ("slo", "ttft", "tbt", "kv", "gpu")

@@ -1,41 +1,43 @@
 """Capacity questions: the highest rate, smallest memory, slowest link that still meets a target.
 
 At a point (a value of what is varied) every seed is simulated, and the target is met if the means
-over the seeds meet it. Then each seed has a crossing of its own, searched among the same points:
-
-    crossing = sqrt(met * missed),  h = t(0.975, n - 1) s / sqrt(n) of the log crossings,
-    interval = exp(mean log lower bracket end - h) .. exp(mean log upper bracket end + h)
-
-The promise (tau, TTFT limits) is the base configuration's at every point. Design section 9.
+over the seeds meet it. Each seed also has a search of its own, among the same points. The promise
+(tau, TTFT limits) is the base configuration's at every point.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import NamedTuple, TypeAlias
 
 from orbitflow import errors
 from orbitflow.config import RunConfig
+from orbitflow.errors import UserError, nearest
+from orbitflow.machine.profile import USABLE_SHARE
 from orbitflow.policy.registry import expand
-from orbitflow.study.bracket import Crossing, Search, find_crossing, refine_crossing
-from orbitflow.study.folder import Row, job_id
-from orbitflow.study.foresight import MakeSearch
+from orbitflow.scenario import Scenario
+from orbitflow.study.bisection import (
+    HARDER_AS_IT_GROWS,
+    Crossing,
+    Ends,
+    Number,
+    Varied,
+    find_crossing,
+    refine_crossing,
+)
+from orbitflow.study.figures import Target
 from orbitflow.study.grid import Axis, Cell, Grid
-from orbitflow.study.keys import POLICY
-from orbitflow.study.statistics import estimate
+from orbitflow.study.keys import POLICY, is_key, key_of, normalized, read_value
+from orbitflow.study.stored import Row, job_id
 from orbitflow.study.study import Job, Study, plan_study
-from orbitflow.study.target import Target, are_met
-from orbitflow.study.varied import Ends, Number, Varied, read_vary, varied
 
 LEAST_TOLERANCE, MOST_TOLERANCE = 1e-6, 0.5
-Rows: TypeAlias = Mapping[tuple[str, int], Row]
 _USER_ERRORS = frozenset(
     kind.__name__
     for kind in vars(errors).values()
-    if isinstance(kind, type) and issubclass(kind, errors.UserError)
+    if isinstance(kind, type) and issubclass(kind, UserError)
 )
 
 
@@ -47,8 +49,12 @@ class Ask(NamedTuple):
     seeds: tuple[int, ...]
 
 
+Rows: TypeAlias = Mapping[tuple[str, int], Row]
+CapacitySearch: TypeAlias = Callable[[Callable[[Ask], bool]], Crossing]
+
+
 @dataclass(frozen=True, slots=True)
-class Question:
+class CapacityQuestion:
     """Which target, and what is varied in which study."""
 
     study: Study  # its grid has the varied key without values
@@ -85,69 +91,35 @@ class Question:
         if any(row is not None and is_impossible(row) for row in found):
             return False
         known = [row["figures"] for row in found if row is not None and row["status"] == "ok"]
-        return are_met(self.targets, known) if len(known) == len(found) else None
+        if len(known) < len(found):
+            return None
+        return all(target.is_met_by(known) for target in self.targets)
 
-    def search(self, policy: str) -> MakeSearch[Ask, Crossing]:
+    def search(self, policy: str) -> CapacitySearch:
         """The search over all seeds."""
-        search = partial(find_crossing, self.varied, self.ends)
-        return partial(_asking, search, policy, self.seeds)
+        return lambda is_met: find_crossing(
+            self.varied, self.ends, lambda value: is_met(Ask(policy, value, self.seeds))
+        )
 
-    def search_of_seed(
-        self, policy: str, seed: int, crossing: Crossing
-    ) -> MakeSearch[Ask, Crossing]:
+    def search_of_seed(self, policy: str, seed: int, crossing: Crossing) -> CapacitySearch:
         """The search of one seed alone, among the points that all seeds were simulated at."""
         values = tuple(one.value for one in crossing.tested)
-        return partial(_asking, partial(refine_crossing, self.varied, values), policy, (seed,))
+        return lambda is_met: refine_crossing(
+            self.varied, values, lambda value: is_met(Ask(policy, value, (seed,)))
+        )
+
+    def offered_rps(self, rate_scale: float) -> float | None:
+        """Requests per second that the trace offers at a rate scale; None if all come at once."""
+        scenario = self.study.scenario
+        span_s = float(scenario.trace.arrival[-1] - scenario.trace.arrival[0])
+        if not span_s:
+            return None
+        return len(scenario.trace) / span_s * rate_scale / scenario.rate_scale
 
 
 def is_impossible(row: Row) -> bool:
     """Whether a configuration was refused, rather than its simulation failed."""
     return row["status"] != "ok" and str(row["error"]).partition(":")[0] in _USER_ERRORS
-
-
-class Spread(NamedTuple):
-    """Where the seeds cross: geometric mean and 95 % interval, which includes what the bisection
-    left open. `crossings` has None for a seed that does not cross among the points of the search;
-    then there is no interval.
-    """
-
-    crossings: tuple[float | None, ...]
-    mean: float | None
-    low: float | None
-    high: float | None
-
-
-def spread(found: Mapping[int, Crossing]) -> Spread:
-    """The crossings of seeds, folded."""
-    brackets = [
-        None if c.met is None or c.missed is None else (math.log(c.met), math.log(c.missed))
-        for c in found.values()
-    ]
-    crossings = tuple(None if b is None else math.exp(sum(b) / 2) for b in brackets)
-    known = [bracket for bracket in brackets if bracket is not None]
-    if len(known) < len(crossings) or len(known) < 2:
-        return Spread(crossings, None, None, None)
-    mean, half = estimate([sum(bracket) / 2 for bracket in known])
-    assert half is not None
-    open_half = sum(abs(missed - met) / 2 for met, missed in known) / len(known)
-    half += open_half
-    return Spread(crossings, math.exp(mean), math.exp(mean - half), math.exp(mean + half))
-
-
-class Answer(NamedTuple):
-    """What was found for one policy. `error` says why a search could not be ended."""
-
-    policy: str
-    crossing: Crossing | None
-    spread: Spread | None  # None for one seed
-    error: str | None = None
-
-    @property
-    def value(self) -> Number | None:
-        """The hardest value that met the target, if there is one that did not beyond it."""
-        if self.crossing is None or self.crossing.missed is None:
-            return None
-        return self.crossing.met
 
 
 def plan_capacity(
@@ -158,34 +130,94 @@ def plan_capacity(
     seeds: int,
     arrival_jitter: float | None = None,
     tolerance: float = 0.02,
-) -> Question:
+) -> CapacityQuestion:
     """Check what can be checked before anything runs. Raise a UserError for what is wrong."""
     key, ends = read_vary(vary)
     policies = tuple(expand(base.policies))
-    grid = Grid((Axis(POLICY, policies), Axis(key, ())))
     base = replace(base, policies=())
+    grid = Grid((Axis(POLICY, policies), Axis(key, ())))
     study = plan_study(base, grid, seeds=seeds, arrival_jitter=arrival_jitter)
     if not LEAST_TOLERANCE <= tolerance <= MOST_TOLERANCE:
-        raise errors.UserError(
+        raise UserError(
             f"--tolerance {tolerance:g} must be from {LEAST_TOLERANCE:g} to {MOST_TOLERANCE:g}"
         )
-    option = varied(key, base, study.scenario, ends, tolerance)
-    question = Question(study, targets, option, ends)
-    for value in (option.start, *(ends or ())):
+    varied = _varied(key, base, study.scenario, ends, tolerance)
+    question = CapacityQuestion(study, targets, varied, ends)
+    for value in (varied.start, *(ends or ())):
         for job in question.jobs(Ask(policies[0], value, question.seeds)):
             study.config(job)  # refuses a value out of range
     return question
 
 
-def _asking(
-    search: MakeSearch[Number, Crossing], policy: str, seeds: tuple[int, ...]
-) -> Generator[Ask, bool, Crossing]:
-    """The search, its values asked of these seeds."""
-    inner: Search = search()
-    try:
-        value = next(inner)
-        while True:
-            value = inner.send((yield Ask(policy, value, seeds)))
-    except StopIteration as stop:
-        found: Crossing = stop.value
-        return found
+def read_vary(option: str) -> tuple[str, Ends | None]:
+    """Read `key`, or `key=low..high` for a bracket. Raise a UserError for what cannot be varied."""
+    name, equals, text = option.partition("=")
+    wanted = normalized(name).lower()
+    if not is_key(wanted):
+        known = nearest(wanted, HARDER_AS_IT_GROWS)
+        raise UserError(f"--vary: no option is called {name!r}: {known}")
+    key = key_of(wanted)
+    if key not in HARDER_AS_IT_GROWS:
+        names = ", ".join(k.removesuffix("_bytes").removesuffix("_s") for k in HARDER_AS_IT_GROWS)
+        raise UserError(f"--vary {name}: more of it is neither easier nor harder: vary {names}")
+    if not equals:
+        return key, None
+    low, dots, high = text.partition("..")
+    if not dots:
+        raise UserError(f"--vary {option!r}: write a bracket as {name}=low..high")
+    least, most = (read_value(key, end, f"--vary {name}") for end in (low, high))
+    assert isinstance(least, int | float), "every key that can be varied is a number"
+    assert isinstance(most, int | float), "every key that can be varied is a number"
+    if not 0 < least < most:
+        raise UserError(f"--vary {option!r}: low must be above 0 and below high")
+    return key, Ends(least, most) if HARDER_AS_IT_GROWS[key] else Ends(most, least)
+
+
+def _varied(
+    key: str, config: RunConfig, scenario: Scenario, ends: Ends | None, tolerance: float
+) -> Varied:
+    """The option as this base configuration has it. Raise a UserError if varying it changes
+    nothing, or if the base has no value to start from and there is no bracket.
+    """
+    if key == "gpu_memory_bytes" and config.kv_capacity_tokens is not None:
+        raise UserError("--vary gpu-memory with --kv-capacity-tokens changes nothing: drop one")
+    arrivals = scenario.trace.arrival
+    if key == "rate_scale" and arrivals[0] == arrivals[-1]:
+        raise UserError(
+            f"--vary rate-scale: all requests of {scenario.trace.name} come at once, at any rate: "
+            "vary something else"
+        )
+    step = _step(key, scenario)
+    start = _start(key, config, scenario)
+    if not start or start < 0:
+        if ends is None:
+            raise UserError(
+                f"--vary {key}: the base configuration has no {key} to start from: "
+                f"write a bracket, {key}=low..high"
+            )
+        start = ends.easy
+    return Varied(key, start if step is not None else float(start), step, tolerance)
+
+
+def _start(key: str, config: RunConfig, scenario: Scenario) -> Number | None:
+    """What the base configuration comes to."""
+    profile = scenario.profile
+    resolved: dict[str, Number | None] = {
+        "rate_scale": scenario.rate_scale,
+        "gpu_memory_bytes": config.gpu_memory_bytes or profile.gpu_memory_bytes,
+        "kv_capacity_tokens": scenario.limits.capacity_tokens,
+        "host_memory_bytes": config.host_memory_bytes or profile.host_memory_bytes,
+        "slo_tbt_s": scenario.slo.tau_s,
+    }
+    return resolved[key] if key in resolved else getattr(config, key)
+
+
+def _step(key: str, scenario: Scenario) -> int | None:
+    """Bytes or tokens of one page: of all layers on the GPU, of one layer on the host."""
+    model, page_tokens = scenario.profile.model, scenario.limits.page_tokens
+    steps = {
+        "gpu_memory_bytes": math.ceil(page_tokens * model.kv_bytes_per_token / USABLE_SHARE),
+        "kv_capacity_tokens": page_tokens,
+        "host_memory_bytes": page_tokens * model.kv_bytes_per_token_per_layer,
+    }
+    return steps.get(key)

@@ -17,13 +17,13 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from orbitflow import files as whole_file
 from orbitflow.errors import UserError
-from orbitflow.study.study import Job, Study
+from orbitflow.study.stored import Row, read_rows, row_id
+from orbitflow.study.study import Study
 
-Row: TypeAlias = Mapping[str, Any]
 _STUDY, _ROWS, _SUMMARY, _LOCK = "study.json", "cells.jsonl", "summary.json", "lock"
 
 
@@ -39,7 +39,8 @@ class StudyFolder:
             for left in path.glob(whole_file.NEIGHBOURS):  # by one that was killed
                 left.unlink()
             _claim(path, study)
-            self.rows = _read_rows(path / _ROWS)
+            _cut_torn_row(path / _ROWS)
+            self.rows = read_rows(path)
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
             self._out = os.open(path / _ROWS, flags, 0o666)
         except BaseException:
@@ -104,16 +105,6 @@ class StudyFolder:
         _write_text(self.path / name, text)
 
 
-def row_id(row: Row) -> tuple[str, int]:
-    """Which simulation a row is of."""
-    return json.dumps(row["cell"], sort_keys=True), row["seed"]
-
-
-def job_id(job: Job) -> tuple[str, int]:
-    """The same of a simulation to come."""
-    return job.cell.id, job.seed
-
-
 def _locked(path: Path) -> int:
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -123,6 +114,8 @@ def _locked(path: Path) -> int:
         lock = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
         raise _cannot(path, error) from None
+    # flock, not filelock: the kernel lets go of it when a study is killed. filelock does the same
+    # here, and where there is no flock it leaves a file behind that only a person can remove.
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -192,24 +185,12 @@ def _differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[st
     return names
 
 
-def _read_rows(path: Path) -> dict[tuple[str, int], Row]:
-    """The rows that are there, without a torn last one, which is cut off."""
-    if not path.exists():
-        return {}
-    content = path.read_bytes()
+def _cut_torn_row(file: Path) -> None:
+    """Cut off what follows the last line feed."""
+    content = file.read_bytes() if file.exists() else b""
     whole = content.rfind(b"\n") + 1
     if whole < len(content):
-        os.truncate(path, whole)
-    rows = {}
-    for number, line in enumerate(content[:whole].splitlines(), 1):
-        try:
-            row = json.loads(line)
-            rows[row_id(row)] = row
-        except (ValueError, KeyError, TypeError):
-            raise UserError(
-                f"{path}:{number} is not a row of a study: remove that line to run it again"
-            ) from None
-    return rows
+        os.truncate(file, whole)
 
 
 def _write(path: Path, value: Mapping[str, object]) -> None:

@@ -1,7 +1,8 @@
-"""What grids and searches vary: every option of a run, by its name, and how its values are read.
+"""What studies vary: every option of a run by its name, and how its values are read and written.
 
 `slo-tbt`, `slo_tbt` and `slo_tbt_s` are one key. Values are read by the type of the option; sizes
-and times take the units of the command line.
+and times take the units of the command line. The module also holds the words that options of a
+study take. It imports little, so that `--help` is fast.
 """
 
 from __future__ import annotations
@@ -15,7 +16,13 @@ from typing import TypeAlias, get_args, get_origin, get_type_hints
 
 from orbitflow.config import RunConfig
 from orbitflow.errors import UserError, nearest
-from orbitflow.units import parse_bytes, parse_seconds
+from orbitflow.units import (
+    format_bytes,
+    format_count,
+    format_seconds,
+    parse_bytes,
+    parse_seconds,
+)
 
 Value: TypeAlias = str | int | float | bool
 POLICY = "policy"
@@ -23,11 +30,32 @@ _UNITS = ("_bytes", "_s")
 _NOT_VARIED = ("policies", "timeline")  # policies are varied one by one; studies keep no timelines
 
 
+class Sampler(StrEnum):
+    """Where the trials of a search come from."""
+
+    RANDOM = "random"
+    OPTUNA = "optuna"
+
+
+class Direction(StrEnum):
+    """Which way a figure is better."""
+
+    MAX = "max"
+    MIN = "min"
+
+
+class ExecutorName(StrEnum):
+    """Where simulations run."""
+
+    LOCAL = "local"
+    RAY = "ray"
+
+
 def key_of(name: str, option: str = "--grid") -> str:
     """The key that a person means in a value of `option`. Raise a UserError with the nearest names
     for a stranger.
     """
-    wanted = name.strip().lower().lstrip("-").replace("-", "_")
+    wanted = normalized(name).lower()
     if (key := _keys().get(wanted)) is None:
         options = {_stem(key) for key in _keys().values()}
         raise UserError(
@@ -97,6 +125,32 @@ def typed(key: str, value: Value) -> object:
     """The value as the field of a configuration wants it."""
     kind = _kinds()[key]
     return kind(str(value)) if issubclass(kind, StrEnum) else value
+
+
+def key_text(key: str, value: Value | None) -> str:
+    """A value of a key for people; the end of the key says its unit.
+
+    >>> key_text("slo_tbt_s", 0.1), key_text("kv_capacity_tokens", 12000), key_text("max_batch", 8)
+    ('100 ms', '12,000', '8')
+    """
+    if value is None or isinstance(value, bool | str):
+        return str(value)
+    if key.endswith("_bytes"):
+        return format_bytes(value)
+    if key.endswith("_s"):
+        return format_seconds(value)
+    if key.endswith("_tokens"):
+        return format_count(value)
+    return str(value) if isinstance(value, int) else f"{value:g}"
+
+
+def normalized(name: str) -> str:
+    """The name of a key or figure as files write it, from any way that a person writes it.
+
+    >>> normalized(" --slo-tbt")
+    'slo_tbt'
+    """
+    return name.strip().lstrip("-").replace("-", "_")
 
 
 def _stem(key: str) -> str:

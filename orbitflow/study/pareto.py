@@ -11,16 +11,16 @@ from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
 from orbitflow.errors import UserError, nearest
+from orbitflow.study.figures import NO_DIRECTION, more_is_better
 from orbitflow.study.grid import Cell
-from orbitflow.study.objective import NO_DIRECTION
+from orbitflow.study.keys import normalized
 from orbitflow.study.statistics import Estimate
 from orbitflow.study.stored import StoredCell, StoredStudy
-from orbitflow.study.target import more_is_better
 
 Costs: TypeAlias = tuple[float, ...]  # a figure each; less is better
 
 
-class Objective(NamedTuple):
+class Criterion(NamedTuple):
     """A figure, or a number of the grid, and which way is better."""
 
     name: str
@@ -32,6 +32,11 @@ class Objective(NamedTuple):
         if isinstance(given, int | float) and not isinstance(given, bool):
             return Estimate(given, None)
         return cell.figures.get(self.name)
+
+    def cost(self, cell: StoredCell) -> float | None:
+        """Its mean in a cell, so that less is better."""
+        value = self.value(cell)
+        return None if value is None else -value.mean if self.is_maximized else value.mean
 
 
 class Dominated(NamedTuple):
@@ -45,7 +50,7 @@ class Front(NamedTuple):
     """The cells of one group. Who lacks a figure (`unknown`) is compared with nobody."""
 
     group: Cell
-    members: tuple[StoredCell, ...]  # from the best to the worst in the first objective
+    members: tuple[StoredCell, ...]  # from the best to the worst in the first criterion
     dominated: tuple[Dominated, ...]
     unknown: tuple[StoredCell, ...]
 
@@ -70,65 +75,63 @@ def _dominates(one: Costs, other: Costs) -> bool:
 
 
 def fronts(
-    study: StoredStudy, objectives: Sequence[Objective], by: Sequence[str] = ()
+    study: StoredStudy, criteria: Sequence[Criterion], by: Sequence[str] = ()
 ) -> list[Front]:
     """A front for each combination of values of the keys `by`, in order of appearance."""
     groups: dict[Cell, list[StoredCell]] = {}
     for cell in study.cells:
         values = cell.cell.values
         groups.setdefault(Cell(tuple((key, values[key]) for key in by)), []).append(cell)
-    return [_front(group, cells, objectives) for group, cells in groups.items()]
+    return [_front(group, cells, criteria) for group, cells in groups.items()]
 
 
-def _front(group: Cell, cells: Sequence[StoredCell], objectives: Sequence[Objective]) -> Front:
-    found = [(cell, [objective.value(cell) for objective in objectives]) for cell in cells]
-    known = [
-        (cell, tuple(_cost(o, v) for o, v in zip(objectives, values, strict=True) if v is not None))
-        for cell, values in found
-        if None not in values
-    ]
-    unknown = tuple(cell for cell, values in found if None in values)
+def _front(group: Cell, cells: Sequence[StoredCell], criteria: Sequence[Criterion]) -> Front:
+    known: list[tuple[StoredCell, Costs]] = []
+    unknown = []
+    for cell in cells:
+        costs = [criterion.cost(cell) for criterion in criteria]
+        if None in costs:
+            unknown.append(cell)
+        else:
+            known.append((cell, tuple(cost for cost in costs if cost is not None)))
     # equal cells in an order of their own, so that the order of the study does not matter
     known.sort(key=lambda item: (item[1], item[0].cell.id))
     by = dominators([costs for _, costs in known])
-    members = [cell for (cell, _), one in zip(known, by, strict=True) if one is None]
-    dominated = [
-        Dominated(cell, known[one][0])
-        for (cell, _), one in zip(known, by, strict=True)
-        if one is not None
-    ]
-    return Front(group, tuple(members), tuple(dominated), unknown)
+    members: list[StoredCell] = []
+    dominated: list[Dominated] = []
+    for (cell, _), one in zip(known, by, strict=True):
+        if one is None:
+            members.append(cell)
+        else:
+            dominated.append(Dominated(cell, known[one][0]))
+    return Front(group, tuple(members), tuple(dominated), tuple(unknown))
 
 
-def _cost(objective: Objective, value: Estimate) -> float:
-    return -value.mean if objective.is_maximized else value.mean
-
-
-def read_objectives(
+def read_criteria(
     study: StoredStudy, named: Sequence[str], least: Sequence[str], most: Sequence[str]
-) -> list[Objective]:
-    """The objectives that a person asked for: those `named` by the sense of their figure.
+) -> list[Criterion]:
+    """The criteria that a person asked for: those `named` by the sense of their figure.
 
     Raise a UserError for fewer than two, one that comes twice, or one that no cell has.
     """
     wanted: list[tuple[str, bool | None]] = [(name, None) for name in named]
     wanted += [(name, False) for name in least]
     wanted += [(name, True) for name in most]
-    found = [_objective(study, name, sense) for name, sense in wanted]
+    found = [_criterion(study, name, sense) for name, sense in wanted]
     if len(found) < 2:
         raise UserError(
             "a front needs two figures or more: such as --minimize ttft_s.p95 "
             "--maximize slo_attainment"
         )
-    names = [objective.name for objective in found]
+    names = [criterion.name for criterion in found]
     for name in names:
         if names.count(name) > 1:
             raise UserError(f"{name} is named twice: keep one")
     return found
 
 
-def _objective(study: StoredStudy, name: str, is_maximized: bool | None) -> Objective:
-    key = name.strip().lstrip("-").replace("-", "_")
+def _criterion(study: StoredStudy, name: str, is_maximized: bool | None) -> Criterion:
+    key = normalized(name)
     if key in study.numeric_keys:
         if is_maximized is None:
             raise UserError(f"{key} is of the grid: say --minimize {key} or --maximize {key}")
@@ -137,12 +140,12 @@ def _objective(study: StoredStudy, name: str, is_maximized: bool | None) -> Obje
         raise UserError(f"no cell has a figure {name!r}: {nearest(key, known)}")
     elif is_maximized is None and key in NO_DIRECTION:
         raise UserError(f"{key} is not better one way: say --minimize {key} or --maximize {key}")
-    return Objective(key, more_is_better(key) if is_maximized is None else is_maximized)
+    return Criterion(key, more_is_better(key) if is_maximized is None else is_maximized)
 
 
 def read_groups(study: StoredStudy, by: Sequence[str]) -> list[str]:
     """The keys of the grid that split the cells. Raise a UserError for a stranger."""
-    keys = [name.strip().lstrip("-").replace("-", "_") for name in by]
+    keys = [normalized(name) for name in by]
     for key in keys:
         if key not in study.keys:
             raise UserError(f"--by {key}: the grid has no such key: {nearest(key, study.keys)}")

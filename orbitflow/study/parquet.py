@@ -8,26 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
 
 from orbitflow import __version__
 from orbitflow.errors import UserError
-from orbitflow.study.folder import Row, StudyFolder, job_id, replacing
-from orbitflow.study.keys import Value, is_key, kind_of
+from orbitflow.study.folder import StudyFolder, replacing
+from orbitflow.study.keys import is_key, kind_of
+from orbitflow.study.stored import Row, job_id
 from orbitflow.study.study import SCHEMA_VERSION, Study
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
 FILE = "cells.parquet"
-_OWN: Mapping[str, type[Value]] = {"seed": int, "status": str, "error": str, "slo_tbt_s": float}
-
-
-class _Column(NamedTuple):
-    """Values of one kind, or None."""
-
-    kind: type[Value]
-    values: list[object]
+_OWN: Mapping[str, type] = {"seed": int, "status": str, "error": str, "slo_tbt_s": float}
+_ARROW = {str: "string", bool: "bool", int: "int64", float: "float64"}
 
 
 def check_parquet() -> None:
@@ -45,8 +36,8 @@ def write_parquet(study: Study, folder: StudyFolder) -> Path:
 
     rows = [folder.rows[key] for job in study.jobs() if (key := job_id(job)) in folder.rows]
     columns = _columns(study.grid.keys, rows)
+    table = pa.table({name: pa.array(values, _ARROW[t]) for name, (t, values) in columns.items()})
     metadata = {"schema_version": str(SCHEMA_VERSION), "orbitflow_version": __version__}
-    table = pa.table({name: _array(column) for name, column in columns.items()})
     path = folder.path / FILE
     with replacing(path) as temporary:
         pq.write_table(table.replace_schema_metadata(metadata), temporary, compression="zstd")
@@ -58,30 +49,14 @@ def column_of(figure: str) -> str:
     return f"figures.{figure}" if is_key(figure) or figure in _OWN else figure
 
 
-def _columns(keys: Sequence[str], rows: Sequence[Row]) -> dict[str, _Column]:
-    figures: Sequence[Mapping[str, object]] = [row["figures"] or {} for row in rows]
-    columns = {}
-    for key in keys:  # the bound of a group has no policy
-        columns[key] = _Column(kind_of(key), [row["cell"].get(key) for row in rows])
-    for (
-        name,
-        kind,
-    ) in _OWN.items():  # a seed or tau in the grid is the one that the row was run with
-        columns[name] = _Column(kind, [row[name] for row in rows])
+def _columns(keys: Sequence[str], rows: Sequence[Row]) -> dict[str, tuple[type, list[object]]]:
+    """The values of every column, and their type. A seed or limit in the grid is the row's own."""
+    columns = {key: (kind_of(key), [row["cell"].get(key) for row in rows]) for key in keys}
+    columns |= {name: (kind, [row[name] for row in rows]) for name, kind in _OWN.items()}
+    figures: list[Mapping[str, object]] = [row["figures"] or {} for row in rows]
     for name in dict.fromkeys(name for found in figures for name in found):
         values = [found.get(name) for found in figures]
-        columns[column_of(name)] = _Column(_kind(values), values)
+        kinds = {type(value) for value in values if value is not None}
+        kind = next((one for one in (str, bool, int) if kinds == {one}), float)
+        columns[column_of(name)] = (kind, values)
     return columns
-
-
-def _kind(values: Sequence[object]) -> type[Value]:
-    """What all the values are; numbers of both kinds are floats."""
-    kinds = {type(value) for value in values if value is not None}
-    return next((kind for kind in (str, bool, int) if kinds == {kind}), float)
-
-
-def _array(column: _Column) -> pa.Array:
-    import pyarrow as pa
-
-    arrow = {str: pa.string(), bool: pa.bool_(), int: pa.int64(), float: pa.float64()}
-    return pa.array(column.values, arrow[column.kind])

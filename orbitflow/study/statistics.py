@@ -1,15 +1,18 @@
-"""A mean and a 95 % interval for figures over seeds.
+"""A mean and a 95 % interval for figures over seeds, and how tables write them.
 
 half width = t(0.975, n - 1) s / sqrt(n), Student's t, s the standard deviation of the n seeds. With
-one seed there is a mean only.
+one seed there is a mean only. Tables write mean ± half width, both in the unit of the mean.
 """
 
 from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
+
+from orbitflow.study.figures import Kind, kind_of
+from orbitflow.units import unit_of_bytes, unit_of_seconds
 
 _T_975 = (
     12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281,
@@ -54,3 +57,69 @@ def estimates(runs: Sequence[Mapping[str, Any]]) -> dict[str, Estimate]:
             if isinstance(value, int | float) and not isinstance(value, bool):
                 columns.setdefault(name, []).append(value)
     return {name: estimate(values) for name, values in columns.items()}
+
+
+def number(value: Estimate, form: str = ".3g") -> str:
+    """A figure without a unit.
+
+    >>> number(Estimate(1.2345, 0.056))
+    '1.23 ± 0.06'
+    """
+    if value.half_width is None:
+        return format(value.mean, form)
+    half = format(value.half_width, form if form.endswith("f") else ".1g")
+    if "e+" in half:
+        half = format(float(half), "g")  # 70, not 7e+01
+    return f"{value.mean:{form}} ± {half}"
+
+
+def percent(value: Estimate) -> str:
+    """A share in percent, without the sign.
+
+    >>> percent(Estimate(0.93, 0.004))
+    '93.0 ± 0.4'
+    """
+    return number(_divided(value, 0.01), ".1f")
+
+
+def seconds(value: Estimate) -> str:
+    """A duration.
+
+    >>> seconds(Estimate(0.12, 0.0034))
+    '120 ± 3 ms'
+    """
+    name, size = unit_of_seconds(value.mean)
+    return f"{number(_divided(value, size))} {name}"
+
+
+def amount(value: Estimate) -> str:
+    """An amount of memory.
+
+    >>> amount(Estimate(3 * 2**30, 2**29))
+    '3 ± 0.5 GiB'
+    """
+    name, size = unit_of_bytes(value.mean)
+    return f"{number(_divided(value, size))} {name}"
+
+
+def share(value: Estimate) -> str:
+    """A share in percent, with the sign."""
+    return f"{percent(value)} %"
+
+
+def writer(figure: str) -> Callable[[Estimate], str]:
+    """How a figure of that name is written, with its unit."""
+    return _WRITERS[kind_of(figure)]
+
+
+def _divided(value: Estimate, unit: float) -> Estimate:
+    half = None if value.half_width is None else value.half_width / unit
+    return Estimate(value.mean / unit, half)
+
+
+_WRITERS: Mapping[Kind, Callable[[Estimate], str]] = {
+    Kind.SHARE: share,
+    Kind.SECONDS: seconds,
+    Kind.BYTES: amount,
+    Kind.NUMBER: number,
+}

@@ -9,16 +9,17 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
+from orbitflow import __version__
 from orbitflow.errors import UserError
-from orbitflow.study.folder import Row, row_id
+from orbitflow.study.figures import Objective
 from orbitflow.study.grid import Cell
-from orbitflow.study.keys import POLICY, Value
-from orbitflow.study.names import Direction
-from orbitflow.study.objective import Objective
+from orbitflow.study.keys import POLICY, Direction, Value
 from orbitflow.study.statistics import Estimate, estimates
-from orbitflow.study.study import SCHEMA_VERSION
+from orbitflow.study.study import SCHEMA_VERSION, Job
+
+Row: TypeAlias = Mapping[str, Any]  # one line of `cells.jsonl`
 
 _ENDS = (("ok", True), ("failed", False))  # a status, and whether there are figures
 
@@ -60,7 +61,7 @@ class Definition(NamedTuple):
         return math.prod(map(len, self.grid.values()))
 
 
-class Progress(NamedTuple):
+class StudyProgress(NamedTuple):
     """How many cells have all their simulations, well or failed, of how many; None: nobody knows
     yet.
     """
@@ -81,7 +82,7 @@ class StoredStudy(NamedTuple):
     trace: str
     keys: tuple[str, ...]
     cells: tuple[StoredCell, ...]
-    progress: Progress
+    progress: StudyProgress
 
     @property
     def figures(self) -> tuple[str, ...]:
@@ -114,12 +115,12 @@ def read_study(path: Path) -> StoredStudy:
     return StoredStudy(path, Path(definition.trace).stem, keys, cells, progress)
 
 
-def _progress(path: Path, definition: Definition, cells: Sequence[StoredCell]) -> Progress:
+def _progress(path: Path, definition: Definition, cells: Sequence[StoredCell]) -> StudyProgress:
     done = sum(cell.ok + cell.failed >= definition.seeds for cell in cells)
     if definition.cells is not None:
-        return Progress(done, definition.cells, done >= definition.cells)
+        return StudyProgress(done, definition.cells, done >= definition.cells)
     trials = None if definition.search is None else definition.search.trials
-    return Progress(done, trials, has_ended(path))
+    return StudyProgress(done, trials, has_ended(path))
 
 
 def has_ended(path: Path) -> bool:
@@ -143,10 +144,13 @@ def read_definition(path: Path) -> Definition:
     except (ValueError, KeyError, TypeError, AttributeError):
         raise _broken(file) from None
     if version != SCHEMA_VERSION:
-        raise UserError(f"{file} has schema_version {version}: this version reads {SCHEMA_VERSION}")
+        raise UserError(
+            f"{file} has schema_version {version}, orbitflow {__version__} reads {SCHEMA_VERSION}: "
+            f"use orbitflow {found.get('orbitflow_version', 'unknown')}, that wrote it"
+        )
     if is_paper:
         raise UserError(
-            f"{path} is of `orbitflow study paper`, whose points are no grid: see its paper.md, or "
+            f"{path} is of the paper's evaluation, whose points are no grid: see its paper.md, or "
             "name a folder that `orbitflow study run` or `study capacity` made"
         )
     try:
@@ -170,6 +174,16 @@ def _broken(file: Path) -> UserError:
     return UserError(f"{file} is no study's definition: name another study folder")
 
 
+def row_id(row: Row) -> tuple[str, int]:
+    """Which simulation a row is of."""
+    return json.dumps(row["cell"], sort_keys=True), row["seed"]
+
+
+def job_id(job: Job) -> tuple[str, int]:
+    """The same of a simulation to come."""
+    return job.cell.id, job.seed
+
+
 def read_rows(path: Path) -> dict[tuple[str, int], Row]:
     """The rows of a folder, the last of each simulation and bound; none if there are none yet."""
     file = path / "cells.jsonl"
@@ -183,7 +197,9 @@ def read_rows(path: Path) -> dict[tuple[str, int], Row]:
     for number, line in enumerate(content[: content.rfind(b"\n") + 1].splitlines(), 1):
         row = _row(line)
         if row is None:
-            raise UserError(f"{file}:{number} is not a row of a study: remove that line")
+            raise UserError(
+                f"{file}:{number} is not a row of a study: remove that line to run it again"
+            )
         rows[row_id(row)] = row
     return rows
 

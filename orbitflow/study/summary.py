@@ -1,19 +1,33 @@
 """The rows of a study folded over seeds: a mean and a 95 % interval for every figure of a cell, and
-against its bound where the study has bounds. What failed is counted and left out.
+the share of its bound that it reaches where the study has bounds. What failed is counted and left
+out.
+
+share = mean over seeds of (figure / bound of the same seed), so that it is not a quotient of means.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from orbitflow import __version__
-from orbitflow.study.bounds import BoundResult, bound_result
-from orbitflow.study.folder import Row
+from orbitflow.results.bound_share import is_covered, shares_of_bound
 from orbitflow.study.grid import Cell
 from orbitflow.study.keys import Value, in_order
 from orbitflow.study.statistics import Estimate, estimates
+from orbitflow.study.stored import Row
 from orbitflow.study.study import SCHEMA_VERSION, Study
+
+
+class BoundResult(NamedTuple):
+    """What no policy can exceed in a cell, and how close the cell's own comes.
+
+    `share` is None where the bound does not cover some run; `error` says why a bound is missing.
+    """
+
+    figures: dict[str, Estimate]
+    share: dict[str, Estimate] | None
+    error: str | None
 
 
 class CellResult(NamedTuple):
@@ -39,7 +53,7 @@ def results(study: Study, rows: Mapping[tuple[str, int], Row]) -> list[CellResul
         result = _result(cell, rows_of_cell)
         if study.bounded:
             bounds = by_cell.get(cell.group.id, [])
-            result = result._replace(bound=bound_result(rows_of_cell, bounds))
+            result = result._replace(bound=_bound_result(rows_of_cell, bounds))
         found.append(result)
     return found
 
@@ -98,6 +112,28 @@ def _result(cell: Cell, rows: Sequence[Row]) -> CellResult:
         tuple(dict.fromkeys(row["error"] for row in rows if row["status"] != "ok")),
         estimates([row["figures"] for row in good]),
     )
+
+
+def _bound_result(rows: Sequence[Row], bounds: Sequence[Row]) -> BoundResult:
+    """What the rows of a cell and those of its bound come to, both in order of seeds."""
+    known = {row["seed"]: row["figures"] for row in bounds if row["status"] == "ok"}
+    errors = [row["error"] for row in bounds if row["status"] != "ok"]
+    good = [row for row in rows if row["status"] == "ok"]
+    return BoundResult(
+        estimates(list(known.values())),
+        _shares(good, known),
+        errors[0] if errors else None,
+    )
+
+
+def _shares(
+    good: Sequence[Row], known: Mapping[int, Mapping[str, Any]]
+) -> dict[str, Estimate] | None:
+    if not all(is_covered(row["figures"]) for row in good):
+        return None
+    pairs = [(row["figures"], known[row["seed"]]) for row in good if row["seed"] in known]
+    found = [shares_of_bound(figures, bound) for figures, bound in pairs]
+    return estimates([shares for shares in found if shares is not None])
 
 
 def _to_json(result: CellResult) -> dict[str, object]:

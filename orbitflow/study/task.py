@@ -1,7 +1,7 @@
 """What a worker does: one simulation without a run folder, or one bound.
 
-A task carries all that it needs, so that any process on this machine can do it; the trace stays
-read for the next. A process elsewhere is given what the task names as files: its inputs.
+A task names its trace and profile. A process of this machine reads them itself, and keeps the trace
+for the next task. A process elsewhere is given a task that carries them as `inputs`.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO, TypeAlias
 
 from orbitflow.config import RunConfig
+from orbitflow.machine.catalog import DEFAULT_PROFILE, resolve_profile
 from orbitflow.machine.profile import Profile
 from orbitflow.results.bound_share import bound_figures, bound_of
 from orbitflow.scenario import build_scenario
@@ -25,24 +26,48 @@ from orbitflow.traces.trace import Trace
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class TaskInputs:
+    """What a task names as files, read already."""
+
+    trace: Trace
+    profile: Profile
+
+
+@dataclass(frozen=True, slots=True)
+class StudyTask:
     """One configuration with one policy, or with none for its bound, under given limits."""
 
     config: RunConfig
     slo: Slo
+    inputs: TaskInputs | None = None  # None: the worker reads them
 
     @property
     def is_bound(self) -> bool:
         """Whether what no policy can exceed is wanted."""
         return not self.config.policies
 
+    @property
+    def input_names(self) -> tuple[object, ...]:
+        """What its inputs are read from: tasks with the same names have the same inputs."""
+        config = self.config
+        return config.trace, config.num_requests, config.profile, config.model
 
-@dataclass(frozen=True, slots=True)
-class Inputs:
-    """What a task names, read already."""
+    def read_inputs(self) -> TaskInputs:
+        """Read what the task names. Raise a UserError if it cannot be read."""
+        config = self.config
+        profile = resolve_profile(config.profile or DEFAULT_PROFILE, config.model)
+        return TaskInputs(read(config.trace, config.num_requests), profile)
 
-    trace: Trace
-    profile: Profile
+
+Figures: TypeAlias = dict[str, object]
+Work: TypeAlias = Callable[[StudyTask], Figures]
+
+
+class Reply(NamedTuple):
+    """What became of a task: its figures, or the error in one line."""
+
+    figures: Figures | None
+    error: str | None
 
 
 class Discard:
@@ -63,11 +88,9 @@ class Discard:
         """Write nothing."""
 
 
-def do_task(
-    task: Task, inputs: Inputs | None = None, outputs: Outputs | None = None
-) -> dict[str, object]:
+def do_task(task: StudyTask, outputs: Outputs | None = None) -> Figures:
     """The scalar figures of a simulation, whose files `outputs` takes, or of a bound."""
-    config = task.config
+    config, inputs = task.config, task.inputs
     scenario = build_scenario(
         config,
         slo=task.slo,
@@ -79,6 +102,23 @@ def do_task(
     (policy,) = scenario.policies
     report = simulate_policy(scenario, policy, outputs or Discard(), lambda _: None)
     return dict(_flat(report.figures))
+
+
+def attempt(work: Work, task: StudyTask) -> Reply:
+    """Do a task where a worker runs. An error becomes a line, which can always be sent back."""
+    try:
+        return Reply(work(task), None)
+    except Exception as error:
+        return Reply(None, one_line(error))
+
+
+def one_line(error: BaseException) -> str:
+    """An error with its kind.
+
+    >>> one_line(ValueError("not\\nso"))
+    'ValueError: not so'
+    """
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def _flat(figures: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, object]]:

@@ -1,135 +1,145 @@
-"""Worker processes, each on a lane of its own: a pipe, one task at a time.
+"""Worker processes behind the executor interface of `concurrent.futures`.
 
-A lane knows what its worker is at, so when a worker is killed exactly one task is lost and the
-others go on; a shared pool would take all of them down. Workers never see Ctrl-C: SIGINT is blocked
-while they start and ignored afterwards, and whoever owns the lanes stops them.
+Each process does one call at a time, and a thread of its own waits for it. So a worker that is
+killed takes its own call down and no other; a `ProcessPoolExecutor` would lose all calls under way.
+Workers never see Ctrl-C: SIGINT is blocked while they start and ignored afterwards, and who leaves
+the executor stops them.
 """
 
 from __future__ import annotations
 
 import contextlib
 import signal
+import threading
 from collections.abc import Callable, Iterator
-from functools import partial
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from multiprocessing import get_context
-from multiprocessing.connection import Connection, wait
-from multiprocessing.context import BaseContext
+from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
-from typing import Generic, Literal, TypeAlias, TypeVar
+from typing import Any, Literal, NamedTuple, ParamSpec, TypeAlias, TypeVar
 
-from orbitflow.study.executors import DIED, Reply, Work, attempt
-from orbitflow.study.task import Task
-
-__all__ = ["DIED", "Lanes", "Reply", "StartMethod", "Work", "start_worker"]
-
-StartMethod: TypeAlias = Literal["spawn", "fork"]
-A = TypeVar("A")
-K = TypeVar("K")
+StartMethod: TypeAlias = Literal[
+    "spawn", "forkserver"
+]  # forks of a process with threads are not safe
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
-class _Lane(Generic[K]):
-    """One worker and what it is at."""
-
-    def __init__(self, context: BaseContext, work: Work) -> None:
-        self.connection, self._process = start_worker(context, _serve, work)
-        self.key: K | None = None
-
-    def give(self, key: K, task: Task) -> None:
-        self.key = key
-        with contextlib.suppress(OSError):  # it died while idle: taking its reply will tell
-            self.connection.send(task)
-
-    def take(self) -> Reply:
-        try:
-            reply = self.connection.recv()
-        except (EOFError, OSError):
-            return DIED
-        assert isinstance(reply, Reply)
-        return reply
-
-    def stop(self) -> None:
-        self._process.terminate()
-        self._process.join()
-        self._process.close()
-        self.connection.close()
+class WorkerDied(Exception):
+    """The process that did a call is gone, and the call with it."""
 
 
-class Lanes(Generic[K]):
-    """As many workers as wanted, started when there is something for them to do."""
+class StudyExecutor(Executor):
+    """An executor that says how many calls it does at a time. Leaving it stops them."""
 
-    def __init__(self, workers: int, work: Work, start_method: StartMethod) -> None:
-        self._context = get_context(start_method)
-        self._work = work
-        self._workers = workers
-        self._lanes: list[_Lane[K]] = []
-
-    def __enter__(self) -> Lanes[K]:
-        return self
+    workers: int
 
     def __exit__(self, *_: object) -> None:
-        for lane in self._lanes:
-            lane.stop()
-
-    @property
-    def has_room(self) -> bool:
-        """Whether another task can be given."""
-        return self._busy < self._workers
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether a reply is to come."""
-        return self._busy > 0
-
-    @property
-    def _busy(self) -> int:
-        return sum(lane.key is not None for lane in self._lanes)
-
-    def give(self, key: K, task: Task) -> None:
-        """Have a task done; its reply comes with `key`."""
-        idle = next((lane for lane in self._lanes if lane.key is None), None)
-        if idle is None:
-            idle = _Lane(self._context, self._work)
-            self._lanes.append(idle)
-        idle.give(key, task)
-
-    def take(self) -> list[tuple[K, Reply]]:
-        """Wait for replies. A worker that died is replaced when there is work again."""
-        busy = {lane.connection: lane for lane in self._lanes if lane.key is not None}
-        replies: list[tuple[K, Reply]] = []
-        for ready in wait(list(busy)):
-            assert isinstance(ready, Connection)
-            lane = busy[ready]
-            reply, key = lane.take(), lane.key
-            assert key is not None
-            lane.key = None
-            if reply is DIED:
-                self._lanes.remove(lane)
-                lane.stop()
-            replies.append((key, reply))
-        return replies
+        self.shutdown(cancel_futures=True)
 
 
-def start_worker(
-    context: BaseContext, serve: Callable[[Connection, A], None], given: A
+class WorkerPool(StudyExecutor):
+    """At most `workers` processes of this machine, started when there is something to do.
+
+    The future of a call whose process was killed raises WorkerDied; another takes its place.
+    """
+
+    def __init__(self, workers: int, start_method: StartMethod = "spawn") -> None:
+        self.workers = workers
+        self._start_method = start_method
+        self._threads = ThreadPoolExecutor(workers, initializer=_block_interrupts)
+        self._lock = threading.Lock()
+        self._all: set[_Worker] = set()
+        self._idle: list[_Worker] = []
+        self._is_stopped = False
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Have a call done. Function, arguments and result must be picklable."""
+        return self._threads.submit(self._call, fn, args, kwargs)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """As of any executor. `cancel_futures` also ends the processes that are at work."""
+        if cancel_futures:
+            with self._lock:
+                self._is_stopped = True
+                for worker in self._all:
+                    worker.process.terminate()
+        self._threads.shutdown(wait, cancel_futures=cancel_futures)
+        if wait:
+            for worker in list(self._all):
+                self._remove(worker)
+
+    def _call(self, fn: Callable[..., T], args: Any, kwargs: Any) -> T:
+        """Have one of the processes do a call; in a thread."""
+        worker = self._take()
+        is_alive = True
+        try:
+            worker.connection.send((fn, args, kwargs))
+            value, error = worker.connection.recv()
+        except (EOFError, OSError):
+            is_alive = False
+            raise WorkerDied("worker died") from None
+        finally:
+            self._idle.append(worker) if is_alive else self._remove(worker)
+        if error is not None:
+            raise error
+        result: T = value
+        return result
+
+    def _take(self) -> _Worker:
+        with self._lock:
+            if self._is_stopped:
+                raise WorkerDied("the executor is closed")
+            if self._idle:
+                return self._idle.pop()
+            worker = _Worker(*start_process(_serve, start_method=self._start_method))
+            self._all.add(worker)
+            return worker
+
+    def _remove(self, worker: _Worker) -> None:
+        with self._lock:
+            self._all.discard(worker)
+        worker.connection.close()
+        worker.process.terminate()
+        worker.process.join()
+        worker.process.close()
+
+
+class _Worker(NamedTuple):
+    """A process, and our end of the pipe to it."""
+
+    connection: Connection
+    process: BaseProcess
+
+
+def start_process(
+    serve: Callable[..., None], *args: object, start_method: StartMethod
 ) -> tuple[Connection, BaseProcess]:
-    """Start a process deaf to Ctrl-C that serves one end of a pipe: the other end, and it."""
+    """Start a process deaf to Ctrl-C that runs `serve(connection, *args)`: our end, and it."""
+    context = get_context(start_method)
     ours, theirs = context.Pipe()
-    process = context.Process(target=_deaf, args=(serve, theirs, given), daemon=True)  # type: ignore[attr-defined]
-    with without_interrupts():
+    process = context.Process(  # type: ignore[attr-defined]
+        target=_deaf, args=(serve, theirs, *args), daemon=True
+    )
+    with _without_interrupts():
         process.start()
     theirs.close()
     return ours, process
 
 
-def _deaf(serve: Callable[[Connection, A], None], connection: Connection, given: A) -> None:
-    """Serve, whatever Ctrl-C says."""
+def _deaf(serve: Callable[..., None], *args: object) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    serve(connection, given)
+    serve(*args)
+
+
+def _block_interrupts() -> None:
+    """Leave Ctrl-C to the main thread."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 
 
 @contextlib.contextmanager
-def without_interrupts() -> Iterator[None]:
+def _without_interrupts() -> Iterator[None]:
     """Block Ctrl-C, also for what is started meanwhile; one that comes is delivered afterwards."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -138,11 +148,18 @@ def without_interrupts() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _serve(connection: Connection, work: Work) -> None:
-    """Do tasks until the other end is closed."""
+def _serve(connection: Connection) -> None:
+    """Do calls until the other end is closed."""
     while True:
         try:
-            task = connection.recv()
+            fn, args, kwargs = connection.recv()
         except EOFError:
             return
-        connection.send(attempt(partial(work, task)))
+        connection.send(_outcome(fn, args, kwargs))
+
+
+def _outcome(fn: Callable[..., object], args: Any, kwargs: Any) -> tuple[object, Exception | None]:
+    try:
+        return fn(*args, **kwargs), None
+    except Exception as error:
+        return None, error

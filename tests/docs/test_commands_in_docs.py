@@ -52,8 +52,8 @@ PARSED = {
     "orbitflow calibrate --device cpu --quick --out cpu.json --plot fits.svg": MEASURES,
     "orbitflow calibrate --device cpu --quick --out cpu.json": MEASURES,
     "orbitflow trace fetch azure_conv": NETWORK,
-    "orbitflow study paper": LONG,
-    "orbitflow study paper --quick": LONG,
+    "./scripts/paper": LONG,
+    "./scripts/paper --quick": LONG,
     "orbitflow study run --trace paper_32k_lambda2.0x_cv1.json --profile a5000-llama3-8b-paper "
     "--policy all --grid slo_scale=1,1.5,2.5 --seeds 9 --bound": AUTHORS,
 }

@@ -13,15 +13,16 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.paper.__main__ import paper
+from benchmarks.paper.experiments import FULL, QUICK, Scope, all_points, figures
+from benchmarks.paper.measured import Measured, difference, quotient
+from benchmarks.paper.plan import plan_paper
+from benchmarks.paper.points import A5000, Point, Setting, config_of
+from benchmarks.paper.run import run
+from benchmarks.paper.systems import DYNAMIC, ORBITFLOW, with_victim
 from orbitflow.cli import main
-from orbitflow.cli.study_paper_run import run
 from orbitflow.config import RunConfig
 from orbitflow.errors import UserError
-from orbitflow.paper.experiments import FULL, QUICK, Scope, all_points, figures
-from orbitflow.paper.measured import Measured, difference, quotient
-from orbitflow.paper.plan import plan_paper
-from orbitflow.paper.points import A5000, Point, Setting, config_of
-from orbitflow.paper.systems import DYNAMIC, ORBITFLOW, with_victim
 from orbitflow.study.folder import StudyFolder
 from orbitflow.study.statistics import Estimate
 
@@ -113,7 +114,7 @@ def test_killed_and_gone_on_with(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert json.loads(printed) == json.loads((tmp_path / "a/summary.json").read_text())
     code = (
         "from pathlib import Path\n"
-        "from orbitflow.cli.study_paper_run import run\n"
+        "from benchmarks.paper.run import run\n"
         "from paper.test_paper_study import TINY\n"
         "if __name__ == '__main__':\n"
         f"    run(TINY, Path({str(tmp_path / 'b')!r}), workers=1, as_json=False, quiet=True)\n"
@@ -161,11 +162,33 @@ def test_another_study_is_not_gone_on_with(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--workers", "0"], "--workers 0 must be at least 1"),
+        (["--out", "."], "--out . holds something else than a study: name a new folder"),
+    ],
+)
 def test_mistakes_are_one_line(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    words: list[str],
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr("sys.argv", ["orbitflow", "study", "paper", "--workers", "0"])
+    monkeypatch.chdir(tmp_path)
+    Path("thesis.txt").touch()
+    assert paper(["--quick", *words]) == 2
+    assert capsys.readouterr().err == f"paper: {said}\n"
+
+
+@pytest.mark.parametrize("words", [[], ["--quick"], ["--out", "x", "--workers", "2"]])
+def test_the_old_command_says_where_it_has_gone(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["orbitflow", "study", "paper", *words])
     with pytest.raises(SystemExit) as exit_:
         main()
     assert exit_.value.code == 2
-    assert capsys.readouterr().err == "orbitflow: --workers 0 must be at least 1\n"
+    said = "orbitflow: moved: run scripts/paper --quick in a clone of the repository\n"
+    assert capsys.readouterr().err == said

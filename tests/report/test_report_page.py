@@ -22,7 +22,7 @@ from orbitflow.report.sections import Budget, sections
 from orbitflow.report.series import series_of
 from orbitflow.report.tables import key_name, service_table, study_table
 from orbitflow.report.theme import looks
-from orbitflow.study.written import key_text
+from orbitflow.study.keys import key_text
 from report.conftest import call
 
 Copy = Callable[[str], Path]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,6 +14,10 @@ from orbitflow.study.grid import read_grid
 from orbitflow.study.study import Study, plan_study
 
 MakeStudy = Callable[..., Study]
+# workers start from a server that has imported this, so that each costs milliseconds
+multiprocessing.get_context("forkserver").set_forkserver_preload(
+    ["orbitflow.study.runner", "pytest"]
+)
 
 
 @pytest.fixture(autouse=True)

@@ -1,12 +1,14 @@
 """Searches on their way: which trials are proposed, and that a cut in the middle changes nothing.
 
-The work is made up, so that a trial costs nothing; workers are threads of this process.
+The work is made up, so that a trial costs nothing; nothing leaves this process.
 """
 
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,51 +18,45 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orbitflow.config import RunConfig
-from orbitflow.study.executors import Reply, Work, attempt
-from orbitflow.study.folder import Row, StudyFolder, row_id
-from orbitflow.study.names import Direction, Sampler
-from orbitflow.study.objective import Objective
-from orbitflow.study.search import Search
+from orbitflow.study.figures import Objective
+from orbitflow.study.folder import StudyFolder
+from orbitflow.study.keys import Direction, Sampler
+from orbitflow.study.search import Search, read_space
 from orbitflow.study.search_run import run_search
-from orbitflow.study.space import read_space
-from orbitflow.study.study import Job, Study, plan_study
+from orbitflow.study.stored import Row, row_id
+from orbitflow.study.study import Study, plan_study
 from orbitflow.study.summary import best, ranked, results, summary
-from orbitflow.study.task import Task
+from orbitflow.study.task import StudyTask, Work, attempt
+from orbitflow.study.worker import StudyExecutor
 
 SPACE = ("token_value=0.01..1:log", "max_batch=1..64", "victim=density,longest")
 MakeSearch = Callable[..., Study]
 
 
-class Inline:
-    """An executor in this process: replies come in the order of the tasks, or the other way."""
+class Inline(StudyExecutor):
+    """An executor in this process that does the tasks given so far first or last come first."""
 
-    def __init__(self, work: Work, room: int, *, reverse: bool = False) -> None:
-        self._work, self._room, self._reverse = work, room, reverse
-        self._replies: list[tuple[Job, Reply]] = []
-        self.done: list[Job] = []
+    def __init__(self, work: Work, workers: int, *, reverse: bool = False) -> None:
+        self.workers = workers
+        self.done: list[StudyTask] = []
+        self._work, self._reverse = work, reverse
+        self._waiting: list[tuple[Future[Any], StudyTask]] = []
 
-    def __enter__(self) -> Inline:
-        return self
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        assert fn is attempt
+        future: Future[Any] = Future()
+        self.done.append(args[1])
+        self._waiting.append((future, args[1]))
+        if not self._reverse:
+            self._finish()
+        elif len(self._waiting) == 1:
+            threading.Timer(0.003, self._finish).start()  # after those that follow at once
+        return future
 
-    def __exit__(self, *_: object) -> None:
-        self._replies.clear()
-
-    @property
-    def has_room(self) -> bool:
-        return len(self._replies) < self._room
-
-    @property
-    def is_busy(self) -> bool:
-        return bool(self._replies)
-
-    def give(self, key: Job, task: Task) -> None:
-        self.done.append(key)
-        self._replies.append((key, attempt(lambda: self._work(task))))
-
-    def take(self) -> list[tuple[Job, Reply]]:
-        replies = self._replies[::-1] if self._reverse else self._replies[:1]
-        self._replies = [] if self._reverse else self._replies[1:]
-        return replies
+    def _finish(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for future, task in waiting[::-1]:
+            future.set_result(attempt(self._work, task))
 
 
 @pytest.fixture
@@ -85,7 +81,7 @@ def make_search() -> MakeSearch:
     return make
 
 
-def hill(task: Task) -> dict[str, object]:
+def hill(task: StudyTask) -> dict[str, object]:
     """Best at a batch of 40 and a token value of 0.1; seeds differ a little."""
     config = task.config
     batch, value = config.max_batch or 0, config.token_value
@@ -93,7 +89,7 @@ def hill(task: Task) -> dict[str, object]:
     return {"timely_share": 1 - abs(batch - 40) / 100 - abs(value - 0.1) / 10 + noise}
 
 
-def rugged(task: Task) -> dict[str, object]:
+def rugged(task: StudyTask) -> dict[str, object]:
     """The same, where some fail and some have no such figure."""
     batch = task.config.max_batch or 0
     if batch % 5 == 0:
@@ -103,7 +99,7 @@ def rugged(task: Task) -> dict[str, object]:
 
 def run(
     study: Study, out: Path, work: Work = hill, room: int = 2, *, reverse: bool = False
-) -> tuple[Study, list[Job]]:
+) -> tuple[Study, list[StudyTask]]:
     """Run or go on with a search. Give it with its trials, and what was run for it."""
     executor = Inline(work, room, reverse=reverse)
     with StudyFolder(out, study) as folder:
@@ -215,7 +211,7 @@ def test_the_best_comes_first_and_what_failed_last(make_search: MakeSearch) -> N
 
 
 def test_nothing_came_of_it(make_search: MakeSearch) -> None:
-    def hopeless(task: Task) -> dict[str, object]:
+    def hopeless(task: StudyTask) -> dict[str, object]:
         raise ZeroDivisionError("by zero")
 
     study = make_search(Sampler.OPTUNA, trials=6)

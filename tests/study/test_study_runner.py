@@ -1,6 +1,6 @@
 """Running a study: rows as they come, going on after a break, locks, killed workers, failures.
 
-Workers are forked here, so that they know the work that a test makes up.
+Workers find the work that a test makes up by its name in this module.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 
 from orbitflow.errors import PolicyError, UserError
-from orbitflow.study.executors import Work
-from orbitflow.study.folder import Row, StudyFolder, row_id
+from orbitflow.study.folder import StudyFolder
 from orbitflow.study.runner import run_study, unfinished
+from orbitflow.study.stored import Row, row_id
 from orbitflow.study.study import Study
 from orbitflow.study.summary import results, summary
-from orbitflow.study.task import Task, do_task
+from orbitflow.study.task import StudyTask, Work, do_task
 from study.conftest import MakeStudy
 
 OUT = Path("out")
@@ -32,7 +32,12 @@ def run(study: Study, work: Work = do_task, workers: int = 2) -> list[Row]:
     written: list[Row] = []
     with StudyFolder(OUT, study) as folder:
         run_study(
-            study, folder, workers=workers, on_row=written.append, work=work, start_method="fork"
+            study,
+            folder,
+            workers=workers,
+            on_row=written.append,
+            work=work,
+            start_method="forkserver",
         )
     return written
 
@@ -41,11 +46,11 @@ def lines() -> list[dict[str, Any]]:
     return [json.loads(line) for line in (OUT / "cells.jsonl").read_text().splitlines()]
 
 
-def quick(task: Task) -> dict[str, object]:
+def quick(task: StudyTask) -> dict[str, object]:
     return {"timely_share": task.config.slo_scale / 10, "seed": task.config.seed}
 
 
-def picky(task: Task) -> dict[str, object]:
+def picky(task: StudyTask) -> dict[str, object]:
     if task.config.slo_scale == 2:
         raise PolicyError("does not\nfit")
     if task.config.slo_scale == 3:
@@ -53,20 +58,20 @@ def picky(task: Task) -> dict[str, object]:
     return quick(task)
 
 
-def deadly(task: Task) -> dict[str, object]:
+def deadly(task: StudyTask) -> dict[str, object]:
     if task.config.slo_scale == 2:
         os.kill(os.getpid(), signal.SIGKILL)
     return quick(task)
 
 
-def deadly_once(task: Task) -> dict[str, object]:
+def deadly_once(task: StudyTask) -> dict[str, object]:
     if task.config.slo_scale == 2 and not Path("died").exists():
         Path("died").touch()
         os.kill(os.getpid(), signal.SIGKILL)
     return quick(task)
 
 
-def slow(task: Task) -> dict[str, object]:
+def slow(task: StudyTask) -> dict[str, object]:
     if task.config.slo_scale == 2:
         time.sleep(600)
     return quick(task)
@@ -198,7 +203,7 @@ def test_an_interrupt_leaves_finished_cells_and_no_processes(make_study: MakeStu
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt), StudyFolder(OUT, study) as folder:
-        run_study(study, folder, workers=2, on_row=interrupt, work=slow, start_method="fork")
+        run_study(study, folder, workers=2, on_row=interrupt, work=slow, start_method="forkserver")
     assert [row["cell"]["slo_scale"] for row in lines()] == [1, 3, 4]
     assert not multiprocessing.active_children()
     assert [row["cell"]["slo_scale"] for row in run(study, quick)] == [2]

@@ -1,6 +1,6 @@
 """The paper's study before it runs: points of all figures, each once, by a number of seeds.
 
-It is a `Study` whose cells are points instead of a grid: the same folder, lanes and rows. Every
+It is a `Study` whose cells are points instead of a grid: the same folder, workers and rows. Every
 cell is judged by its own workload's tau, as the paper does: SLO scale times the pass of its own KV
 capacity full.
 """
@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+from benchmarks.paper.points import A5000, Point, config_of
 from orbitflow import __version__
 from orbitflow.config import RunConfig
 from orbitflow.machine.catalog import resolve_profile
-from orbitflow.paper.points import A5000, Point, config_of
 from orbitflow.scenario import build_scenario
 from orbitflow.slo import Slo
 from orbitflow.study.grid import Cell, Grid

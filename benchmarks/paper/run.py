@@ -1,4 +1,4 @@
-"""What `orbitflow study paper` does once its options are read: announce, run, compare, write."""
+"""The evaluation once its options are read: announce, run, compare, write."""
 
 from __future__ import annotations
 
@@ -6,21 +6,20 @@ import json
 import sys
 from pathlib import Path
 
-import typer
-
+from benchmarks.paper.compare import compare
+from benchmarks.paper.experiments import FULL, Scope, all_points, figures
+from benchmarks.paper.measured import Measured
+from benchmarks.paper.plan import PaperStudy, plan_paper
+from benchmarks.paper.report import markdown, summary
+from benchmarks.paper.table import print_study
+from benchmarks.paper.work import do_paper_task
 from orbitflow.cli.study_run import CellProgress
-from orbitflow.paper.compare import compare
-from orbitflow.paper.experiments import FULL, Scope, all_points, figures
-from orbitflow.paper.measured import Measured
-from orbitflow.paper.plan import PaperStudy, plan_paper
-from orbitflow.paper.report import markdown, summary
-from orbitflow.paper.work import do_paper_task
 from orbitflow.study.folder import StudyFolder
 from orbitflow.study.runner import run_study, unfinished
 
 
-def run(scope: Scope, out: Path | None, *, workers: int, as_json: bool, quiet: bool) -> None:
-    """Run what is missing and print what all of it came to. Exit 1 if a run failed."""
+def run(scope: Scope, out: Path | None, *, workers: int, as_json: bool, quiet: bool) -> int:
+    """Run what is missing and print what all of it came to. Give how many simulations failed."""
     talks = not (quiet or as_json)
     wanted = figures(scope)
     study = plan_paper(all_points(wanted), scope.seeds)
@@ -37,7 +36,7 @@ def run(scope: Scope, out: Path | None, *, workers: int, as_json: bool, quiet: b
                 )
         except BaseException:
             print(
-                f"orbitflow: finished runs are in {folder.path}; the same command with "
+                f"paper: finished runs are in {folder.path}; the same command with "
                 f"--out {folder.path} goes on",
                 file=sys.stderr,
             )
@@ -51,16 +50,14 @@ def run(scope: Scope, out: Path | None, *, workers: int, as_json: bool, quiet: b
     if as_json:
         print(json.dumps(content, indent=2, allow_nan=False))
     else:
-        from orbitflow.cli.study_paper_table import print_study
-
         print_study(wanted, measured, rows, folder.path)
     if failed:
         print(
-            f"orbitflow: {failed} of {len(study.jobs())} simulations failed, see "
+            f"paper: {failed} of {len(study.jobs())} simulations failed, see "
             f"{folder.path}/cells.jsonl; the same command tries them again",
             file=sys.stderr,
         )
-        raise typer.Exit(1)
+    return failed
 
 
 def _reductions(scope: Scope) -> list[str]:

@@ -1,6 +1,6 @@
 """Capacity questions with made-up services: whole answers, seeds, going on, failures.
 
-Workers are forked here, so that they know the work that a test makes up.
+Workers find the work that a test makes up by its name in this module.
 """
 
 from __future__ import annotations
@@ -19,15 +19,18 @@ import pytest
 
 from orbitflow.config import RunConfig
 from orbitflow.errors import ProfileError, UserError
-from orbitflow.study.bracket import Crossing
-from orbitflow.study.capacity import Answer, Ask, Question, plan_capacity, spread
-from orbitflow.study.capacity_result import capacity_document, cells_tested, outcome, study_of
-from orbitflow.study.capacity_run import answer_capacity
+from orbitflow.study.bisection import Crossing
+from orbitflow.study.capacity import Ask, CapacityQuestion, plan_capacity
+from orbitflow.study.capacity_result import (
+    CapacityAnswer,
+    CapacityPoint,
+    capacity_document,
+    read_capacity,
+)
+from orbitflow.study.capacity_run import answer_capacity, capacity_summary, spread
+from orbitflow.study.figures import read_targets
 from orbitflow.study.folder import StudyFolder
-from orbitflow.study.summary import summary
-from orbitflow.study.target import read_targets
-from orbitflow.study.task import Task
-from orbitflow.study.worker import Work
+from orbitflow.study.task import StudyTask, Work
 
 OUT = Path("out")
 LIMITS = {"no-offload": 0.7, "dynamic": 3.3}
@@ -35,26 +38,28 @@ LIMITS = {"no-offload": 0.7, "dynamic": 3.3}
 
 def make(
     vary: str = "rate-scale", *, seeds: int = 3, target: str = "slo_attainment=0.9", **more: Any
-) -> Question:
+) -> CapacityQuestion:
     base = RunConfig(trace=str(Path("tiny.jsonl").resolve()), policies=tuple(LIMITS), **more)
     return plan_capacity(base, read_targets([target]), vary, seeds=seeds)
 
 
 def answer(
-    question: Question, work: Work, workers: int = 2
-) -> tuple[list[Answer], dict[str, object], list[tuple[Ask, bool]]]:
+    question: CapacityQuestion, work: Work, workers: int = 2
+) -> tuple[tuple[CapacityAnswer, ...], dict[str, Any], list[tuple[str, CapacityPoint]]]:
     """Answers, the document, and the decisions in the order in which they were told."""
-    told: list[tuple[Ask, bool]] = []
+    told: list[tuple[str, CapacityPoint]] = []
     with StudyFolder(OUT, question.study) as folder:
-        answers = answer_capacity(
+        result = answer_capacity(
             question,
             folder,
             workers=workers,
-            on_point=lambda ask, met: told.append((ask, met)),
+            on_point=lambda policy, point: told.append((policy, point)),
             work=work,
-            start_method="fork",
+            start_method="forkserver",
         )
-        return answers, capacity_document(question, folder.rows, answers), told
+    document = json.loads(json.dumps(capacity_document(question, result)))
+    assert read_capacity(document) == result
+    return result.answers, document, told
 
 
 def lines() -> list[dict[str, Any]]:
@@ -66,7 +71,7 @@ def limit_of(policy: str, seed: int) -> float:
     return LIMITS[policy] * math.exp(random.Random(f"{policy} {seed}").gauss(0, 0.1))
 
 
-def service(task: Task) -> dict[str, object]:
+def service(task: StudyTask) -> dict[str, object]:
     """Attainment falls smoothly with the rate, for every seed from its own limit."""
     (policy,) = task.config.policies
     assert task.config.rate_scale is not None
@@ -83,23 +88,23 @@ def test_the_answers_are_those_of_a_scan() -> None:
     question = make()
     answers, _, _ = answer(question, service)
     for found in answers:
-        assert outcome(found) == "found"
-        assert found.crossing is not None
+        assert found.outcome == "found"
+        assert found.met is not None
+        assert found.missed is not None
+        met, missed = found.met.value, found.missed.value
         grid = [0.01 * 1.001**i for i in range(9_000)]
         reference = max(rate for rate in grid if mean_is_met(found.policy, rate))
-        assert found.value == found.crossing.met
-        assert found.crossing.met is not None
-        assert found.crossing.missed is not None
-        assert found.crossing.met <= reference * 1.001
-        assert reference < found.crossing.missed
-        assert found.crossing.missed / found.crossing.met <= 1.02
-        assert found.spread is not None
-        for seed, crossing in enumerate(found.spread.crossings):
+        assert found.answer == met
+        assert met <= reference * 1.001
+        assert reference < missed
+        assert missed / met <= 1.02
+        assert found.seeds is not None
+        for seed, crossing in enumerate(found.seeds.crossings):
             assert crossing == pytest.approx(limit_of(found.policy, seed), rel=0.011)
 
 
 def test_the_interval_is_of_the_seeds_logarithms_and_of_what_is_open() -> None:
-    crossings = {s: Crossing(m, m * 1.02, ()) for s, m in enumerate((1.0, 1.1, 1.3))}
+    crossings = [Crossing(m, m * 1.02, ()) for m in (1.0, 1.1, 1.3)]
     found = spread(crossings)
     logs = [math.log(m) + math.log(1.02) / 2 for m in (1.0, 1.1, 1.3)]
     mean = sum(logs) / 3
@@ -108,7 +113,7 @@ def test_the_interval_is_of_the_seeds_logarithms_and_of_what_is_open() -> None:
     assert found.mean == pytest.approx(math.exp(mean))
     assert found.low == pytest.approx(math.exp(mean - half))
     assert found.high == pytest.approx(math.exp(mean + half))
-    partly = spread({**crossings, 3: Crossing(1.0, None, ())})
+    partly = spread([*crossings, Crossing(1.0, None, ())])
     assert partly.crossings[3] is None
     assert (partly.mean, partly.low, partly.high) == (None, None, None)
 
@@ -121,7 +126,7 @@ def test_nothing_is_simulated_twice_and_workers_do_not_matter() -> None:
         simulated = Counter((json.dumps(row["cell"]), row["seed"]) for row in lines())
         assert set(simulated.values()) == {1}
         for policy in LIMITS:
-            asked = [ask.value for ask, _ in told if ask.policy == policy]
+            asked = [point.value for name, point in told if name == policy]
             assert len(asked) == len(set(asked))
         for name in ("cells.jsonl", "study.json"):
             (OUT / name).unlink()
@@ -145,36 +150,36 @@ def test_other_targets_and_brackets_use_the_same_folder() -> None:
     answer(make(), service, 1)
     before = len(lines())
     answers, _, _ = answer(make("rate-scale=0.1..8", target="slo_attainment=0.8"), service, 1)
-    assert [outcome(found) for found in answers] == ["found", "found"]
+    assert [found.outcome for found in answers] == ["found", "found"]
     assert len(lines()) > before
     with pytest.raises(UserError, match=r"another study \(it differs in grid\)"):
         answer(make("link-scale"), service)
 
 
-def nothing(task: Task) -> dict[str, object]:
+def nothing(task: StudyTask) -> dict[str, object]:
     return {"slo_attainment": 0.5}
 
 
-def everything(task: Task) -> dict[str, object]:
+def everything(task: StudyTask) -> dict[str, object]:
     return {"slo_attainment": 1.0}
 
 
 def test_without_a_crossing_the_answer_is_null() -> None:
     question = make("rate-scale=0.5..2")
     answers, document, _ = answer(question, nothing)
-    assert [(outcome(a), a.value, a.spread) for a in answers] == [("met_nowhere", None, None)] * 2
-    first = document["answers"][0]  # type: ignore[index]
+    assert [(a.outcome, a.answer, a.seeds) for a in answers] == [("met_nowhere", None, None)] * 2
+    first = document["answers"][0]
     assert first["answer"] is None
     assert first["met"] is None
     assert first["missed"]["value"] == 0.5
     assert first["missed"]["figures"]["slo_attainment"]["mean"] == 0.5
     (OUT / "cells.jsonl").unlink()
     answers, document, _ = answer(question, everything)
-    assert [(outcome(a), a.value) for a in answers] == [("met_everywhere", None)] * 2
-    assert document["answers"][0]["met"]["value"] == 2.0  # type: ignore[index]
+    assert [(a.outcome, a.answer) for a in answers] == [("met_everywhere", None)] * 2
+    assert document["answers"][0]["met"]["value"] == 2.0
 
 
-def small_memory(task: Task) -> dict[str, object]:
+def small_memory(task: StudyTask) -> dict[str, object]:
     """Refused below 20 GB, as by a profile; too slow below 30 GB."""
     memory = task.config.gpu_memory_bytes
     assert memory is not None
@@ -189,15 +194,15 @@ def test_memory_that_cannot_serve_at_all_misses() -> None:
     step = question.varied.step
     assert step == math.ceil(16 * 131_072 / 0.9)
     for found in answers:
-        assert isinstance(found.value, int)
-        assert 30e9 <= found.value <= 30e9 * 1.02
-        assert found.spread is None
-    tested_points = document["answers"][0]["tested"]  # type: ignore[index]
+        assert isinstance(found.answer, int)
+        assert 30e9 <= found.answer <= 30e9 * 1.02
+        assert found.seeds is None
+    tested_points = document["answers"][0]["tested"]
     assert tested_points[-1]["error"] == "ProfileError: weights leave no room"
     assert tested_points[-1]["is_met"] is False
 
 
-def broken(task: Task) -> dict[str, object]:
+def broken(task: StudyTask) -> dict[str, object]:
     if task.config.policies == ("dynamic",) and task.config.seed == 1:
         raise ZeroDivisionError("by zero")
     return service(task)
@@ -205,20 +210,20 @@ def broken(task: Task) -> dict[str, object]:
 
 def test_a_simulation_that_fails_ends_the_search_of_its_policy_only() -> None:
     answers, document, _ = answer(make(), broken)
-    assert [outcome(found) for found in answers] == ["found", "failed"]
+    assert [found.outcome for found in answers] == ["found", "failed"]
     assert answers[1].error == "ZeroDivisionError: by zero (seed 1)"
-    assert document["answers"][1]["answer"] is None  # type: ignore[index]
+    assert document["answers"][1]["answer"] is None
     answers, _, _ = answer(make(), service)  # the same command tries it again
-    assert [outcome(found) for found in answers] == ["found", "found"]
+    assert [found.outcome for found in answers] == ["found", "found"]
 
 
-def deadly(task: Task) -> dict[str, object]:
+def deadly(task: StudyTask) -> dict[str, object]:
     if task.config.policies == ("dynamic",) and task.config.seed == 1:
         os.kill(os.getpid(), signal.SIGKILL)
     return service(task)
 
 
-def deadly_once(task: Task) -> dict[str, object]:
+def deadly_once(task: StudyTask) -> dict[str, object]:
     if not Path("died").exists():
         Path("died").touch()
         os.kill(os.getpid(), signal.SIGKILL)
@@ -233,25 +238,25 @@ def test_a_killed_worker_is_made_good_once() -> None:
     assert [row["error"] for row in lines() if row["status"] != "ok"] == ["worker died"]
     (OUT / "cells.jsonl").unlink()
     answers, _, _ = answer(make(), deadly)
-    assert [outcome(found) for found in answers] == ["found", "failed"]
+    assert [found.outcome for found in answers] == ["found", "failed"]
     assert answers[1].error == "worker died (seed 1)"
 
 
 def test_an_interrupt_leaves_what_is_done_and_no_processes() -> None:
     question = make()
 
-    def interrupt(ask: Ask, is_met: bool) -> None:
+    def interrupt(policy: str, point: CapacityPoint) -> None:
         if len(lines()) > 12:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt), StudyFolder(OUT, question.study) as folder:
         answer_capacity(
-            question, folder, workers=2, on_point=interrupt, work=service, start_method="fork"
+            question, folder, workers=2, on_point=interrupt, work=service, start_method="forkserver"
         )
     assert len(lines()) > 12
     assert not multiprocessing.active_children()
     answers, _, _ = answer(question, service)
-    assert [outcome(found) for found in answers] == ["found", "found"]
+    assert [found.outcome for found in answers] == ["found", "found"]
 
 
 def test_the_promise_is_the_bases() -> None:
@@ -268,20 +273,19 @@ def test_the_promise_is_the_bases() -> None:
 def test_the_summary_of_the_tested_points_is_a_studys() -> None:
     question = make()
     with StudyFolder(OUT, question.study) as folder:
-        answers = answer_capacity(
+        result = answer_capacity(
             question,
             folder,
             workers=2,
             on_point=lambda *_: None,
             work=service,
-            start_method="fork",
+            start_method="forkserver",
         )
-        found = cells_tested(question, folder.rows, answers)
-        content: Any = summary(study_of(question, answers), found)
+        content: Any = capacity_summary(question, folder.rows, result)
     assert all(cell["ok"] == 3 for cell in content["cells"])
     rates = [c["cell"]["rate_scale"] for c in content["cells"] if c["cell"]["policy"] == "dynamic"]
-    assert answers[1].crossing is not None
-    assert rates == [one.value for one in answers[1].crossing.tested]
+    assert rates == [point.value for point in result.answers[1].tested]
+    assert rates
 
 
 @pytest.mark.parametrize(
@@ -309,7 +313,7 @@ def test_a_burst_has_no_rate() -> None:
         plan_capacity(base, targets, "rate-scale", seeds=1)
     question = plan_capacity(base, targets, "link-scale=0.9..1", seeds=1)
     _, document, _ = answer(question, everything)
-    assert document["trace"]["requests_per_s"] is None  # type: ignore[index]
+    assert document["trace"]["requests_per_s"] is None
 
 
 def test_the_tolerance_has_limits() -> None:

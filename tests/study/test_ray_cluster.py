@@ -24,13 +24,14 @@ from orbitflow.errors import UserError
 from orbitflow.machine.catalog import resolve_profile
 from orbitflow.machine.profile import save
 from orbitflow.study import ray_cluster
-from orbitflow.study import study as plan
-from orbitflow.study.folder import Row, StudyFolder
+from orbitflow.study.folder import StudyFolder
 from orbitflow.study.grid import read_grid
-from orbitflow.study.ray_lanes import RayLanes
+from orbitflow.study.ray_cluster import RayCluster
+from orbitflow.study.ray_executor import RayExecutor
 from orbitflow.study.runner import run_on
-from orbitflow.study.study import Job, Study, plan_study
-from orbitflow.study.task import Inputs, Task, do_task
+from orbitflow.study.stored import Row
+from orbitflow.study.study import Study, plan_study
+from orbitflow.study.task import StudyTask, Work, attempt, do_task
 
 ROOT = Path(__file__).resolve().parents[2]
 OUT = Path("out")
@@ -83,21 +84,25 @@ def make(*grid: str, profile: str | None = None) -> Study:
     return plan_study(base, read_grid(grid, None))
 
 
-def run(study: Study, lanes: RayLanes[Job]) -> list[Row]:
+def run(study: Study, executor: RayExecutor, work: Work = do_task) -> list[Row]:
     written: list[Row] = []
-    with lanes, StudyFolder(OUT, study) as folder:
-        run_on(lanes, study, folder, on_row=written.append)
+    with executor, StudyFolder(OUT, study) as folder:
+        run_on(executor, study, folder, on_row=written.append, work=work)
     return written
 
 
-def elsewhere(task: Task, inputs: Inputs) -> dict[str, object]:
-    """As on a machine that has none of the files."""
-    assert not Path(task.config.trace).exists()
-    assert not Path(task.config.profile or "").is_file()
-    return do_task(task, inputs)
+def elsewhere(task: StudyTask) -> dict[str, object]:
+    """As on a machine that has none of the files: they are gone as soon as the tasks are sent."""
+    for path in (Path(task.config.trace), Path(task.config.profile or "")):
+        for _ in range(600):
+            if not path.is_file():
+                break
+            time.sleep(0.1)
+        assert not path.is_file()
+    return do_task(task)
 
 
-def deadly(task: Task, _: Inputs) -> dict[str, object]:
+def deadly(task: StudyTask) -> dict[str, object]:
     died = Path(task.config.trace).with_name(f"died-{task.config.slo_scale}")
     if task.config.slo_scale == 3 or (task.config.slo_scale == 2 and not died.exists()):
         died.touch()
@@ -107,7 +112,7 @@ def deadly(task: Task, _: Inputs) -> dict[str, object]:
     return {"timely_share": task.config.slo_scale / 10}
 
 
-def slow(task: Task, _: Inputs) -> dict[str, object]:
+def slow(task: StudyTask) -> dict[str, object]:
     if task.config.slo_scale > 1:
         time.sleep(600)
     return {"timely_share": 0.5}
@@ -117,22 +122,25 @@ def slow(task: Task, _: Inputs) -> dict[str, object]:
 def test_figures_are_those_of_this_machine_and_files_travel(address: str) -> None:
     save(resolve_profile("a100-80gb-roofline"), "mine.json")
     study = make("policy=dynamic,orbit", "slo_scale=1,2", profile=str(Path("mine.json").resolve()))
-    wanted = {job.cell.id: do_task(Task(study.config(job), study.slo(job))) for job in study.jobs()}
-    lanes = RayLanes[Job](address, None, elsewhere)
-    for job in study.jobs():
-        lanes.ship(study.config(job))
-    Path("tiny.jsonl").unlink()
-    Path("mine.json").unlink()
-    plan.read.cache_clear()
-    assert lanes.workers == 2
-    rows = run(study, lanes)
-    assert [row["error"] for row in rows] == [None] * 4
-    assert {json.dumps(row["cell"], sort_keys=True): row["figures"] for row in rows} == wanted
+    wanted = {
+        job.cell.id: do_task(StudyTask(study.config(job), study.slo(job))) for job in study.jobs()
+    }
+    with RayExecutor(address) as executor:
+        assert executor.workers == 2
+        tasks = [StudyTask(study.config(job), study.slo(job)) for job in study.jobs()]
+        futures = [executor.submit(attempt, elsewhere, task) for task in tasks]
+        Path("tiny.jsonl").unlink()
+        Path("mine.json").unlink()
+        found = [future.result() for future in futures]
+    assert [reply.error for reply in found] == [None] * 4
+    assert {
+        job.cell.id: reply.figures for job, reply in zip(study.jobs(), found, strict=True)
+    } == wanted
 
 
 @pytest.mark.slow
 def test_a_worker_that_dies_is_tried_once_more(address: str) -> None:
-    rows = run(make("slo_scale=1,2,3,4", "policy=dynamic"), RayLanes[Job](address, 1, deadly))
+    rows = run(make("slo_scale=1,2,3,4", "policy=dynamic"), RayExecutor(address, 1), deadly)
     found: dict[float, list[str | None]] = {}
     for row in rows:
         found.setdefault(row["cell"]["slo_scale"], []).append(row["error"])
@@ -154,10 +162,10 @@ def test_an_interrupt_frees_the_cluster_and_the_study_goes_on(address: str) -> N
     study = make("slo_scale=1,2,3", "policy=dynamic")
     with (
         pytest.raises(KeyboardInterrupt),
-        RayLanes[Job](address, 3, slow) as lanes,
+        RayExecutor(address, 3) as executor,
         StudyFolder(OUT, study) as folder,
     ):
-        run_on(lanes, study, folder, on_row=interrupt)
+        run_on(executor, study, folder, on_row=interrupt, work=slow)
     environment = {**os.environ, "RAY_ADDRESS": address}
     command = [
         *(sys.executable, "-m", "orbitflow", "study", "run", "--trace", "tiny.jsonl", "--quiet"),
@@ -175,9 +183,9 @@ def test_an_interrupt_frees_the_cluster_and_the_study_goes_on(address: str) -> N
 def test_another_version_on_the_workers_is_told(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orbitflow.study.ray_lanes.__version__", "9.9")
+    monkeypatch.setattr("orbitflow.study.ray_cluster.__version__", "9.9")
     with pytest.raises(UserError, match=r"a worker has orbitflow 0\.1\.0, this is 9\.9: install"):
-        RayLanes[Job](address, None)
+        RayCluster(address)
 
 
 @pytest.fixture

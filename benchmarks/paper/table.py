@@ -1,4 +1,4 @@
-"""The tables of `orbitflow study paper`: published numbers beside ours, one table per figure."""
+"""The tables of the evaluation: published numbers beside ours, one table per figure."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from orbitflow.paper.compare import Compared, Verdict
-from orbitflow.paper.experiments import Figure, Named
-from orbitflow.paper.measured import Measured
-from orbitflow.paper.points import Point
-from orbitflow.paper.report import shown, value_of
-from orbitflow.paper.systems import System
+from benchmarks.paper.compare import Compared, Verdict
+from benchmarks.paper.experiments import Figure, Named
+from benchmarks.paper.measured import Measured
+from benchmarks.paper.points import Point
+from benchmarks.paper.report import shown, value_of
+from benchmarks.paper.systems import System
 
 _WIDE = 120
 _NARROW = 110  # no room for what a number is about: paper.md has it

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from hypothesis import given, settings
@@ -11,20 +12,19 @@ from hypothesis import strategies as st
 
 from orbitflow.config import RunConfig
 from orbitflow.errors import UserError
-from orbitflow.study.bracket import Crossing, Search, find_crossing, refine_crossing
-from orbitflow.study.foresight import foresee, replay
-from orbitflow.study.varied import Ends, Number, Varied, read_vary
+from orbitflow.study.bisection import (
+    Ends,
+    Number,
+    Varied,
+    find_crossing,
+    refine_crossing,
+)
+from orbitflow.study.capacity import read_vary
+from orbitflow.study.capacity_run import foresee, replay
 
 RATE = Varied("rate_scale", 1.0, None, 0.02)
 LINK = Varied("link_scale", 1.0, None, 0.02)
 KV = Varied("kv_capacity_tokens", 40_000, 16, 0.02)
-
-
-def run(search: Search, is_met: Callable[[Number], bool]) -> Crossing:
-    """Answer a search to its end."""
-    found = replay(lambda: search, is_met).result
-    assert found is not None
-    return found
 
 
 def scan(
@@ -56,7 +56,7 @@ def test_a_monotone_service_is_found_where_a_scan_finds_it(
     def is_met(value: Number) -> bool:
         return value <= limit if varied.grows else value >= limit
 
-    found = run(find_crossing(varied, None if around else ends), is_met)
+    found = find_crossing(varied, None if around else ends, is_met)
     if not around:
         met, missed = scan(varied, ends, is_met)
         assert (found.met is None, found.missed is None) == (met is None, missed is None)
@@ -87,7 +87,7 @@ def test_whatever_the_service_does_the_answer_is_what_was_seen(
     def is_met(value: Number) -> bool:
         return value <= limit and int(value) not in holes
 
-    found = run(find_crossing(RATE, ends), is_met)
+    found = find_crossing(RATE, ends, is_met)
     assert all(one.met == is_met(one.value) for one in found.tested)
     values = [one.value for one in found.tested]
     assert values == sorted(values)
@@ -106,7 +106,7 @@ def test_a_hole_below_the_answer_is_reported() -> None:
     def is_met(value: Number) -> bool:
         return value <= 3.0 and not 2.2 < value < 2.6
 
-    found = run(find_crossing(RATE), is_met)
+    found = find_crossing(RATE, None, is_met)
     assert found.met == pytest.approx(3.0, rel=0.02)
     assert found.failing_easier
     assert all(2.2 < value < 2.6 for value in found.failing_easier)
@@ -114,28 +114,28 @@ def test_a_hole_below_the_answer_is_reported() -> None:
 
 def test_a_service_that_is_met_only_beyond_the_start_is_found() -> None:
     """As goodput: too low a rate cannot reach it."""
-    found = run(find_crossing(RATE), lambda value: 3.0 <= value <= 20.0)
+    found = find_crossing(RATE, None, lambda value: 3.0 <= value <= 20.0)
     assert found.met == pytest.approx(20.0, rel=0.02)
     assert found.failing_easier
 
 
 def test_no_crossing() -> None:
-    nowhere = run(find_crossing(KV, Ends(80_000, 1_600)), lambda _: False)
+    nowhere = find_crossing(KV, Ends(80_000, 1_600), lambda _: False)
     assert (nowhere.met, nowhere.missed) == (None, 80_000)
-    everywhere = run(find_crossing(KV, Ends(80_000, 1_600)), lambda _: True)
+    everywhere = find_crossing(KV, Ends(80_000, 1_600), lambda _: True)
     assert (everywhere.met, everywhere.missed) == (1_600, None)
-    assert run(find_crossing(RATE), lambda _: True).met == 1024.0
-    assert run(find_crossing(RATE), lambda _: False).tested[0].value == pytest.approx(
+    assert find_crossing(RATE, None, lambda _: True).met == 1024.0
+    assert find_crossing(RATE, None, lambda _: False).tested[0].value == pytest.approx(
         1 / 1024, rel=1e-3
     )
     small = Varied("kv_capacity_tokens", 64, 16, 0.02)
-    to_a_page = run(find_crossing(small), lambda _: True)  # no smaller memory than one page
+    to_a_page = find_crossing(small, None, lambda _: True)  # no smaller memory than one page
     assert (to_a_page.met, to_a_page.missed) == (16, None)
 
 
 def test_counts_stay_on_pages_and_are_found_to_the_page() -> None:
     fine = Varied("kv_capacity_tokens", 40_000, 16, 1e-6)
-    found = run(find_crossing(fine), lambda value: value >= 12_345)
+    found = find_crossing(fine, None, lambda value: value >= 12_345)
     assert (found.met, found.missed) == (12_352, 12_336)
     assert all(one.value % 16 == 0 for one in found.tested)
     assert all(isinstance(one.value, int) for one in found.tested)
@@ -148,13 +148,13 @@ def test_one_seed_alone_searches_between_the_points_of_all() -> None:
         asked.append(value)
         return value <= 1.9
 
-    found = run(refine_crossing(RATE, (1.0, 2.0, 2.05, 4.0)), is_met)
+    found = refine_crossing(RATE, (1.0, 2.0, 2.05, 4.0), is_met)
     assert found.met is not None
     assert found.missed is not None
     assert found.met <= 1.9 < found.missed
     assert RATE.is_close(found.met, found.missed)
     assert asked[:4] == [4.0, 2.05, 2.0, 1.0]
-    beyond = run(refine_crossing(RATE, (1.0, 2.0)), lambda _: True)
+    beyond = refine_crossing(RATE, (1.0, 2.0), lambda _: True)
     assert (beyond.met, beyond.missed) == (2.0, None)
 
 
@@ -162,23 +162,23 @@ def test_the_path_of_a_search_ignores_what_else_is_known() -> None:
     def limit(value: Number) -> bool:
         return value <= 2.5
 
-    whole = replay(lambda: find_crossing(RATE), limit)
+    whole = replay(partial(find_crossing, RATE, None), limit)
     assert whole.asks is None
-    assert dict(whole.path) == {one.value: one.met for one in whole.result.tested}  # type: ignore[union-attr]
+    assert dict(whole.path) == {one.value: one.met for one in whole.crossing.tested}  # type: ignore[union-attr]
     for length in range(len(whole.path)):
         known = {**dict(whole.path[:length]), 77.7: True}
-        part = replay(lambda: find_crossing(RATE), known.get)
+        part = replay(partial(find_crossing, RATE, None), known.get)
         assert part.path == whole.path[:length]
         assert part.asks == whole.path[length][0]
-        assert part.result is None
+        assert part.crossing is None
 
 
 def test_foresight_begins_with_the_question_and_holds_what_follows_either_answer() -> None:
     known = {1.0: True}
-    asks = foresee(lambda: find_crossing(RATE), known.get, 4)
+    asks = foresee(partial(find_crossing, RATE, None), known.get, 4)
     assert asks[:3] == [2.0, 4.0, 1.414]  # then: twice as hard if it is met, else the middle
     assert len(asks) == 4
-    assert foresee(lambda: find_crossing(RATE), lambda value: value <= 3, 4) == []
+    assert foresee(partial(find_crossing, RATE, None), lambda value: value <= 3, 4) == []
 
 
 @pytest.mark.parametrize(
@@ -215,4 +215,4 @@ def test_every_key_that_can_be_varied_is_an_option_with_a_number() -> None:
     for name in ("rate-scale", "context-scale", "output-scale", "link-scale", "compute-scale",
                  "gpu-memory", "kv-capacity-tokens", "host-memory", "slo-scale", "slo-tbt",
                  "slo-ttft", "slo-ttft-scale"):  # fmt: skip
-        assert hasattr(RunConfig(trace="t"), read_vary(name).key)
+        assert hasattr(RunConfig(trace="t"), read_vary(name)[0])

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from benchmarks.paper.systems import System
 from orbitflow.config import RunConfig
-from orbitflow.paper.systems import System
 from orbitflow.study.grid import Cell
 from orbitflow.study.keys import POLICY, typed
 from orbitflow.traces.paper_workload import Recipe, paper_name

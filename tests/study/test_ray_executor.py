@@ -1,4 +1,5 @@
-"""An executor in another process: what it does, how it ends, and what is left when it is gone.
+"""The Ray executor and its driver process: what they do, how they end, and what is left when the
+driver is gone.
 
 The fake stands for Ray, which ends the process that has lost its cluster from inside C++.
 """
@@ -10,6 +11,7 @@ import multiprocessing
 import os
 import signal
 import time
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -17,69 +19,77 @@ import pytest
 
 from orbitflow.cli import main, study_executor
 from orbitflow.errors import OrbitFlowError, UserError
-from orbitflow.study.apart import Apart
-from orbitflow.study.executors import Reply
 from orbitflow.study.folder import StudyFolder
+from orbitflow.study.ray_executor import RayExecutor
 from orbitflow.study.runner import run_on
-from orbitflow.study.study import Job
-from orbitflow.study.task import Task
+from orbitflow.study.task import Reply, StudyTask, TaskInputs, attempt, do_task
+from orbitflow.study.worker import WorkerDied
 from study.conftest import MakeStudy
 
-LOST = "the cluster is lost: start it again"
+LOST = (
+    "--ray-address host:1: the Ray cluster is lost, and what was under way on it: start one again, "
+    "or leave --executor ray out"
+)
 OUT = Path("out")
 
 
 class Fake:
-    """Two workers of another machine; what becomes of a task depends on its SLO scale."""
+    """Two CPUs of another machine; what becomes of a task depends on its SLO scale."""
 
-    workers = 2
+    cpus = 2
 
-    def __init__(self) -> None:
-        self.given: list[tuple[int, Task]] = []
+    def __init__(self, address: str) -> None:
+        self.puts = 0
 
     def __enter__(self) -> Fake:
         return self
 
-    def __exit__(self, *_: Any) -> None:
+    def __exit__(self, *_: object) -> None:
         Path("left").touch()
 
-    has_room = is_busy = True
+    def put(self, inputs: TaskInputs) -> int:
+        assert len(inputs.trace) == 4
+        self.puts += 1
+        return self.puts
 
-    def give(self, key: int, task: Task) -> None:
-        self.given.append((key, task))
-
-    def take(self) -> list[tuple[int, Reply]]:
-        key, task = self.given.pop()
+    def submit(self, fn: Any, args: Any, inputs: int) -> Future[Any]:
+        _, task = args
+        future: Future[Any] = Future()
         match task.config.slo_scale:
+            case 6:
+                future.set_exception(WorkerDied("worker died"))
             case 7:
                 os._exit(1)
             case 8:
                 raise ConnectionError("no route\nto it")
             case 9:
                 time.sleep(600)
-        return [(key, Reply({"timely_share": task.config.slo_scale / 10}, None))]
+            case scale:
+                assert fn.func is attempt
+                future.set_result(Reply({"timely_share": scale / 10, "puts": self.puts}, None))
+        return future
 
 
-def refusing() -> Fake:
+def refusing(address: str) -> Fake:
     raise UserError("no cluster answers")
 
 
-def dying() -> Fake:
+def dying(address: str) -> Fake:
     os._exit(1)
 
 
-def opened() -> Apart[Job]:
-    return Apart(Fake, LOST, "fork")
+def opened(cluster: Any = Fake, workers: int | None = None) -> RayExecutor:
+    return RayExecutor("host:1", workers, open_cluster=cluster, start_method="forkserver")
 
 
 def test_every_task_is_done_and_the_other_process_leaves(make_study: MakeStudy) -> None:
     study = make_study("slo_scale=1,2,3,4,5", policies=["dynamic"])
     with opened() as executor, StudyFolder(OUT, study) as folder:
-        assert executor.has_room
+        assert executor.workers == 2
         run_on(executor, study, folder, on_row=lambda row: None)
-        assert not executor.is_busy
         shares = {row["cell"]["slo_scale"]: row["figures"]["timely_share"] for row in
                   folder.rows.values()}  # fmt: skip
+        assert all(row["figures"]["puts"] == 1 for row in folder.rows.values())  # inputs went once
     assert shares == {scale: scale / 10 for scale in (1, 2, 3, 4, 5)}
     assert Path("left").exists()
     assert not multiprocessing.active_children()
@@ -105,11 +115,35 @@ def test_one_that_is_lost_is_an_error_and_rows_are_kept(
     assert not multiprocessing.active_children()
 
 
+def test_a_worker_that_dies_on_the_cluster_is_tried_once_more(make_study: MakeStudy) -> None:
+    study = make_study("slo_scale=1,6", policies=["dynamic"])
+    written: list[Any] = []
+    with opened(workers=1) as executor, StudyFolder(OUT, study) as folder:
+        assert executor.workers == 1
+        run_on(executor, study, folder, on_row=written.append)
+    assert [row["error"] for row in written] == [None, "worker died", "worker died"]
+
+
+def test_the_executor_is_one_of_concurrent_futures(make_study: MakeStudy) -> None:
+    study = make_study("slo_scale=1,2,3", policies=["dynamic"])
+    tasks = [StudyTask(study.config(job), study.slo(job)) for job in study.jobs()]
+    with opened() as executor:
+        found = list(executor.map(attempt, [do_task] * 3, tasks))
+        executor.shutdown()
+    assert [reply.figures and reply.figures["timely_share"] for reply in found] == [0.1, 0.2, 0.3]
+    with opened() as executor:
+        futures = [executor.submit(attempt, do_task, task) for task in tasks]
+        executor.shutdown(wait=True)
+        assert all(future.done() for future in futures)
+        with pytest.raises(RuntimeError, match="after shutdown"):
+            executor.submit(attempt, do_task, tasks[0])
+
+
 def test_what_opening_says_is_said_here() -> None:
     with pytest.raises(UserError, match="no cluster answers"):
-        Apart(refusing, LOST, "fork")
-    with pytest.raises(OrbitFlowError, match=LOST):
-        Apart(dying, LOST, "fork")
+        opened(refusing)
+    with pytest.raises(OrbitFlowError, match="the Ray cluster is lost"):
+        opened(dying)
     assert not multiprocessing.active_children()
 
 
