@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from orbitflow.report.chart import SECONDS_LABEL, WIDTH, Chart, chart, numbers, ticks_of_ratios
-from orbitflow.report.figures import ATTAINMENTS
 from orbitflow.report.read_studies import BOUND, ReportStudy, StudyCell
 from orbitflow.report.scales import color, shape
 from orbitflow.report.tables import columns_of, key_name
 from orbitflow.report.theme import Look
+from orbitflow.results.figures import ATTAINMENTS
 from orbitflow.study.figure_kinds import Kind, kind_of
 from orbitflow.study.keys import Value
 from orbitflow.study.statistics import Estimate

@@ -52,7 +52,7 @@ class RequestTracks:
         for request_id in events.admitted:
             self._since[request_id] = ("prefill", self._admitted_s(request_id, events))
         for request_id in events.paused:
-            self._change(request_id, "parked", outcome.start_s)
+            self._change(request_id, "paused", outcome.start_s)
         for request_id in events.resumed:
             self._change(request_id, "running", outcome.start_s)
         for request_id in events.first_tokens:
@@ -61,7 +61,7 @@ class RequestTracks:
             self._end(finished.request, finished.admitted_s, float(finished.token_times_s[-1]))
 
     def close(self, now_s: float) -> None:
-        """Show whoever is still here, up to now: the run was interrupted."""
+        """Show the requests that are still here, up to now: the run was interrupted."""
         sequences = {**self._roster.active, **self._roster.parked}
         for request_id in list(self._since):
             sequence = sequences[request_id]
@@ -108,8 +108,8 @@ class PassSpans:
             start_s = end_s
 
 
-class Deposits:
-    """Tokens that are made and not yet delivered, of all requests."""
+class UndeliveredTokens:
+    """Counts the tokens that are made and not yet delivered, of all requests."""
 
     def __init__(self) -> None:
         self._bank = Bank()
@@ -121,12 +121,12 @@ class Deposits:
         self._taus[request_id] = tau_s
 
     def add(self, request_ids: tuple[int, ...], now_s: float) -> None:
-        """Every one of these requests got a token; strangers to `open` have no deposit."""
+        """Each of these requests got a token. Those that `open` has not seen have no deposit."""
         known = [request_id for request_id in request_ids if request_id in self._taus]
         self._bank.add(known, np.array([now_s]))
 
     def tokens(self, now_s: float, gone: set[int]) -> int:
-        """The deposit now. Readers of those who are `gone` are forgotten once they have it all."""
+        """The deposit now. A request in `gone` is forgotten once all its tokens are delivered."""
         total = 0
         for request_id, tau_s in list(self._taus.items()):
             due_s = self._bank.due_s(request_id)
@@ -148,12 +148,12 @@ class Counters:
     def __init__(self, timeline: Timeline, core: ServingCore, *, paced: bool) -> None:
         self._timeline = timeline
         self._core = core
-        self._deposits = Deposits() if paced else None
+        self._deposits = UndeliveredTokens() if paced else None
         self._gone: set[int] = set()
         self._shown: dict[str, dict[str, int]] = {}
 
     def refused(self, request: Request, reason: str) -> None:
-        """Whoever is refused is counted nowhere."""
+        """Refused requests are not counted."""
 
     def planned(self, latency_s: float) -> None:
         """Plans are not counted."""
@@ -170,14 +170,14 @@ class Counters:
             "running": len(roster.active) - prefilling,
             "prefill": prefilling,
             "waiting": len(roster.waiting),
-            "parked": len(roster.parked),
+            "paused": len(roster.parked),
         }
         self._show("requests", outcome.end_s, states)
         pages = {"gpu": account.gpu_used, "host": account.host_used}
         self._show("KV pages", outcome.end_s, pages)
 
     def _count_deposits(
-        self, deposits: Deposits, step: Step, outcome: StepOutcome, events: Events
+        self, deposits: UndeliveredTokens, step: Step, outcome: StepOutcome, events: Events
     ) -> None:
         self._show_deposit(deposits, outcome.start_s)
         again = tuple(
@@ -194,11 +194,11 @@ class Counters:
                 deposits.open(request_id, sequence.tau_s, outcome.end_s)
         self._gone.update(finished.request.id for finished in events.finished)
 
-    def _show_deposit(self, deposits: Deposits, now_s: float) -> None:
+    def _show_deposit(self, deposits: UndeliveredTokens, now_s: float) -> None:
         self._show("deposit", now_s, {"tokens": deposits.tokens(now_s, self._gone)})
 
     def _show(self, name: str, now_s: float, values: dict[str, int]) -> None:
-        """A counter stands until it changes."""
+        """Write a counter if it has changed."""
         if self._shown.get(name) != values:
             self._shown[name] = values
             self._timeline.counter(name, now_s, values)
@@ -223,5 +223,5 @@ class Tracks:
         self.observer = Observers(*watching)
 
     def close(self, now_s: float) -> None:
-        """Show whoever is still here."""
+        """Show the requests that are still here."""
         self._requests.close(now_s)

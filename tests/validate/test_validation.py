@@ -20,13 +20,12 @@ from orbitflow.engine.journal import Finished, Journal
 from orbitflow.engine.journal_file import JournalFile, read_journal
 from orbitflow.errors import UserError
 from orbitflow.machine.profile import to_json
-from orbitflow.results.run_folder import RunFolder
-from orbitflow.results.summary_file import resolved, summary
+from orbitflow.results.run_folder import RunFolder, resolved, summary
 from orbitflow.scenario import Scenario, build_scenario
 from orbitflow.session import open_session
 from orbitflow.sim.server import Simulation
 from orbitflow.sim.step_executor import SimExecutor
-from orbitflow.validate.decisions import first_difference
+from orbitflow.validate.compare import first_difference
 from orbitflow.validate.recorded import read_run
 from orbitflow.validate.validation import PolicyValidation, validate
 
