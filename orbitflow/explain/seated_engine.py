@@ -1,7 +1,7 @@
-"""A serving core to look into: requests can be seated in it, and its last decision is kept.
+"""A serving core in which requests can be seated in mid-life, and whose last decision is kept.
 
-Whoever is seated has all its KV on the GPU, whether that fits or not: the first decision meets the
-batch as if it had outgrown the machine a moment ago, and moves nothing but what it wants to.
+A seated request has all its KV on the GPU, whether that fits or not. So the first decision meets a
+batch that has just outgrown the machine, and every layer that leaves the GPU is its choice.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Seat(NamedTuple):
     token_times_s: FloatArray
 
 
-class GlassCore(ServingCore):
+class SeatedCore(ServingCore):
     """A serving core that keeps what it decided last."""
 
     decided_s = 0.0
@@ -56,8 +56,8 @@ class GlassCore(ServingCore):
         return None if end == NEVER else end - self.passes
 
 
-class Patient(Policy):
-    """A policy whose planner is waited for: every decision is made with the planner's answer."""
+class InlinePlanning(Policy):
+    """A policy whose plans are solved at once: every decision is made with the planner's answer."""
 
     lengths = Lengths.NONE  # the inner policy's, from __init__ on
 
@@ -89,5 +89,5 @@ class Patient(Policy):
         return self._inner.observe(step, outcome, events)
 
     def solve(self, request: PlanRequest) -> Plan:
-        """The inner policy's; never asked for, as every plan is waited for."""
+        """The inner policy's; never called, as every plan is solved at once."""
         return self._inner.solve(request)
