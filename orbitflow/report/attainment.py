@@ -6,17 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from orbitflow.report.chart import WIDTH, Chart, chart, numbers
-from orbitflow.report.scales import color, shape
-from orbitflow.report.series import Series
+from orbitflow.report.theme import Series, color, shape
 from orbitflow.results.figures import ATTAINMENTS, percent
-from orbitflow.results.summary import length_bucket
+from orbitflow.results.summary import LENGTH_BUCKETS
 
 if TYPE_CHECKING:
     import altair as alt
 
 MOST_BARS = 14  # series; beyond, points over the runs
 _PANEL = 190
-_LENGTHS = tuple(dict.fromkeys(length_bucket(1 << power) for power in range(24)))
 _LABELS = 230  # pixels for names
 
 
@@ -29,8 +27,9 @@ def attainment(series: Sequence[Series]) -> Chart:
         for column in ATTAINMENTS
     ]
     caption = (
-        "Timely share: the share of reading time in which a reader at the SLO's pace is fed. "
-        "The others: shares of all requests that met their limit; SLO is TTFT and TPOT together."
+        "Timely share: the share of the time that reading at the SLO's pace takes in which the "
+        "next token is there. The others: shares of all requests that met their limit; SLO is TTFT "
+        "and TPOT together."
     )
     if len(series) <= MOST_BARS:
         return _bars("Attainment", caption, panels, rows)
@@ -45,7 +44,8 @@ def by_length(series: Sequence[Series]) -> Chart | None:
             lengths[name] = max(lengths.get(name, 0), counts["requests"])
     if len(lengths) < 2 or len(series) > MOST_BARS:
         return None
-    titles = {name: f"{name} ({lengths[name]:,})" for name in sorted(lengths, key=_place)}
+    known = dict.fromkeys([*LENGTH_BUCKETS, *lengths])  # from short to long
+    titles = {name: f"{name} ({lengths[name]:,})" for name in known if name in lengths}
     rows = [
         (one, titles[name], counts["slo_attainment"])
         for one in series
@@ -56,11 +56,6 @@ def by_length(series: Sequence[Series]) -> Chart | None:
         "requests."
     )
     return _bars("SLO attainment by prompt length", caption, list(titles.values()), rows)
-
-
-def _place(length: str) -> int:
-    """Buckets of prompt lengths from short to long."""
-    return _LENGTHS.index(length) if length in _LENGTHS else len(_LENGTHS)
 
 
 def _bars(

@@ -1,6 +1,6 @@
-"""A study's folder, folded over seeds: a mean and a 95 % interval for every figure of a cell.
+"""A study's folder, with a mean and a 95 % interval over the seeds for every figure of a cell.
 
-A study that is still running, or was interrupted, has what is there.
+A study that is still running, or was interrupted, is read as far as it is there.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from orbitflow.errors import UserError
-from orbitflow.report.document import read_document
-from orbitflow.results.summary import SCHEMA_VERSION
+from orbitflow.results.run_folder import read_document
 from orbitflow.study.capacity_stored import StoredAnswers, stored_answers
 from orbitflow.study.folder import Row
 from orbitflow.study.grid import Cell
@@ -130,7 +129,7 @@ def _answers(path: Path) -> StoredAnswers | None:
     file = path / "capacity.json"
     if not file.exists():
         return None
-    content = read_document(file, SCHEMA_VERSION)
+    content = read_document(file)
     try:
         return stored_answers(content)
     except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -1,8 +1,8 @@
-"""What a study was about, against each of its keys that has numbers: rate, SLO scale, link speed.
+"""The figures that a study sought, against each of its keys that has numbers.
 
-A search was about its objective, a capacity question about its targets, a grid about attainment.
-Keys that were drawn or bisected by their ratio have logarithmic axes. The other keys of a grid
-split a chart into panels; error bars are 95 % intervals over the seeds.
+A search sought its objective, a capacity question its targets, a grid attainment. Keys that were
+drawn or bisected by their ratio have logarithmic axes. The other keys of a grid split a chart into
+panels. Error bars are 95 % intervals over the seeds.
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from orbitflow.report.chart import SECONDS_LABEL, WIDTH, Chart, chart, numbers, ticks_of_ratios
 from orbitflow.report.read_studies import BOUND, ReportStudy, StudyCell
-from orbitflow.report.scales import color, shape
 from orbitflow.report.tables import columns_of, key_name
-from orbitflow.report.theme import Look
+from orbitflow.report.theme import Look, color, shape
 from orbitflow.results.figures import ATTAINMENTS
 from orbitflow.study.figure_kinds import Kind, kind_of
 from orbitflow.study.keys import Value
