@@ -58,7 +58,7 @@ class LoggedDecision(
     drop: tuple[int, ...]
     resume: tuple[int, ...]
     default: HostLayers
-    exceptions: dict[int, HostLayers]
+    exceptions: Mapping[int, HostLayers]
     window: int | None
     gpu_pages: int
     host_pages: int

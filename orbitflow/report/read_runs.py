@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 from orbitflow.errors import UserError
 from orbitflow.report.read_files import PolicyFiles
 from orbitflow.report.read_studies import ReportStudy, is_study, read_study
-from orbitflow.results.run_folder import INCOMPLETE, read_document
+from orbitflow.results.run_files import read_document
+from orbitflow.results.run_folder import INCOMPLETE
 from orbitflow.units import format_count, format_seconds
 
 _PROFILE_KEYS = ("name", "layers", "token_layer_bytes", "kv_capacity_tokens", "page_tokens")

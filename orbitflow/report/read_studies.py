@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from orbitflow.errors import UserError
-from orbitflow.results.run_folder import read_document
+from orbitflow.results.run_files import read_document
 from orbitflow.study.capacity_stored import StoredAnswers, stored_answers
 from orbitflow.study.folder import Row
 from orbitflow.study.grid import Cell

@@ -51,8 +51,8 @@ def _notices(inputs: ReportInputs) -> tuple[str, ...]:
     slos = {run.slo for run in inputs.runs}
     if len(slos) > 1:
         notices.append(
-            f"these runs were judged by {len(slos)} different SLOs: each has its own section, and "
-            "figures of different sections are not to be ranked"
+            f"these runs were judged by {len(slos)} different SLOs: each has its own section; "
+            "do not rank figures of different sections"
         )
     notices += [
         f"{run.label} is INCOMPLETE: {run.unfinished}"

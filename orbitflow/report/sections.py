@@ -155,7 +155,7 @@ def _comparison(series: Sequence[Series]) -> Block:
 
 def _machine(series: Sequence[Series]) -> Block:
     return Block(
-        "What it took of the machine",
+        "Machine use",
         table=machine_table(series),
         folds=True,
         is_open=len(series) <= MOST_BARS,
@@ -171,7 +171,7 @@ def _shapes(series: Sequence[Series], slo: SloKey) -> Iterator[Block]:
             "see the others.",
         )
     charts = tuple(distributions(some, slo.tau_s))
-    left = left if charts else ("No token was ever made.",)
+    left = left if charts else ("No token was generated.",)
     yield Block("Distributions", left, charts=charts)
 
 
@@ -199,7 +199,7 @@ def _histories(series: Sequence[Series], budget: Budget) -> Iterator[Block]:
         charts = tuple(chart for chart in found if chart is not None)
         is_open = budget.shown < OPEN_HISTORIES
         budget.spend(charts)
-        idle = () if charts else ("No request was ever served.",)
+        idle = () if charts else ("No request was served.",)
         yield Block(f"History of {one.name}", idle, charts=charts, folds=True, is_open=is_open)
 
 

@@ -78,6 +78,8 @@ def _chart(
     }
     columns = min(3, len(shown))
     ticks = alt.Axis(labelExpr=_NUMBER_LABEL)
+    if all(isinstance(value, int) for value in study.grid[key]):
+        ticks.tickMinStep = 1
     if study.is_log(key):
         round_ones = ticks_of_ratios(min(data["x"]), max(data["x"]))
         if len(round_ones) > 1:
@@ -143,7 +145,7 @@ def _caption(study: ReportStudy, panels: int, shown: int, names: Sequence[str]) 
     if study.seeds > 1:
         seeds = f"means over {study.seeds} seeds, bars are 95 % intervals (Student's t)"
     if study.search is not None:
-        seeds += "; a point is a trial, of which other keys differ too"
+        seeds += "; a point is a trial; trials differ in other keys too"
     fixed = "" if len(names) != 1 or not names[0] else f"; {names[0]}"
     left = "" if panels == shown else f"; {shown} of {panels} panels, all cells are in the table"
     return f"{seeds[0].upper()}{seeds[1:]}{fixed}{left}."

@@ -29,6 +29,7 @@ from orbitflow.study.written import key_text, number, seconds, share, writer
 from orbitflow.units import format_bytes, format_seconds
 
 STAR = '<span class="star" role="img" aria-label="best of its column">★</span>'
+_TITLES = {".".join(figure.path): figure.title for figure in (*SERVICE, *MACHINE)}
 _SHORT = ("slo", "ttft", "tbt", "kv", "gpu")
 
 
@@ -69,13 +70,13 @@ def _html(cell: Cell) -> str:
 
 
 def service_table(series: Sequence[Series]) -> str:
-    """What users felt: a row for every policy of every run, those of equal workload together."""
-    return _policy_table("what users felt", SERVICE, series)
+    """The service to users: a row for every policy of every run, equal workloads together."""
+    return _policy_table("service", SERVICE, series)
 
 
 def machine_table(series: Sequence[Series]) -> str:
-    """What it took of the machine, in the same rows."""
-    return _policy_table("what it took of the machine", MACHINE, series)
+    """The use of the machine, in the same rows."""
+    return _policy_table("machine use", MACHINE, series)
 
 
 def _policy_table(name: str, figures: Sequence[Figure], series: Sequence[Series]) -> str:
@@ -145,7 +146,7 @@ def columns_of(study: ReportStudy) -> list[Figure]:
     ]
     known = {figure.path[0] for figure in usual}
     others = [
-        Figure(figure, (figure,), writer(figure), max if is_maximized else min)
+        Figure(_TITLES.get(figure, figure), (figure,), writer(figure), max if is_maximized else min)
         for figure, is_maximized in study.sought.items()
         if figure not in known
     ]

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from orbitflow.report.chart import WIDTH
 from orbitflow.report.read_runs import PolicyRun, ReportRun
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 _FIXED = {"no-offload": 0, "dynamic": 1, "orbitflow": 2, "orbit": 3}
 _HUES = 8
+_SYMBOL, _LETTER = 40, 7  # pixels in a legend
 _DASHES = ((1, 0), (2, 2), (9, 3), (9, 3, 2, 3), (4, 2), (12, 4), (6, 2, 2, 2, 2, 2), (1, 3))
 _SHAPES = (
     *("circle", "square", "triangle-up", "diamond"),
@@ -41,6 +43,7 @@ CONFIG: Final[dict[str, Any]] = {
         "labelFontSize": 11,
         "titleFontSize": 12,
         "titleFontWeight": "normal",
+        "titlePadding": 8,
         "labelLimit": 220,
     },
     "legend": {
@@ -120,7 +123,10 @@ def color(looks: Mapping[str, Look], *, legend: bool = True, points: bool = Fals
 
     scale = alt.Scale(domain=list(looks), range=[look.color for look in looks.values()])
     return alt.Color(
-        "series:N", scale=scale, title=None, legend=_legend(points=points) if legend else None
+        "series:N",
+        scale=scale,
+        title=None,
+        legend=_legend(looks, points=points) if legend else None,
     )
 
 
@@ -129,7 +135,7 @@ def dash(looks: Mapping[str, Look]) -> alt.StrokeDash:
     import altair as alt
 
     scale = alt.Scale(domain=list(looks), range=[list(look.dash) for look in looks.values()])
-    return alt.StrokeDash("series:N", scale=scale, title=None, legend=_legend())
+    return alt.StrokeDash("series:N", scale=scale, title=None, legend=_legend(looks))
 
 
 def shape(looks: Mapping[str, Look]) -> alt.Shape:
@@ -137,12 +143,14 @@ def shape(looks: Mapping[str, Look]) -> alt.Shape:
     import altair as alt
 
     scale = alt.Scale(domain=list(looks), range=[look.shape for look in looks.values()])
-    return alt.Shape("series:N", scale=scale, title=None, legend=_legend(points=True))
+    return alt.Shape("series:N", scale=scale, title=None, legend=_legend(looks, points=True))
 
 
-def _legend(*, points: bool = False) -> alt.Legend:
+def _legend(names: Iterable[str], *, points: bool = False) -> alt.Legend:
+    """A legend above the chart, in as many columns as there is room for."""
     import altair as alt
 
+    columns = max(1, WIDTH // (_SYMBOL + _LETTER * max(map(len, names))))
     if points:
-        return alt.Legend(orient="top", columns=4, symbolSize=80)
-    return alt.Legend(orient="top", columns=4, symbolType="stroke")
+        return alt.Legend(orient="top", columns=columns, symbolSize=80)
+    return alt.Legend(orient="top", columns=columns, symbolType="stroke")

@@ -19,7 +19,7 @@ from orbitflow.results.summary import PolicyReport
 from orbitflow.scenario import Scenario
 
 BOUNDED = tuple(field.name for field in fields(Bound))
-NOT_COVERED = "the bound does not cover KV dropped and recomputed, lossy attention, or the CPU's"
+NOT_COVERED = "the bound does not cover dropped KV, lossy attention or attention on the CPU"
 
 
 def bound_of(scenario: Scenario) -> Bound:

@@ -39,7 +39,7 @@ class Figure(NamedTuple):
 
 
 def best_as_written(
-    values: Sequence[V], write: Callable[[V], str], best: Callable[[Sequence[V]], V]
+    values: list[V], write: Callable[[V], str], best: Callable[[list[V]], V]
 ) -> str | None:
     """How the best value is written; None if it is written like all the others.
 

@@ -17,7 +17,8 @@ from orbitflow.engine.journal import Entry, Submitted
 from orbitflow.engine.journal_file import read_journal
 from orbitflow.errors import UserError
 from orbitflow.machine.profile import load
-from orbitflow.results.run_folder import INCOMPLETE, read_config_file, read_document
+from orbitflow.results.run_files import read_config_file, read_document
+from orbitflow.results.run_folder import INCOMPLETE
 from orbitflow.scenario import Scenario, build_scenario
 from orbitflow.slo import Slo
 from orbitflow.traces.trace import Trace

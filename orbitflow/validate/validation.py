@@ -19,6 +19,7 @@ from orbitflow.arrays import FloatArray
 from orbitflow.column_file import column_file
 from orbitflow.config import Fidelity
 from orbitflow.files import replacing
+from orbitflow.results.recorder import ColumnSink
 from orbitflow.results.run_folder import OutputFolder
 from orbitflow.scenario import Scenario
 from orbitflow.sim.run import simulate_policy
@@ -150,7 +151,7 @@ class _TimelineOnly(OutputFolder):
                 yield out
 
     @contextlib.contextmanager
-    def columns(self, name: str) -> Iterator[_TimelineOnly]:
+    def columns(self, name: str) -> Iterator[ColumnSink]:
         """Open what takes blocks of rows and drops them."""
         yield self
 

@@ -194,7 +194,7 @@ def test_of_many_runs_there_are_points(inputs: ReportInputs, copy: Copy) -> None
     (chart,) = blocks["Policies"].charts
     assert chart.title == "Attainment over the runs"
     assert len(chart.data["bars"]["run"]) == 15 * 4
-    assert not blocks["What it took of the machine"].is_open
+    assert not blocks["Machine use"].is_open
     assert "first 12 of 15" in blocks["Distributions"].sentences[0]
 
 
@@ -206,8 +206,8 @@ def test_a_run_that_served_nobody(tmp_path: Path) -> None:
     (section,) = sections(read_inputs([out]))
     blocks = {block.title: block for block in section.blocks}
     assert blocks["Distributions"].charts == ()
-    assert blocks["Distributions"].sentences == ("No token was ever made.",)
-    assert blocks["History of no-offload"].sentences == ("No request was ever served.",)
+    assert blocks["Distributions"].sentences == ("No token was generated.",)
+    assert blocks["History of no-offload"].sentences == ("No request was served.",)
 
 
 def test_one_token_has_no_gaps(tmp_path: Path) -> None:

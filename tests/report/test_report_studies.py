@@ -26,7 +26,7 @@ def test_a_search_has_its_trials_the_best_first(folders: Path) -> None:
     assert study.grid["max_batch"] == sorted(sizes), "not the ends of the space"
     assert "throughput_tokens_per_s as large as possible: 4 trials by random" in said(section)
     head, *lines = ROW.findall(study_table(study))
-    assert "throughput_tokens_per_s" in head
+    assert "tokens/s" in head
     reached = [cell.figures["throughput_tokens_per_s"].mean for cell in study.cells]
     assert reached == sorted(reached, reverse=True)
     assert len(set(reached)) > 1
@@ -37,7 +37,7 @@ def test_a_search_has_its_trials_the_best_first(folders: Path) -> None:
 def test_trials_are_points_of_one_panel(folders: Path) -> None:
     (section,) = sections(read_inputs([folders / "search"]))
     chart = only_chart(section)
-    assert chart.title == "Throughput_tokens_per_s against max batch"
+    assert chart.title == "Tokens/s against max batch"
     content = json.loads(chart.to_json())
     reached = [c["figures"]["throughput_tokens_per_s"]["mean"] for c in stored(folders / "search")]
     assert sorted(content["data"]["cells"]["mean"]) == pytest.approx(sorted(reached), rel=1e-4)

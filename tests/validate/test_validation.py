@@ -20,7 +20,8 @@ from orbitflow.engine.journal import Finished, Journal
 from orbitflow.engine.journal_file import JournalFile, read_journal
 from orbitflow.errors import UserError
 from orbitflow.machine.profile import to_json
-from orbitflow.results.run_folder import RunFolder, resolved, summary
+from orbitflow.results.run_files import resolved, summary
+from orbitflow.results.run_folder import RunFolder
 from orbitflow.scenario import Scenario, build_scenario
 from orbitflow.session import open_session
 from orbitflow.sim.server import Simulation
@@ -191,6 +192,13 @@ def test_folders_that_cannot_be_validated(recorded: Path) -> None:
     assert "is not TOML" in refusal(path)
     (path / "config.toml").write_text("a = 1")
     assert "no run's configuration" in refusal(path)
+    (path / "config.toml").write_text(config.replace('solver = "auto"', 'solver = "cbx"'))
+    assert "has solver = 'cbx', which orbitflow" in refusal(path)
+    (path / "env.json").write_text('{"orbitflow_version": "0.0.7"}')
+    (path / "config.toml").write_text("no_such_switch = true\n" + config)
+    assert "written by orbitflow 0.0.7, has no_such_switch = True" in refusal(path)
+    (path / "config.toml").write_text("no_such_switch = false\n" + config)
+    read_run(path)
     (path / "config.toml").write_text(config)
     summary = (path / "summary.json").read_text()
     newer = summary.replace('"schema_version": 1', '"schema_version": 7')
