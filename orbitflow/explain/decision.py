@@ -40,7 +40,7 @@ class Binding(StrEnum):
     MEMORY = "memory"  # KV had to leave, but its streaming is hidden
     LINK = "link"  # streaming stalls the pass
     HOST = "host"  # the CPU's work on KV stalls the pass
-    NOBODY = "nobody"  # no request decodes
+    IDLE = "idle"  # no request decodes
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +148,7 @@ class NotShown:
 def binding_of(memory: MemoryShown, decode: PassShown | None, plane: DataPlane) -> Binding:
     """What keeps the pass from being better."""
     if decode is None:
-        return Binding.NOBODY
+        return Binding.IDLE
     if decode.stall_s > NOTICEABLE * decode.pass_s:
         return Binding.HOST if plane.host_read.needs_host else Binding.LINK
     return Binding.MEMORY if memory.excess_tokens else Binding.COMPUTE

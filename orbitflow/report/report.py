@@ -28,7 +28,7 @@ _TITLE = "OrbitFlow report"
 
 
 class Report(NamedTuple):
-    """A page, and what whoever asked for it should be told."""
+    """A page, and notices for the person who asked for it."""
 
     html: str
     notices: tuple[str, ...]

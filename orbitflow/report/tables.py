@@ -16,7 +16,7 @@ from orbitflow.results.figures import (
     ATTAINMENTS,
     MACHINE,
     SERVICE,
-    Figure,
+    FigureColumn,
     best_as_written,
     percent,
 )
@@ -33,7 +33,7 @@ _TITLES = {".".join(figure.path): figure.title for figure in (*SERVICE, *MACHINE
 _SHORT = ("slo", "ttft", "tbt", "kv", "gpu")
 
 
-class Cell(NamedTuple):
+class TableCell(NamedTuple):
     """A number as it is written."""
 
     text: str
@@ -44,7 +44,7 @@ class Line(NamedTuple):
     """A row, its names and its cells."""
 
     heads: Sequence[str]
-    cells: Sequence[Cell]
+    cells: Sequence[TableCell]
     starts: bool  # whether rows that may be compared begin with it
 
 
@@ -63,7 +63,7 @@ def table(name: str, heads: Sequence[str], columns: Sequence[str], lines: Sequen
     )
 
 
-def _html(cell: Cell) -> str:
+def _html(cell: TableCell) -> str:
     if cell.is_best:
         return f'<td class="best">{escape(cell.text)} {STAR}</td>'
     return f"<td>{escape(cell.text)}</td>"
@@ -79,7 +79,7 @@ def machine_table(series: Sequence[Series]) -> str:
     return _policy_table("machine use", MACHINE, series)
 
 
-def _policy_table(name: str, figures: Sequence[Figure], series: Sequence[Series]) -> str:
+def _policy_table(name: str, figures: Sequence[FigureColumn], series: Sequence[Series]) -> str:
     groups: dict[tuple[object, ...], list[Series]] = {}
     for one in series:
         groups.setdefault(one.run.workload, []).append(one)
@@ -92,7 +92,7 @@ def _policy_table(name: str, figures: Sequence[Figure], series: Sequence[Series]
             lossy = " (lossy)" if one.policy.figures.get("lossy") else ""
             heads = [one.policy.name + lossy, *([one.run.label] if several else [])]
             texts = [_text(f, f.of(one.policy.figures)) for f in columns]
-            cells = [Cell(t, t == best[f.title]) for f, t in zip(columns, texts, strict=True)]
+            cells = [TableCell(t, t == best[f.title]) for f, t in zip(columns, texts, strict=True)]
             lines.append(Line(heads, cells, position == 0))
         if figures is SERVICE:
             lines += _bound_lines(columns, members, several=several)
@@ -100,19 +100,19 @@ def _policy_table(name: str, figures: Sequence[Figure], series: Sequence[Series]
     return table(name, heads, [column.title for column in columns], lines)
 
 
-def _text(figure: Figure, value: Any) -> str:
+def _text(figure: FigureColumn, value: Any) -> str:
     return "n/a" if value is None else figure.write(value)
 
 
 def _bound_lines(
-    columns: Sequence[Figure], members: Sequence[Series], *, several: bool
+    columns: Sequence[FigureColumn], members: Sequence[Series], *, several: bool
 ) -> list[Line]:
     lines = []
     for run in {one.run.label: one.run for one in members}.values():
         if (bound := run.summary.get("bound")) is not None:
             texts = [_text(f, bound[f.path[0]]) if f.path[0] in bound else "" for f in columns]
             heads = ["upper bound", *([run.label] if several else [])]
-            lines.append(Line(heads, list(map(Cell, texts)), False))
+            lines.append(Line(heads, list(map(TableCell, texts)), False))
     return lines
 
 
@@ -135,42 +135,44 @@ def study_table(study: ReportStudy) -> str:
     return table("cells", heads, [column.title for column in columns], lines)
 
 
-def columns_of(study: ReportStudy) -> list[Figure]:
+def columns_of(study: ReportStudy) -> list[FigureColumn]:
     """The usual figures, after those that the study was about if they are others."""
     usual = [
-        *(Figure(c.title, c.path, share, max) for c in ATTAINMENTS),
-        Figure("goodput, req/s", ("goodput_rps",), number, max),
-        Figure("TTFT p95", ("ttft_s.p95",), seconds, min),
-        Figure("TBT p99", ("tbt_s.p99",), seconds, min),
-        Figure("makespan", ("makespan_s",), seconds, min),
+        *(FigureColumn(c.title, c.path, share, max) for c in ATTAINMENTS),
+        FigureColumn("goodput, req/s", ("goodput_rps",), number, max),
+        FigureColumn("TTFT p95", ("ttft_s.p95",), seconds, min),
+        FigureColumn("TBT p99", ("tbt_s.p99",), seconds, min),
+        FigureColumn("makespan", ("makespan_s",), seconds, min),
     ]
     known = {figure.path[0] for figure in usual}
     others = [
-        Figure(_TITLES.get(figure, figure), (figure,), writer(figure), max if is_maximized else min)
+        FigureColumn(
+            _TITLES.get(figure, figure), (figure,), writer(figure), max if is_maximized else min
+        )
         for figure, is_maximized in study.sought.items()
         if figure not in known
     ]
     return [*others, *usual]
 
 
-def _best_mean(column: Figure, members: Sequence[StudyCell]) -> str | None:
+def _best_mean(column: FigureColumn, members: Sequence[StudyCell]) -> str | None:
     name = column.path[0]
     means = [c.figures[name].mean for c in members if name in c.figures and c.policy != BOUND]
     assert column.best is not None
     return best_as_written(means, partial(_mean_text, column), column.best)
 
 
-def _mean_text(column: Figure, mean: float) -> str:
+def _mean_text(column: FigureColumn, mean: float) -> str:
     """How a column writes a mean without its interval."""
     return column.write(Estimate(mean, None))
 
 
-def _study_cell(column: Figure, cell: StudyCell, best: str | None) -> Cell:
+def _study_cell(column: FigureColumn, cell: StudyCell, best: str | None) -> TableCell:
     value = cell.figures.get(column.path[0])
     if value is None:
-        return Cell("failed" if not cell.ok else "" if cell.policy == BOUND else "n/a")
+        return TableCell("failed" if not cell.ok else "" if cell.policy == BOUND else "n/a")
     is_best = cell.policy != BOUND and best == _mean_text(column, value.mean)
-    return Cell(column.write(value), is_best)
+    return TableCell(column.write(value), is_best)
 
 
 def key_name(key: str) -> str:
@@ -188,7 +190,9 @@ def capacity_table(found: StoredAnswers) -> str:
     for position, answer in enumerate(found.answers):
         name, met, *others = capacity_cells(found, answer)
         is_best = answer.met is not None and answer.met.value == found.best
-        lines.append(Line([name], [Cell(met, is_best), *map(Cell, others)], position == 0))
+        lines.append(
+            Line([name], [TableCell(met, is_best), *map(TableCell, others)], position == 0)
+        )
     return table("answers", [policy], columns, lines)
 
 
@@ -202,7 +206,7 @@ def validation_table(policies: Mapping[str, Mapping[str, Any]]) -> str:
             unit = "points" if figure["is_share"] else "%"
             texts = ["n/a" if value is None else write(value) for value in values]
             texts.append("n/a" if error is None else f"{100 * error:+.1f} {unit}")
-            lines.append(Line([name, figure["name"]], list(map(Cell, texts)), not position))
+            lines.append(Line([name, figure["name"]], list(map(TableCell, texts)), not position))
     columns = ["measured", "simulated", "error"]
     return table("measured and simulated", ["policy", "figure"], columns, lines)
 

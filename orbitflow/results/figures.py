@@ -15,7 +15,7 @@ from orbitflow.units import format_bytes, format_count, format_seconds
 V = TypeVar("V")
 
 
-class Figure(NamedTuple):
+class FigureColumn(NamedTuple):
     """One figure of a policy. `path` leads to it in `summary.json`. `best` picks the better of
     several values; it is None where neither is better.
     """
@@ -63,30 +63,30 @@ def _rate(value: float) -> str:
 
 
 SERVICE = (
-    Figure("timely share", ("timely_share",), percent, max),
-    Figure("SLO attained", ("slo_attainment",), percent, max),
-    Figure("TTFT attained", ("ttft_attainment",), percent, max),
-    Figure("TPOT attained", ("tpot_attainment",), percent, max),
-    Figure("goodput, req/s", ("goodput_rps",), _rate, max),
-    Figure("TTFT p50", ("ttft_s", "p50"), format_seconds, min),
-    Figure("TTFT p95", ("ttft_s", "p95"), format_seconds, min),
-    Figure("TPOT p50", ("tpot_s", "p50"), format_seconds, min),
-    Figure("TPOT p95", ("tpot_s", "p95"), format_seconds, min),
-    Figure("TBT p50", ("tbt_s", "p50"), format_seconds, min),
-    Figure("TBT p99", ("tbt_s", "p99"), format_seconds, min),
+    FigureColumn("timely share", ("timely_share",), percent, max),
+    FigureColumn("SLO attained", ("slo_attainment",), percent, max),
+    FigureColumn("TTFT attained", ("ttft_attainment",), percent, max),
+    FigureColumn("TPOT attained", ("tpot_attainment",), percent, max),
+    FigureColumn("goodput, req/s", ("goodput_rps",), _rate, max),
+    FigureColumn("TTFT p50", ("ttft_s", "p50"), format_seconds, min),
+    FigureColumn("TTFT p95", ("ttft_s", "p95"), format_seconds, min),
+    FigureColumn("TPOT p50", ("tpot_s", "p50"), format_seconds, min),
+    FigureColumn("TPOT p95", ("tpot_s", "p95"), format_seconds, min),
+    FigureColumn("TBT p50", ("tbt_s", "p50"), format_seconds, min),
+    FigureColumn("TBT p99", ("tbt_s", "p99"), format_seconds, min),
 )
 MACHINE = (
-    Figure("tokens/s", ("throughput_tokens_per_s",), _rate, max),
-    Figure("makespan", ("makespan_s",), format_seconds, min),
-    Figure("completed", ("completed",), format_count),
-    Figure("failed", ("failed",), format_count),
-    Figure("paused, sum", ("paused_s",), format_seconds),
-    Figure("KV dropped", ("dropped",), format_count),
-    Figure("KV on the GPU", ("link", "resident_share"), percent),
-    Figure("host to GPU", ("link", "h2d_bytes"), format_bytes),
-    Figure("GPU to host", ("link", "d2h_bytes"), format_bytes),
-    Figure("link busy", ("link", "busy_share"), percent),
-    Figure("link time hidden", ("link", "hidden_share"), percent),
-    Figure("stalled on the link", ("link", "stall_s"), format_seconds),
+    FigureColumn("tokens/s", ("throughput_tokens_per_s",), _rate, max),
+    FigureColumn("makespan", ("makespan_s",), format_seconds, min),
+    FigureColumn("completed", ("completed",), format_count),
+    FigureColumn("failed", ("failed",), format_count),
+    FigureColumn("paused, sum", ("paused_s",), format_seconds),
+    FigureColumn("KV dropped", ("dropped",), format_count),
+    FigureColumn("KV on the GPU", ("link", "resident_share"), percent),
+    FigureColumn("host to GPU", ("link", "h2d_bytes"), format_bytes),
+    FigureColumn("GPU to host", ("link", "d2h_bytes"), format_bytes),
+    FigureColumn("link busy", ("link", "busy_share"), percent),
+    FigureColumn("link time hidden", ("link", "hidden_share"), percent),
+    FigureColumn("stalled on the link", ("link", "stall_s"), format_seconds),
 )
 ATTAINMENTS = SERVICE[:4]

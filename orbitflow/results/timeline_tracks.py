@@ -25,7 +25,17 @@ from orbitflow.step import Events, Step, StepOutcome
 _EQUAL = 1e-9  # of a tau: what rounding may make of a token that is delivered now
 
 
-class RequestTracks:
+class _StepObserver:
+    """An observer that looks at steps only."""
+
+    def refused(self, request: Request, reason: str) -> None:
+        """A refused request is not shown."""
+
+    def planned(self, latency_s: float) -> None:
+        """Planning is shown from the step that asks for it."""
+
+
+class RequestTracks(_StepObserver):
     """Follows requests from state to state. The planner's latency is None where its spans come from
     elsewhere.
     """
@@ -37,12 +47,6 @@ class RequestTracks:
         self._roster = core.roster
         self._planner_latency_s = planner_latency_s
         self._since: dict[int, tuple[str, float]] = {}
-
-    def refused(self, request: Request, reason: str) -> None:
-        """A request that is never served has no track."""
-
-    def planned(self, latency_s: float) -> None:
-        """Planning is shown from the step that asks for it."""
 
     def stepped(self, step: Step, outcome: StepOutcome, events: Events) -> None:
         """Take one step's events. Decisions are made at its start, tokens come at its end."""
@@ -87,17 +91,11 @@ class RequestTracks:
         self._timeline.state(request.id, "waiting", request.arrival_s, admitted_s)
 
 
-class PassSpans:
+class PassSpans(_StepObserver):
     """Shows each pass as one span of compute, its waits included."""
 
     def __init__(self, timeline: Timeline) -> None:
         self._timeline = timeline
-
-    def refused(self, request: Request, reason: str) -> None:
-        """Nothing was computed."""
-
-    def planned(self, latency_s: float) -> None:
-        """Planning is not compute."""
 
     def stepped(self, step: Step, outcome: StepOutcome, events: Events) -> None:
         """Show the passes of a step; the first one begins with its blocking moves."""
@@ -140,7 +138,7 @@ class UndeliveredTokens:
         return total
 
 
-class Counters:
+class Counters(_StepObserver):
     """Counts, on the serving core's books: the deposit at the start of each step and the end of
     each pass, requests by state and pages held at the end of each step.
     """
@@ -151,12 +149,6 @@ class Counters:
         self._deposits = UndeliveredTokens() if paced else None
         self._gone: set[int] = set()
         self._shown: dict[str, dict[str, int]] = {}
-
-    def refused(self, request: Request, reason: str) -> None:
-        """Refused requests are not counted."""
-
-    def planned(self, latency_s: float) -> None:
-        """Plans are not counted."""
 
     def stepped(self, step: Step, outcome: StepOutcome, events: Events) -> None:
         """Show what a step has changed."""
