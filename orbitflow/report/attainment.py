@@ -1,4 +1,4 @@
-"""Attainment, policy by policy: bars for a few runs, points over the runs for many."""
+"""Charts of attainment by policy: bars for a few runs, points over the runs for many."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LABELS = 230  # pixels for names
 
 
 def attainment(series: Sequence[Series]) -> Chart:
-    """The four shares of every policy."""
+    """Timely share and SLO, TTFT and TPOT attainment of every policy."""
     panels = [column.title for column in ATTAINMENTS]
     rows = [
         (one, column.title, column.of(one.policy.figures))
@@ -37,7 +37,7 @@ def attainment(series: Sequence[Series]) -> Chart:
 
 
 def by_length(series: Sequence[Series]) -> Chart | None:
-    """SLO attainment by prompt length; None where all prompts are alike or series are many."""
+    """SLO attainment by prompt length; None for one length only, or too many series."""
     lengths: dict[str, int] = {}
     for one in series:
         for name, counts in one.policy.figures.get("by_length", {}).items():

@@ -24,7 +24,7 @@ _SHORTEST_S = 1e-5  # where a logarithmic axis begins
 
 
 def distributions(series: Sequence[Series], tau_s: float) -> list[Chart]:
-    """One chart each of TTFT, TPOT and TBT of these series, save where nothing was measured."""
+    """One chart each of TTFT, TPOT and TBT , save where nothing was measured."""
     requests = [one.policy.files.requests for one in series]
     many = any(len(columns["id"]) > POINTS for columns in requests)
     thinned = f" Drawn from {POINTS} quantiles where there are more values." if many else ""
@@ -140,7 +140,7 @@ def _domain(seconds: Sequence[float]) -> tuple[float, float]:
 
 
 def pass_times(series: Sequence[Series]) -> Chart | None:
-    """A point per pass, measured across and predicted up; None if no run was validated."""
+    """A point per pass at its measured and its predicted time; None if no run was validated."""
     import altair as alt
 
     columns: dict[str, list[Any]] = {"series": [], "panel": [], "measured": [], "predicted": []}

@@ -52,7 +52,7 @@ def history_chart(
     decisions: Sequence[LoggedDecision],
     replans_s: Sequence[float],
 ) -> Chart | None:
-    """The panels of one policy; None where nothing was ever run."""
+    """The panels of one policy; None where there is no step."""
     if not len(steps["start_s"]):
         return None
     past = history(steps, requests, decisions)
@@ -101,7 +101,7 @@ def _add_kv(
     past: History,
     run: ReportRun,
 ) -> None:
-    """KV held on both sides in GiB, beside what there is room for."""
+    """Add KV held on the GPU and on the host, in GiB, beside the capacities."""
     gib = run.page_bytes / GIB
     profile = run.summary["profile"]
     gpu_pages = profile["kv_capacity_tokens"] // profile["page_tokens"] * profile["layers"]
@@ -130,7 +130,7 @@ def _band(middle: Column, band: Band, factor: float) -> Columns:
 
 
 def _top(columns: Columns) -> float:
-    """Where an axis from 0 ends: a little above the largest value, and above 0."""
+    """The end of an axis from 0: a little above the largest value, and above 0."""
     values = [v for v in columns.get("most", columns.get("mean", ())) if isinstance(v, int | float)]
     return 1.05 * max(values, default=0.0) or 1.0
 

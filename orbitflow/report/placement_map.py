@@ -33,7 +33,7 @@ _COLORS = tuple(f"var(--place-{number})" for number in range(len(_PLACES)))
 
 
 class PlacementHistory:
-    """All decisions of a policy walked through once: frames for the map, times of re-plans."""
+    """The frames of the map and the times of re-plans, from all decisions of a policy."""
 
     def __init__(
         self, decisions: Sequence[LoggedDecision], requests: Mapping[str, FloatArray], layers: int
@@ -86,7 +86,7 @@ def placement_map(
     decisions: int,
     requests: Mapping[str, FloatArray],
 ) -> Chart | None:
-    """The map of one policy; None where it never decided anything."""
+    """The map of one policy; None where there is no decision."""
     if not history.frames:
         return None
     layers = series.run.summary["profile"]["layers"]
@@ -152,12 +152,12 @@ def _form(layers: int) -> dict[str, Any]:
 
 
 def _fullest(found: Sequence[Mapping[str, Any]]) -> int:
-    """Where the slider begins: the decision with the most requests here."""
+    """Where the slider begins: at the decision with the most requests."""
     return max(range(len(found)), key=lambda n: (len(found[n]["rows"]) + found[n]["more"], -n))
 
 
 class KvState(IntEnum):
-    """What has become of the KV of an admitted request."""
+    """The state of an admitted request's KV."""
 
     RUNS = 0
     PAUSED = 1
@@ -230,7 +230,7 @@ def _place(held: dict[int, HeldKv], decision: LoggedDecision, everything: HostLa
 
 
 def evenly(count: int, most: int) -> set[int]:
-    """At most so many of the numbers below `count`, the first and the last among them."""
+    """At most `most` of the numbers below `count`, evenly spread, with the first and the last."""
     if count <= most:
         return set(range(count))
     return {round(i * (count - 1) / (most - 1)) for i in range(most)}

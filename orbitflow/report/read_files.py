@@ -69,9 +69,9 @@ class LoggedDecision(
         return self.window is not None
 
 
-@dataclass(frozen=True)  # no slots: what is asked for twice is kept
+@dataclass(frozen=True)  # no slots, which `cached_property` cannot have
 class PolicyFiles:
-    """Where one policy's files are; each is read when it is asked for."""
+    """The files of one policy; each is read when it is asked for."""
 
     path: Path
 

@@ -36,7 +36,7 @@ class PolicyRun:
 
 @dataclass(frozen=True, slots=True)
 class ReportRun:
-    """A run's folder. `label` tells it from the others; `unfinished` says why it has no end."""
+    """A run's folder. `label` tells it from the others; `unfinished` says why it did not end."""
 
     path: Path
     label: str
@@ -47,13 +47,13 @@ class ReportRun:
 
     @property
     def slo(self) -> SloKey:
-        """What its requests were judged by."""
+        """The limits that its requests were judged by."""
         slo = self.summary["slo"]
         return SloKey(slo["tau_s"], slo["ttft_s"], slo["ttft_scale"])
 
     @property
     def workload(self) -> tuple[object, ...]:
-        """Trace, rate and machine: policies of equal ones are ranked against each other."""
+        """Trace, rate and machine: only policies with equal ones are ranked."""
         trace, profile = self.summary["trace"], self.summary["profile"]
         return (
             *(trace[k] for k in ("name", "requests", "prompt_tokens", "output_tokens")),
@@ -69,7 +69,7 @@ class ReportRun:
 
     @property
     def description(self) -> str:
-        """What was run, in one sentence."""
+        """Trace, machine and SLO in one sentence."""
         trace, profile, slo = (self.summary[key] for key in ("trace", "profile", "slo"))
         batch = profile.get("max_batch")
         span_s = float(f"{trace['span_s']:.2g}")  # seeds that shake arrivals hardly change it
@@ -86,7 +86,7 @@ class ReportRun:
 
 
 class ReportInputs(NamedTuple):
-    """Everything a report is about, in the order in which it was named."""
+    """All runs and studies of a report, in the order in which they were named."""
 
     runs: tuple[ReportRun, ...]
     studies: tuple[ReportStudy, ...]

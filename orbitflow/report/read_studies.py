@@ -26,7 +26,7 @@ _NOT_KEYS = (POLICY, _SEED)
 
 
 class StudyCell(NamedTuple):
-    """One point of the grid. `policy` is `BOUND` where no policy serves."""
+    """One point of the grid. `policy` is `BOUND` for the upper bound."""
 
     policy: str
     others: tuple[tuple[str, Value], ...]  # the values of all keys but the policy
@@ -58,7 +58,7 @@ class ReportStudy:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """What was varied beside the policy."""
+        """The keys that were varied besides the policy."""
         return tuple(key for key in self.grid if key not in _NOT_KEYS)
 
     @property
@@ -73,19 +73,19 @@ class ReportStudy:
         return {target.figure: target.is_least for target in targets}
 
     def is_log(self, key: str) -> bool:
-        """Whether values of a key are told apart by their ratio: drawn so, or bisected."""
+        """Whether values of a key are drawn or bisected by their ratio."""
         if self.search is not None:
             return key in self.search.log_keys
         return self.answers is not None and key == self.answers.key
 
     @property
     def done(self) -> int:
-        """Simulations that are there, well or failed."""
+        """The number of simulations that have ended, well or not."""
         return sum(cell.ok + cell.failed for cell in self.cells if cell.policy != BOUND)
 
     @property
     def missing(self) -> str | None:
-        """What there is of a study that has not finished."""
+        """How far a study has come that has not finished; None if it has."""
         if self.is_finished:
             return None
         of = "" if self.simulations is None else f" of {self.simulations}"

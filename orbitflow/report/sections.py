@@ -79,7 +79,7 @@ class Budget:
 
 
 def sections(inputs: ReportInputs) -> Iterator[Section]:
-    """All parts, runs before studies."""
+    """All sections, runs before studies."""
     every = looks(
         [
             *(policy.name for run in inputs.runs for policy in run.policies),
@@ -97,7 +97,7 @@ def sections(inputs: ReportInputs) -> Iterator[Section]:
 
 
 def slo_text(slo: SloKey) -> str:
-    """Limits for people."""
+    """The limits in words."""
     ttft = f"{format_seconds(slo.ttft_s)} + {slo.ttft_scale:g} x isolated prefill"
     return f"TBT {format_seconds(slo.tau_s)}, TTFT {ttft}"
 
@@ -222,7 +222,7 @@ def _study_section(study: ReportStudy, every: _Looks) -> Section:
         sentences.append(f"Cells of different {names} have different SLOs and are not ranked.")
     warnings = []
     if study.missing is not None:
-        warnings.append(f"{study.missing} are there: the study has not finished")
+        warnings.append(f"The study has not finished: {study.missing} are there.")
     counts = sorted({cell.ok for cell in study.cells if cell.policy != BOUND})
     if len(counts) > 1:
         warnings.append(f"Cells have from {counts[0]} to {counts[-1]} good simulations each.")
@@ -245,13 +245,13 @@ def _study_section(study: ReportStudy, every: _Looks) -> Section:
     blocks = [] if study.answers is None else [_answers(study.answers)]
     blocks.append(Block("What was varied", tuple(sentences), tuple(warnings)))
     if charts:
-        about = "What was looked for" if study.sought else "Attainment"
+        about = "Figures sought" if study.sought else "Attainment"
         blocks.append(Block(about, charts=charts))
     return Section(f"Study: {study.label}", (*blocks, table))
 
 
 def _answers(found: StoredAnswers) -> Block:
-    """What a capacity question came to, as the command says it."""
+    """The answers of a capacity question, in the words of the command."""
     star = ["★ marks the best policy."] if found.best is not None else []
     return Block(
         "Answers",

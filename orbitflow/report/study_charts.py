@@ -115,7 +115,7 @@ def _chart(
 
 
 def _ends(figure: str, value: Estimate) -> tuple[float, float]:
-    """The interval, as far as the figure can go."""
+    """The ends of the interval, within the range of the figure."""
     half = value.half_width or 0.0
     most = 1.0 if kind_of(figure) is Kind.SHARE else math.inf
     return max(0.0, value.mean - half), min(most, value.mean + half)
@@ -130,7 +130,7 @@ def _scale(study: ReportStudy, key: str) -> alt.Scale:
 
 
 def _axis_of(figure: str) -> tuple[alt.Scale, alt.Axis]:
-    """The scale of a figure and its labels: shares in full, of others what there is."""
+    """The scale of a figure and its labels: from 0 to 1 for shares, by the data for others."""
     import altair as alt
 
     kind = kind_of(figure)

@@ -136,7 +136,7 @@ def study_table(study: ReportStudy) -> str:
 
 
 def columns_of(study: ReportStudy) -> list[FigureColumn]:
-    """The usual figures, after those that the study was about if they are others."""
+    """The figures that the study sought, then the usual ones."""
     usual = [
         *(FigureColumn(c.title, c.path, share, max) for c in ATTAINMENTS),
         FigureColumn("goodput, req/s", ("goodput_rps",), number, max),
@@ -176,7 +176,7 @@ def _study_cell(column: FigureColumn, cell: StudyCell, best: str | None) -> Tabl
 
 
 def key_name(key: str) -> str:
-    """A key of a grid for people."""
+    """A key of a grid in words."""
     words = key.removesuffix("_bytes").removesuffix("_s").split("_")
     return " ".join(word.upper() if word in _SHORT else word for word in words)
 

@@ -98,7 +98,7 @@ def _held(
 
 
 def _count(edges: FloatArray, come: Sequence[FloatArray], go: Sequence[FloatArray]) -> Band:
-    """How many are there, given when each comes and when each goes."""
+    """The number of requests that are there, given when each comes and goes."""
     changes = [np.ones(len(times)) for times in come] + [-np.ones(len(times)) for times in go]
     times, places = np.unique(
         np.concatenate([*come, *go, edges[[0, -1]]]), return_inverse=True
@@ -108,7 +108,7 @@ def _count(edges: FloatArray, come: Sequence[FloatArray], go: Sequence[FloatArra
 
 
 def _band(edges: FloatArray, start: FloatArray, end: FloatArray, value: FloatArray) -> Band:
-    """Fold a quantity that has a value in each of these intervals and is 0 between them."""
+    """Fold a quantity that has a value in each of these intervals, and is 0 between them."""
     knots = np.column_stack([start, end]).ravel()
     steps = np.column_stack([np.zeros(len(value)), value * (end - start)]).ravel()
     integral = np.interp(edges, knots, np.cumsum(steps))
@@ -200,7 +200,7 @@ def deposit_history(
 
 
 def _stops(decisions: Sequence[LoggedDecision]) -> dict[int, list[tuple[float, int]]]:
-    """By request: when, and before which pass, it was stopped, went on, was stopped, ..."""
+    """By request: the time, and the number of the pass, at each of its pauses and resumptions."""
     found: dict[int, list[tuple[float, int]]] = {}
     for decision in decisions:
         for request_id in (*decision.pause, *decision.drop, *decision.resume):

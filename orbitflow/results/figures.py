@@ -1,5 +1,5 @@
-"""The figures of a policy that tables show: where each is in `summary.json`, how it is written, and
-which way is better.
+"""The figures of a policy in tables: where each is in `summary.json`, how it is written, and which
+way is better.
 
 The best of a column are all values that are written like the best one: a difference that is not
 printed is none. Where all are written alike, none is best.
@@ -54,7 +54,7 @@ def best_as_written(
 
 
 def percent(value: float) -> str:
-    """A share for people."""
+    """A share in percent."""
     return f"{100 * value:.1f} %"
 
 

@@ -1,5 +1,4 @@
-"""One function per metric, each with its formula and what it says where there is nothing to
-measure.
+"""One function per metric, each with its formula and its value where nothing can be measured.
 
 Times are generation times unless the name says delivered. g_1..g_n are a request's token times, tau
 its limit on the time between tokens, d_1..d_n the SLO-paced deliveries (`orbitflow.deposit`).

@@ -40,7 +40,7 @@ _SHARES = np.concatenate([_EVEN, _TAIL, [1.0]])  # of `tbt.npz`, denser towards 
 
 
 class LineSink(Protocol):
-    """Something that takes text, such as an open file."""
+    """Takes text, such as an open file."""
 
     def write(self, text: str, /) -> object:
         """Take text."""
@@ -48,7 +48,7 @@ class LineSink(Protocol):
 
 
 class ColumnSink(Protocol):
-    """Something that takes blocks of rows, such as the file of `steps.npz`."""
+    """Takes blocks of rows, such as the file of `steps.npz`."""
 
     def write(self, block: Mapping[str, array[Any]], /) -> object:
         """Take rows by column; they are forgotten afterwards."""
@@ -92,7 +92,7 @@ class StepColumns:
             self.flush()
 
     def flush(self) -> None:
-        """Hand on what there is."""
+        """Hand on the rows that are held."""
         if self._out is not None:
             self._out.write(self._columns)
         for column in self._columns.values():
@@ -166,7 +166,7 @@ class Recorder:
         out.write({"share": array("d", shares), "tbt_s": array("d", gaps_s)})
 
     def report(self, policy: Policy, *, deposit: bool) -> PolicyReport:
-        """What the run came to, with what the policy declares of itself."""
+        """The figures of the run, with what the policy declares of itself."""
         declared: dict[str, object] = {
             "admission": policy.admission,
             "output_lengths": str(policy.lengths),

@@ -77,7 +77,7 @@ def summary(
 
 
 def resolved(scenario: Scenario) -> dict[str, object]:
-    """What the options came to, for `config.toml`."""
+    """The resolved values of the options, for `config.toml`."""
     return {
         "policies": scenario.policies,
         "trace_source": scenario.trace.source,
@@ -91,7 +91,7 @@ def resolved(scenario: Scenario) -> dict[str, object]:
 
 
 def environment(command: list[str], started: str) -> dict[str, object]:
-    """What ran where; the start of `env.json`."""
+    """Command, versions and machine, for the start of `env.json`."""
     return {
         "schema_version": SCHEMA_VERSION,
         "orbitflow_version": __version__,
@@ -128,7 +128,7 @@ def read_document(path: Path, schema_version: int = SCHEMA_VERSION) -> Mapping[s
 
 @dataclass(frozen=True, slots=True)
 class RecordedConfig:
-    """What a run was asked for, and what that came to."""
+    """The options of a run, and the values that they were resolved to."""
 
     config: RunConfig
     policies: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""The figures of one policy's run, folded together request by request and step by step.
+"""The figures of one policy's run, summed up request by request and step by step.
 
 Nothing per token is kept, so memory grows with what is in flight. Attainments are shares of ALL
 requests: a request that was refused or never started misses every limit. Design sections 9 and 10;
@@ -77,7 +77,7 @@ class Attainment:
 
 @dataclass(slots=True)
 class LinkTotals:
-    """What crossed the link, and what it cost."""
+    """Bytes over the link, and the time that they took."""
 
     h2d_bytes: int = 0
     d2h_bytes: int = 0

@@ -20,7 +20,7 @@ _TRACKS = {"compute": 1, "H2D": 2, "D2H": 3, "planner": 4, "CPU": 5}
 
 
 class Span(NamedTuple):
-    """Something that took time."""
+    """A piece of work on a track, with its start and end."""
 
     track: str
     name: str
@@ -32,7 +32,7 @@ SpanSink: TypeAlias = Callable[[Span], object]
 
 
 class Origin(NamedTuple):
-    """What a timeline shows: who made it, what a span of compute is, and whose clock it is on."""
+    """The source of a timeline, what a span of compute is, and its clock."""
 
     source: str  # simulation | backend
     compute: str  # layer | pass

@@ -139,7 +139,7 @@ class UndeliveredTokens:
 
 
 class Counters(_StepObserver):
-    """Counts, on the serving core's books: the deposit at the start of each step and the end of
+    """Counters of the serving core: the deposit at the start of each step and the end of
     each pass, requests by state and pages held at the end of each step.
     """
 

@@ -79,7 +79,7 @@ class PolicyValidation:
 
 
 def validate(run: RecordedRun, told: Callable[[str], object]) -> list[PolicyValidation]:
-    """Validate every policy of a run; leaves its simulation beside it, in `simulated/`."""
+    """Validate every policy of a run; leave its simulation in `simulated/` beside it."""
     found = []
     for name in run.scenario.policies:
         told(name)

@@ -74,7 +74,7 @@ def test_a_capacity_question_has_the_values_that_it_came_to(folders: Path) -> No
         assert own == sorted(own), "by number, not by text"
     (section,) = sections(inputs)
     titles = [block.title for block in section.blocks]
-    assert titles == ["Answers", "What was varied", "What was looked for", "Cells"]
+    assert titles == ["Answers", "What was varied", "Figures sought", "Cells"]
 
 
 def test_a_capacity_question_has_its_answers_first(folders: Path) -> None:
