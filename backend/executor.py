@@ -28,7 +28,7 @@ from orbitflow.backend.sampling import greedy
 from orbitflow.backend.servable import refuse_selection
 from orbitflow.backend.wall_clock import Clock
 from orbitflow.engine.policy import DataPlane
-from orbitflow.engine.queues import Roster
+from orbitflow.engine.queues import Queues
 from orbitflow.memory import KvAccount
 from orbitflow.request import Request
 from orbitflow.results.timeline import Span, SpanSink
@@ -66,7 +66,7 @@ class TorchExecutor:
         *,
         data_plane: DataPlane,
         account: KvAccount,
-        roster: Roster,
+        roster: Queues,
         on_token: OnToken | None = None,
         on_logits: OnLogits | None = None,
         span: SpanSink | None = None,

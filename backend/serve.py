@@ -27,15 +27,14 @@ from orbitflow.backend.model.decoder import Decoder
 from orbitflow.backend.token_file import TokenFile
 from orbitflow.backend.watch import Watch
 from orbitflow.config import DeliveryPace
-from orbitflow.engine.driving import Observers
 from orbitflow.engine.engine import ServingCore
-from orbitflow.engine.journal import Journal
-from orbitflow.engine.journal_file import JournalFile
+from orbitflow.engine.journal import Journal, JournalFile
 from orbitflow.memory import KvLimits
 from orbitflow.request import Request
 from orbitflow.results.summary import PolicyReport
 from orbitflow.scenario import Scenario
 from orbitflow.session import Outputs, open_session
+from orbitflow.step import Observers
 
 
 @dataclass(frozen=True, slots=True)

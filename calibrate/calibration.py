@@ -32,8 +32,7 @@ from orbitflow.calibrate.samples import Measured, Samples
 from orbitflow.calibrate.sweep import Sweep
 from orbitflow.errors import UserError
 from orbitflow.machine.cost import CostModel
-from orbitflow.machine.profile import PLANNER_LATENCY_S, HostFit, Profile, Provenance
-from orbitflow.machine.profile_seal import sealed
+from orbitflow.machine.profile import PLANNER_LATENCY_S, HostFit, Profile, Provenance, sealed
 
 _POOL_BYTES = 64 * 2**20  # of host memory to copy from and to
 _LEAST_POOL_PAGES = 64

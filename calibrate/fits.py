@@ -22,7 +22,7 @@ import numpy as np
 from orbitflow.arrays import FloatArray
 from orbitflow.calibrate.fitting import POOR, Curve, Split, judge, solve, split
 from orbitflow.calibrate.samples import Measured, middle_mean
-from orbitflow.machine.profile import Bend, DecodeFit, FitError, LinkFit, Point, PrefillFit
+from orbitflow.machine.profile import Bend, DecodeFit, FitError, LinkFit, MeasuredPoint, PrefillFit
 
 SMALLEST_S = 1e-12
 MOST_BANDWIDTHS = 5
@@ -34,7 +34,7 @@ class Judged(NamedTuple):
     """Points of a curve beside what the fit makes of them, and its error."""
 
     error: FitError
-    points: tuple[Point, ...]
+    points: tuple[MeasuredPoint, ...]
 
 
 def fit_decode(points: Sequence[Measured], outside_s: float, seed: int) -> tuple[DecodeFit, Judged]:

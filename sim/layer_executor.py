@@ -14,7 +14,6 @@ from collections.abc import Iterable
 import numpy as np
 import simpy
 
-from orbitflow.engine.driving import Core, Observer
 from orbitflow.engine.policy import DataPlane
 from orbitflow.machine.cost import CostModel
 from orbitflow.machine.pipeline import Overlap
@@ -26,7 +25,7 @@ from orbitflow.sim.links import Links
 from orbitflow.sim.noise import Noise
 from orbitflow.sim.server import Performance, Process, Server
 from orbitflow.sim.tally import Tally
-from orbitflow.step import Move, MoveKind, Step, StepOutcome
+from orbitflow.step import Core, Move, MoveKind, Observer, Step, StepOutcome
 
 
 class LayerMachine:

@@ -16,15 +16,14 @@ import numpy as np
 
 from orbitflow.arrays import FloatArray
 from orbitflow.engine.policy import Policy, View
-from orbitflow.engine.queues import Roster
+from orbitflow.engine.queues import Queues
 from orbitflow.errors import UserError
 from orbitflow.explain.decision import DecisionShown, NotShown
 from orbitflow.explain.explain import Moment, describe
 from orbitflow.explain.seated_engine import InlinePlanning, Seat, SeatedCore
 from orbitflow.memory import KvAccount
-from orbitflow.request import Request
+from orbitflow.request import Request, RequestState
 from orbitflow.scenario import Scenario
-from orbitflow.sequence import Sequence
 from orbitflow.session import outfit
 from orbitflow.step import Events, Step, StepOutcome, TokenSegment
 from orbitflow.traces.trace import MAX_TOKENS
@@ -149,7 +148,7 @@ def _no_host_memory(core: SeatedCore, page_bytes: int) -> str:
 def _meet(policy: Policy, core: SeatedCore, seat: Seat) -> None:
     """Let a policy meet one request on its own, and tell it of the tokens so far."""
     request, times = seat
-    roster = Roster(None, 0)
+    roster = Queues(None, 0)
     roster.submit(request)
     tau_s = core.roster.active[request.id].tau_s
     policy.decide(View(roster, KvAccount(core.limits), _no_times, tau_s))
@@ -172,5 +171,5 @@ def _tell(
     policy.observe(step, outcome, Events((), first, TokenSegment(ids, times_s), (), (), ()))
 
 
-def _no_times(sequence: Sequence) -> FloatArray:
+def _no_times(sequence: RequestState) -> FloatArray:
     return np.empty(0)

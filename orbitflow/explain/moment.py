@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from orbitflow.engine.driving import Observers
 from orbitflow.explain.decision import DecisionShown, NotShown
 from orbitflow.explain.explain import Moment, describe
 from orbitflow.explain.seated_engine import SeatedCore
@@ -17,7 +16,7 @@ from orbitflow.session import outfit
 from orbitflow.sim.noise import Noise
 from orbitflow.sim.server import Executor, Simulation
 from orbitflow.sim.step_executor import SimExecutor
-from orbitflow.step import Step, StepOutcome
+from orbitflow.step import Observers, Step, StepOutcome
 from orbitflow.units import format_seconds
 
 

@@ -27,10 +27,8 @@ from orbitflow.report.tables import (
 )
 from orbitflow.report.theme import Look, Series, looks, series_of
 from orbitflow.results.bound_share import NOT_COVERED
-from orbitflow.study.capacity_said import footer, remarks, title
-from orbitflow.study.capacity_stored import StoredAnswers
-from orbitflow.study.names import Direction
-from orbitflow.study.written import key_text
+from orbitflow.study.capacity_result import CapacityResult, footer, remarks, title
+from orbitflow.study.keys import Direction, key_text
 from orbitflow.units import format_seconds
 
 HISTORY_BYTES = 2_500_000
@@ -250,7 +248,7 @@ def _study_section(study: ReportStudy, every: _Looks) -> Section:
     return Section(f"Study: {study.label}", (*blocks, table))
 
 
-def _answers(found: StoredAnswers) -> Block:
+def _answers(found: CapacityResult) -> Block:
     """The answers of a capacity question, in the words of the command."""
     star = ["★ marks the best policy."] if found.best is not None else []
     return Block(

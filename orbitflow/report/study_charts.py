@@ -16,10 +16,9 @@ from orbitflow.report.read_studies import BOUND, ReportStudy, StudyCell
 from orbitflow.report.tables import columns_of, key_name
 from orbitflow.report.theme import Look, color, shape
 from orbitflow.results.figures import ATTAINMENTS
-from orbitflow.study.figure_kinds import Kind, kind_of
-from orbitflow.study.keys import Value
+from orbitflow.study.figures import Kind, kind_of
+from orbitflow.study.keys import Value, key_text
 from orbitflow.study.statistics import Estimate
-from orbitflow.study.written import key_text
 from orbitflow.units import GIB
 
 if TYPE_CHECKING:

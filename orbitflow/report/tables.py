@@ -20,12 +20,11 @@ from orbitflow.results.figures import (
     best_as_written,
     percent,
 )
-from orbitflow.study.capacity_said import cells as capacity_cells
-from orbitflow.study.capacity_said import heads as capacity_heads
-from orbitflow.study.capacity_stored import StoredAnswers
-from orbitflow.study.keys import Value
-from orbitflow.study.statistics import Estimate
-from orbitflow.study.written import key_text, number, seconds, share, writer
+from orbitflow.study.capacity_result import CapacityResult
+from orbitflow.study.capacity_result import cells as capacity_cells
+from orbitflow.study.capacity_result import heads as capacity_heads
+from orbitflow.study.keys import Value, key_text
+from orbitflow.study.statistics import Estimate, number, seconds, share, writer
 from orbitflow.units import format_bytes, format_seconds
 
 STAR = '<span class="star" role="img" aria-label="best of its column">★</span>'
@@ -181,7 +180,7 @@ def key_name(key: str) -> str:
     return " ".join(word.upper() if word in _SHORT else word for word in words)
 
 
-def capacity_table(found: StoredAnswers) -> str:
+def capacity_table(found: CapacityResult) -> str:
     """A row per policy, as the command prints it. The hardest value met is marked where policies
     differ in it.
     """

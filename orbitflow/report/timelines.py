@@ -9,7 +9,7 @@ admissions, ends and decisions change the number of requests in a state.
 
 A request that decodes gets one token per decode pass, so the passes between its first token, its
 pauses and its last token say when its tokens came; passes of one step count as equally long.
-Delivery is that of `orbitflow.deposit.deliver`.
+Delivery is that of `orbitflow.slo.deliver`.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ import numpy as np
 import numpy.typing as npt
 
 from orbitflow.arrays import FloatArray
-from orbitflow.deposit import deliver
 from orbitflow.report.read_files import LoggedDecision
+from orbitflow.slo import deliver
 
 BUCKETS = 240
 _ROUNDING_S = 1e-9

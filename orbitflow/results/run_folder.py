@@ -16,9 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
-from orbitflow.column_file import column_file
 from orbitflow.errors import UserError
-from orbitflow.files import write_whole
+from orbitflow.files import column_file, write_whole
 from orbitflow.results.recorder import ColumnSink
 
 INCOMPLETE = "INCOMPLETE"

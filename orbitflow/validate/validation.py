@@ -16,9 +16,8 @@ from typing import Any, NamedTuple, TextIO
 import numpy as np
 
 from orbitflow.arrays import FloatArray
-from orbitflow.column_file import column_file
 from orbitflow.config import Fidelity
-from orbitflow.files import replacing
+from orbitflow.files import column_file, replacing
 from orbitflow.results.recorder import ColumnSink
 from orbitflow.results.run_folder import OutputFolder
 from orbitflow.scenario import Scenario

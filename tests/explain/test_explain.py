@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from orbitflow.cli.plan_run import scenario_for
 from orbitflow.config import PipelineForm, RunConfig
-from orbitflow.deposit import next_due_s
 from orbitflow.engine.policy import Policy
 from orbitflow.explain import batch as batch_module
 from orbitflow.explain.batch import Batch, explain_batch
@@ -23,6 +22,7 @@ from orbitflow.results.run_folder import RunFolder
 from orbitflow.scenario import Scenario, build_scenario
 from orbitflow.session import outfit
 from orbitflow.sim.run import simulate_policy
+from orbitflow.slo import next_due_s
 
 CONTEXTS = (2000, 8000, 16000, 4000)
 

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from orbitflow.arrays import FloatArray
 from orbitflow.config import RunConfig
-from orbitflow.deposit import banked
 from orbitflow.policy.registry import policy_names
 from orbitflow.report.placement_map import HeldKv, KvState, evenly, frames
 from orbitflow.report.read_files import LoggedDecision, PolicyFiles
@@ -23,6 +22,7 @@ from orbitflow.results.recorder import Recorder
 from orbitflow.results.run_folder import RunFolder
 from orbitflow.scenario import build_scenario
 from orbitflow.sim.run import simulate_policy
+from orbitflow.slo import deposit_tokens
 from orbitflow.step import Events, Step, StepOutcome
 
 NO_IDS: tuple[int, ...] = ()
@@ -129,7 +129,7 @@ def test_deposits_are_what_the_tokens_say(
     assert found.left_out == 0
     for time_s, tokens in zip(at, found.tokens, strict=True):
         here = [
-            banked(times[times <= time_s], tau_s, time_s)
+            deposit_tokens(times[times <= time_s], tau_s, time_s)
             for times, tau_s in _Watched.times.values()
             if times[0] <= time_s
         ]

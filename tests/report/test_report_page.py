@@ -20,7 +20,7 @@ from orbitflow.report.report import javascript, page
 from orbitflow.report.sections import Budget, sections
 from orbitflow.report.tables import key_name, service_table, study_table
 from orbitflow.report.theme import looks, series_of
-from orbitflow.study.written import key_text
+from orbitflow.study.keys import key_text
 from report.conftest import call
 
 Copy = Callable[[str], Path]

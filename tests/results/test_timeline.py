@@ -28,9 +28,9 @@ from reference.timelines import (
 import orbitflow.results.timeline
 from orbitflow.cli.sim_run import run_simulation
 from orbitflow.config import DeliveryPace, Fidelity, RunConfig
-from orbitflow.deposit import banked
 from orbitflow.results.timeline import Origin, Span, Timeline
 from orbitflow.results.timeline_tracks import UndeliveredTokens
+from orbitflow.slo import deposit_tokens
 
 ROWS = [(0, 900, 40), (300, 400, 60), (400, 700, 30), (9000, 100, 1)]
 ORIGIN = Origin("simulation", "layer", "by hand", "none")
@@ -126,7 +126,8 @@ def test_the_deposit_is_what_is_generated_and_not_delivered(
     now_s = made[-1][0] + wait
     near = {now_s - 1e-7, now_s + 1e-7}  # at the moment of a delivery either count is right
     wanted = {
-        sum(banked(times, taus[r], at) for r, times in tokens.items()) for at in (*near, now_s)
+        sum(deposit_tokens(times, taus[r], at) for r, times in tokens.items())
+        for at in (*near, now_s)
     }
     gone = set(tokens)
     assert deposits.tokens(now_s, gone) in wanted

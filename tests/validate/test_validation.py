@@ -16,8 +16,7 @@ import numpy as np
 import pytest
 
 from orbitflow.config import RunConfig, to_toml
-from orbitflow.engine.journal import Finished, Journal
-from orbitflow.engine.journal_file import JournalFile, read_journal
+from orbitflow.engine.journal import FinishCall, Journal, JournalFile, read_journal
 from orbitflow.errors import UserError
 from orbitflow.machine.profile import to_json
 from orbitflow.results.run_files import resolved, summary
@@ -102,7 +101,7 @@ def test_a_true_profile_has_no_error(tmp_path: Path, chunk: int) -> None:
         assert policy.by_profile.passes == sum(
             len(entry.outcome.pass_end_s)
             for entry in read_journal(tmp_path / "run" / name / "journal.jsonl")
-            if isinstance(entry, Finished)
+            if isinstance(entry, FinishCall)
         )
         assert policy.by_profile.median_absolute == pytest.approx(0, abs=1e-9)
         assert policy.replay.h2d_bytes[0] == policy.replay.h2d_bytes[1]
