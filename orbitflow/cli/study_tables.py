@@ -25,7 +25,7 @@ from orbitflow.cli.study_columns import (
 )
 from orbitflow.policy.registry import make_policy
 from orbitflow.results.bound_share import BOUNDED, NOT_COVERED
-from orbitflow.results.marks import best_as_written
+from orbitflow.results.figures import best_as_written
 from orbitflow.study.keys import POLICY, key_text
 from orbitflow.study.statistics import Estimate, percent
 from orbitflow.study.study import Study

@@ -1,1 +1,1 @@
-"""One decision of a policy, taken apart: where KV lies after it, what a pass takes, and why."""
+"""One decision of a policy explained: where KV lies, what a pass takes, and why."""

@@ -1,9 +1,9 @@
-"""What would a policy do with requests of these contexts? A server that already runs them.
+"""What a policy decides for running requests of given contexts.
 
-A reader whose next token is due in b seconds has n = max(1, ceil(b / tau)) tokens: the first came
+A request whose next token is due in b seconds has n = max(1, ceil(b / tau)) tokens: the first came
 at now + b - n tau, the others just now. The policy meets each request once, alone on an empty
-machine, as it would have when it came, and is told of its tokens; then it decides for all of them.
-A policy that places requests only as it lets them in is asked with everybody waiting instead.
+machine, as it would have on arrival, and is told of its tokens; then it decides for all of them. A
+policy that places requests only on admission is asked with all of them waiting instead.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from orbitflow.engine.queues import Queues
 from orbitflow.errors import UserError
 from orbitflow.explain.decision import DecisionShown, NotShown
 from orbitflow.explain.explain import Moment, describe
-from orbitflow.explain.seated_engine import GlassCore, Patient, Seat
+from orbitflow.explain.seated_engine import InlinePlanning, Seat, SeatedCore
 from orbitflow.memory import KvAccount
 from orbitflow.request import Request, RequestState
 from orbitflow.scenario import Scenario
@@ -35,9 +35,9 @@ LEAST_CONTEXT = 2  # a prompt and the token being decoded
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """Who is there: contexts of running requests, how far each is ahead of its reader, and prompts
-    that wait.
+class Batch:
+    """The contexts of running requests, the time until each one's next token is due, and the
+    prompts of waiting requests.
     """
 
     contexts: tuple[int, ...]
@@ -46,7 +46,7 @@ class Standing:
     output_tokens: int = OUTPUT_TOKENS
 
     def check_numbers(self) -> None:
-        """Raise a UserError for what makes no sense on any machine."""
+        """Raise a UserError for numbers that make no sense on any machine."""
         if not (self.contexts or self.waiting):
             raise UserError("--contexts is empty: give lengths in tokens, such as 2000,8000")
         if not 1 <= self.output_tokens <= MAX_TOKENS:
@@ -98,28 +98,28 @@ class Standing:
             seats.append(Seat(request, times))
         return seats
 
-    def arrivals(self, *, everybody: bool) -> list[Request]:
-        """The waiting; with `everybody` the running ones before them, as if they had just come."""
-        prompts = [*(c - 1 for c in self.contexts if everybody), *self.waiting]
-        first = 0 if everybody else len(self.contexts)
+    def arrivals(self, *, all_waiting: bool) -> list[Request]:
+        """The waiting requests; with `all_waiting` the running ones first, as if just arrived."""
+        prompts = [*(c - 1 for c in self.contexts if all_waiting), *self.waiting]
+        first = 0 if all_waiting else len(self.contexts)
         output = 1 + self.output_tokens
         return [Request(first + row, 0.0, prompt, output) for row, prompt in enumerate(prompts)]
 
 
-def explain_standing(scenario: Scenario, name: str, standing: Standing) -> DecisionShown | NotShown:
+def explain_batch(scenario: Scenario, name: str, batch: Batch) -> DecisionShown | NotShown:
     """What the policy called `name` decides for these requests on the scenario's machine."""
     policy, tau_s = outfit(scenario, name), scenario.slo.tau_s
-    patient = Patient(policy)
-    core = GlassCore(
-        patient,
+    planned = InlinePlanning(policy)
+    core = SeatedCore(
+        planned,
         scenario.limits,
         tau_s=tau_s,
         max_batch=scenario.max_batch,
         prefill_chunk=scenario.config.prefill_chunk,
     )
-    everybody = policy.places_at_admission
-    seats = [] if everybody else standing.seats(tau_s)
-    arrivals = standing.arrivals(everybody=everybody)
+    all_waiting = policy.places_at_admission
+    seats = [] if all_waiting else batch.seats(tau_s)
+    arrivals = batch.arrivals(all_waiting=all_waiting)
     for request in (*(seat.request for seat in seats), *arrivals):
         if (reason := core.submit(request, 0.0)) is not None:
             never = f"request {request.id} can never be served, as it {reason}"
@@ -131,12 +131,12 @@ def explain_standing(scenario: Scenario, name: str, standing: Standing) -> Decis
         _meet(policy, core, seat)
     core.next_step(0.0)
     notes: tuple[str, ...] = ()
-    if everybody and standing.contexts:
-        notes = ("it places requests only as it lets them in: asked with everybody waiting",)
-    return describe(core, policy, scenario, Moment(0.0), notes, patient.solved)
+    if all_waiting and batch.contexts:
+        notes = ("the policy places requests only on admission: asked with all of them waiting",)
+    return describe(core, policy, scenario, Moment(0.0), notes, planned.solved)
 
 
-def _no_host_memory(core: GlassCore, page_bytes: int) -> str:
+def _no_host_memory(core: SeatedCore, page_bytes: int) -> str:
     needs, limit = core.account.host_used, core.limits.host_pages
     assert limit is not None
     return (
@@ -145,7 +145,7 @@ def _no_host_memory(core: GlassCore, page_bytes: int) -> str:
     )
 
 
-def _meet(policy: Policy, core: GlassCore, seat: Seat) -> None:
+def _meet(policy: Policy, core: SeatedCore, seat: Seat) -> None:
     """Let a policy meet one request on its own, and tell it of the tokens so far."""
     request, times = seat
     roster = Queues(None, 0)
@@ -165,7 +165,7 @@ def _tell(
     end_s: float,
     first: tuple[int, ...] = (),
 ) -> None:
-    """Tell a policy of tokens without saying how long they took: nothing to learn speeds from."""
+    """Tell a policy of tokens, but not how long they took, so that it learns no speeds."""
     step = Step(0, (), ids, 0, None, (), 0, (), len(times_s), 0, False)
     outcome = StepOutcome(end_s, times_s, 0.0, 0.0, 0, 0, (), end_s)
     policy.observe(step, outcome, Events((), first, TokenSegment(ids, times_s), (), (), ()))

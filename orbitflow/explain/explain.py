@@ -1,46 +1,62 @@
-"""From a server that has just decided to what is shown of it."""
+"""From a serving core that has just decided to what is shown of the decision.
+
+A pass in steady state is timed by the simulated machine: the same pass again and again, with the
+contexts held still, until the ring has settled. The last one counts.
+"""
 
 from __future__ import annotations
 
-from math import ceil, floor
+from collections import defaultdict
+from collections.abc import Sequence as Listed
+from math import ceil, floor, inf
 from typing import NamedTuple
 
 import numpy as np
 
 from orbitflow.arrays import FloatArray
 from orbitflow.engine.policy import DataPlane, Policy
-from orbitflow.explain.decision import DecisionShown, Fate, MemoryShown, PlannerShown, RequestShown
-from orbitflow.explain.reasons import binding_of, reasons
-from orbitflow.explain.seated_engine import GlassCore
-from orbitflow.explain.steady import steady_pass
+from orbitflow.explain.decision import (
+    DecisionShown,
+    Fate,
+    MemoryShown,
+    PassShown,
+    PlannerShown,
+    RequestShown,
+    binding_of,
+    reasons,
+)
+from orbitflow.explain.seated_engine import SeatedCore
 from orbitflow.machine.cost import CostModel
+from orbitflow.placement import HostLayers
 from orbitflow.planner.planner import Answer
 from orbitflow.planner.problem import Problem
 from orbitflow.policy.turns import PROVEN_GAP, Drafted
 from orbitflow.request import Phase, Request, RequestState
 from orbitflow.scenario import Scenario
+from orbitflow.sim.step_executor import SimExecutor
 from orbitflow.slo import next_due_s
-from orbitflow.step import PlanAnswer
+from orbitflow.step import PlanAnswer, Step, Stream
+
+SETTLED = 8  # passes; the first finds an empty ring, few more are needed
 
 
 class Moment(NamedTuple):
-    """When to look: `since` are the ends of passes that the core has not been told of."""
+    """When to look. `since_s` are the ends of passes that the core has not been told of."""
 
     now_s: float
     since_s: FloatArray = np.empty(0)
 
 
 def describe(
-    core: GlassCore,
+    core: SeatedCore,
     policy: Policy,
     scenario: Scenario,
     moment: Moment,
     notes: tuple[str, ...] = (),
     solved: PlanAnswer | None = None,
 ) -> DecisionShown:
-    """What the core's last decision comes to at this moment.
-
-    `solved` is what the planner answered while it was waited for.
+    """What the core's last decision comes to at this moment. `solved` is the planner's answer, if
+    it was asked.
     """
     look = _Look(core, scenario.true, policy.data_plane, moment)
     sequences = [*core.queues.active.values(), *core.queues.paused.values()]
@@ -71,7 +87,7 @@ def describe(
 class _Look:
     """Looks at a core at one moment."""
 
-    def __init__(self, core: GlassCore, cost: CostModel, plane: DataPlane, moment: Moment) -> None:
+    def __init__(self, core: SeatedCore, cost: CostModel, plane: DataPlane, moment: Moment) -> None:
         self._core, self._limits = core, core.limits
         self._page_bytes, self._link_bytes_per_s = cost.page_bytes, cost.h2d.bytes_per_s[-1]
         self._read = plane.host_read
@@ -140,7 +156,7 @@ def _fate(sequence: RequestState) -> Fate:
         return Fate.RUNS
     if sequence.phase is Phase.PREFILL:
         return Fate.ADMITTED
-    return Fate.DROPPED if not sequence.prefilled_tokens else Fate.PARKED
+    return Fate.DROPPED if not sequence.prefilled_tokens else Fate.PAUSED
 
 
 def _planner(policy: Policy, solved: PlanAnswer | None) -> PlannerShown | None:
@@ -167,7 +183,7 @@ def _planner(policy: Policy, solved: PlanAnswer | None) -> PlannerShown | None:
         pass_s=worth.pass_s,
         first_pass_s=worth.first_pass_s,
         moved_pages=worth.moved_pages,
-        at_rest=worth.at_rest,
+        paused=worth.at_rest,
         trouble=(None if better is None else better.trouble) or answer.trouble or None,
     )
 
@@ -191,6 +207,49 @@ def _turn_shown(plan: Drafted) -> PlannerShown:
         pass_s=worth.pass_s,
         first_pass_s=worth.first_pass_s,
         moved_pages=int(sum(loaded)),
-        at_rest=len(plan.question.members) - worth.running,
+        paused=len(plan.question.members) - worth.running,
         trouble=None,
+    )
+
+
+def steady_pass(
+    scenario: Scenario, plane: DataPlane, active: Listed[RequestState], passes: int, ring_pages: int
+) -> PassShown | None:
+    """One pass of all active requests, their prompts done; None if there are none."""
+    if not active:
+        return None
+    step = _step(active, passes, ring_pages)
+    machine, now_s = SimExecutor(scenario.true, plane), 0.0
+    for _ in range(SETTLED):
+        outcome = machine.execute(step, now_s, inf)
+        now_s = outcome.end_s
+    pass_s = float(outcome.pass_s[0])
+    return PassShown(
+        requests=len(active),
+        compute_s=pass_s - outcome.stall_s,
+        link_s=outcome.link_busy_s,
+        stall_s=outcome.stall_s,
+        pass_s=pass_s,
+        h2d_bytes=outcome.h2d_bytes,
+        tau_s=min(sequence.tau_s for sequence in active),
+    )
+
+
+def _step(active: Listed[RequestState], passes: int, ring_pages: int) -> Step:
+    contexts = np.array([s.context_tokens(passes) for s in active], dtype=np.int64)
+    rows: defaultdict[HostLayers, list[int]] = defaultdict(list)
+    for row, sequence in enumerate(active):
+        rows[sequence.target].append(row)
+    return Step(
+        number=1,
+        chunks=(),
+        decode_ids=tuple(s.id for s in active),
+        context_tokens=int(contexts.sum()),
+        contexts=contexts,
+        streams=tuple(Stream(host, host, contexts[at]) for host, at in rows.items() if host),
+        ring_pages=ring_pages,
+        moves=(),
+        passes=1,
+        version=1,
+        stop_on_arrival=False,
     )

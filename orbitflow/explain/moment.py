@@ -1,6 +1,7 @@
-"""Which decision is in force at a moment of a trace? The trace, simulated until then.
+"""The decision that is in force at a moment of a trace, which is simulated until then.
 
-Fidelity `step`; the run ends in the step that the moment falls into, before the core hears of it.
+Fidelity is `step`. The simulation ends in the step that the moment falls into, before the core is
+told its outcome.
 """
 
 from __future__ import annotations
@@ -9,14 +10,13 @@ import numpy as np
 
 from orbitflow.explain.decision import DecisionShown, NotShown
 from orbitflow.explain.explain import Moment, describe
-from orbitflow.explain.seated_engine import GlassCore
-from orbitflow.request import Request
+from orbitflow.explain.seated_engine import SeatedCore
 from orbitflow.scenario import Scenario
 from orbitflow.session import outfit
 from orbitflow.sim.noise import Noise
 from orbitflow.sim.server import Executor, Simulation
 from orbitflow.sim.step_executor import SimExecutor
-from orbitflow.step import Events, Step, StepOutcome
+from orbitflow.step import Observers, Step, StepOutcome
 from orbitflow.units import format_seconds
 
 
@@ -25,7 +25,7 @@ class _Reached(Exception):
 
 
 class _Watch:
-    """An executor that stops the world at a moment."""
+    """An executor that ends the simulation at a moment."""
 
     def __init__(self, inner: Executor, at_s: float) -> None:
         self._inner = inner
@@ -44,23 +44,10 @@ class _Watch:
         raise _Reached
 
 
-class _Nobody:
-    """An observer that does not look."""
-
-    def refused(self, request: Request, reason: str) -> None:
-        """Ignore it."""
-
-    def stepped(self, step: Step, outcome: StepOutcome, events: Events) -> None:
-        """Ignore it."""
-
-    def planned(self, latency_s: float) -> None:
-        """Ignore it."""
-
-
 def explain_moment(scenario: Scenario, name: str, at_s: float) -> DecisionShown | NotShown:
     """The decision of the policy called `name` that is in force `at_s` seconds into the trace."""
     policy = outfit(scenario, name)
-    core = GlassCore(
+    core = SeatedCore(
         policy,
         scenario.limits,
         tau_s=scenario.slo.tau_s,
@@ -73,7 +60,7 @@ def explain_moment(scenario: Scenario, name: str, at_s: float) -> DecisionShown 
         core,
         watch,
         scenario.trace.requests(),
-        _Nobody(),
+        Observers(),
         planner_latency_s=scenario.profile.planner_latency_s,
     )
     try:
@@ -83,5 +70,5 @@ def explain_moment(scenario: Scenario, name: str, at_s: float) -> DecisionShown 
         if watch.step_s <= at_s:
             return describe(core, policy, scenario, watch.moment)
         begins = f"the next step begins at {watch.step_s:.6g}s"
-        return NotShown(name, f"nobody is being served at {format_seconds(at_s)}: {begins}")
+        return NotShown(name, f"no request is being served at {format_seconds(at_s)}: {begins}")
     return NotShown(name, f"all is served after {format_seconds(end_s)}: take an earlier --at")

@@ -1,12 +1,12 @@
-"""A serving core to look into: requests can be seated in it, and its last decision is kept.
+"""A serving core in which requests can be seated in mid-life, and whose last decision is kept.
 
-Whoever is seated has all its KV on the GPU, whether that fits or not: the first decision meets the
-batch as if it had outgrown the machine a moment ago, and moves nothing but what it wants to.
+A seated request has all its KV on the GPU, whether that fits or not. So the first decision meets a
+batch that has just outgrown the machine, and every layer that leaves the GPU is its choice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence as Listed
 from typing import NamedTuple
 
 from orbitflow.arrays import FloatArray
@@ -26,12 +26,12 @@ class Seat(NamedTuple):
     token_times_s: FloatArray
 
 
-class GlassCore(ServingCore):
+class SeatedCore(ServingCore):
     """A serving core that keeps what it decided last."""
 
     decided_s = 0.0
 
-    def seat(self, seats: Sequence[Seat], now_s: float) -> None:
+    def seat(self, seats: Listed[Seat], now_s: float) -> None:
         """Let submitted requests run as if they had been served until `now_s`."""
         if not seats:
             return
@@ -56,8 +56,8 @@ class GlassCore(ServingCore):
         return None if end == NEVER else end - self.passes
 
 
-class Patient(Policy):
-    """A policy whose planner is waited for: every decision is made with the planner's answer."""
+class InlinePlanning(Policy):
+    """A policy whose plans are solved at once: every decision is made with the planner's answer."""
 
     lengths = Lengths.NONE  # the inner policy's, from __init__ on
 
@@ -89,5 +89,5 @@ class Patient(Policy):
         return self._inner.observe(step, outcome, events)
 
     def solve(self, request: PlanRequest) -> PlanAnswer:
-        """The inner policy's; never asked for, as every plan is waited for."""
+        """The inner policy's; never called, as every plan is solved at once."""
         return self._inner.solve(request)

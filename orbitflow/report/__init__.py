@@ -1,1 +1,1 @@
-"""Reports: what runs and studies left in their folders, as one HTML file that needs no network."""
+"""Reports: folders of runs and studies as one HTML file that needs no network."""

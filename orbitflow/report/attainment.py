@@ -1,4 +1,4 @@
-"""Attainment, policy by policy: bars for a few runs, points over the runs for many."""
+"""Charts of attainment by policy: bars for a few runs, points over the runs for many."""
 
 from __future__ import annotations
 
@@ -6,22 +6,20 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from orbitflow.report.chart import WIDTH, Chart, chart, numbers
-from orbitflow.report.figures import ATTAINMENTS, percent
-from orbitflow.report.scales import color, shape
-from orbitflow.report.series import Series
-from orbitflow.results.summary import length_bucket
+from orbitflow.report.theme import Series, color, shape
+from orbitflow.results.figures import ATTAINMENTS, percent
+from orbitflow.results.summary import LENGTH_BUCKETS
 
 if TYPE_CHECKING:
     import altair as alt
 
 MOST_BARS = 14  # series; beyond, points over the runs
 _PANEL = 190
-_LENGTHS = tuple(dict.fromkeys(length_bucket(1 << power) for power in range(24)))
 _LABELS = 230  # pixels for names
 
 
 def attainment(series: Sequence[Series]) -> Chart:
-    """The four shares of every policy."""
+    """Timely share and SLO, TTFT and TPOT attainment of every policy."""
     panels = [column.title for column in ATTAINMENTS]
     rows = [
         (one, column.title, column.of(one.policy.figures))
@@ -29,8 +27,9 @@ def attainment(series: Sequence[Series]) -> Chart:
         for column in ATTAINMENTS
     ]
     caption = (
-        "Timely share: the share of reading time in which a reader at the SLO's pace is fed. "
-        "The others: shares of all requests that met their limit; SLO is TTFT and TPOT together."
+        "Timely share: the share of the reading time, at the SLO's pace, that is not spent waiting "
+        "for a late token. The others: shares of all requests that met their limit; SLO is TTFT "
+        "and TPOT together."
     )
     if len(series) <= MOST_BARS:
         return _bars("Attainment", caption, panels, rows)
@@ -38,14 +37,15 @@ def attainment(series: Sequence[Series]) -> Chart:
 
 
 def by_length(series: Sequence[Series]) -> Chart | None:
-    """SLO attainment by prompt length; None where all prompts are alike or series are many."""
+    """SLO attainment by prompt length; None for one length only, or too many series."""
     lengths: dict[str, int] = {}
     for one in series:
         for name, counts in one.policy.figures.get("by_length", {}).items():
             lengths[name] = max(lengths.get(name, 0), counts["requests"])
     if len(lengths) < 2 or len(series) > MOST_BARS:
         return None
-    titles = {name: f"{name} ({lengths[name]:,})" for name in sorted(lengths, key=_place)}
+    known = dict.fromkeys([*LENGTH_BUCKETS, *lengths])  # from short to long
+    titles = {name: f"{name} ({lengths[name]:,})" for name in known if name in lengths}
     rows = [
         (one, titles[name], counts["slo_attainment"])
         for one in series
@@ -56,11 +56,6 @@ def by_length(series: Sequence[Series]) -> Chart | None:
         "requests."
     )
     return _bars("SLO attainment by prompt length", caption, list(titles.values()), rows)
-
-
-def _place(length: str) -> int:
-    """Buckets of prompt lengths from short to long."""
-    return _LENGTHS.index(length) if length in _LENGTHS else len(_LENGTHS)
 
 
 def _bars(

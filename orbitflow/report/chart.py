@@ -1,7 +1,7 @@
 """A chart before it is drawn: a Vega-Lite specification made with Altair, and its data in columns.
 
 Specifications name their data; the page turns columns into rows. Numbers are cut to five digits,
-which no chart can show.
+more than a chart can show.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Chart:
 
 
 def check_libraries() -> None:
-    """Raise a UserError if what draws is not installed."""
+    """Raise a UserError if altair or vl-convert is not installed."""
     if any(importlib.util.find_spec(name) is None for name in ("altair", "vl_convert")):
         raise UserError("report needs altair and vl-convert: pip install 'orbitflow[report]'")
 
@@ -52,8 +52,8 @@ def check_libraries() -> None:
 def fill(form: Any, values: Mapping[str, Any]) -> Any:
     """A specification with values where its form has names like ``@top``.
 
-    Altair takes a tenth of a second for a chart of many panels; a form is made once and filled in
-    for each policy.
+    Altair takes a tenth of a second for a chart of many panels, so a form is made once and filled
+    in for each policy.
     """
     if isinstance(form, str):
         return values[form] if form.startswith("@") else form
@@ -65,7 +65,7 @@ def fill(form: Any, values: Mapping[str, Any]) -> Any:
 
 
 def to_spec(drawn: Drawing) -> dict[str, Any]:
-    """The specification of what Altair was told, without what the page has once for all charts."""
+    """The specification of an Altair chart, without what the page has once for all charts."""
     spec: dict[str, Any] = drawn.to_dict(validate=False)
     for key in ("$schema", "config"):
         spec.pop(key, None)
@@ -79,7 +79,7 @@ def chart(
     data: Mapping[str, Columns],
     extra: Mapping[str, Any] | None = None,
 ) -> Chart:
-    """A chart of what Altair was told."""
+    """A chart made of an Altair chart and its data."""
     spec = {"description": title, **to_spec(drawn)}
     return Chart(title, caption, spec, data, extra)
 
@@ -115,7 +115,7 @@ _FEW = 10
 
 
 def ticks_s(low: float, high: float) -> list[float]:
-    """Ticks of a logarithmic axis of seconds that people can read, as many as there is room for."""
+    """Round ticks of a logarithmic axis of seconds, as many as there is room for."""
     ticks: list[float] = []
     for choice in (_FINE, _MIDDLE, _COARSE):
         ticks = [float(f"{tick:.6g}") for tick in choice if low <= tick <= high]

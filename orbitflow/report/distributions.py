@@ -1,7 +1,7 @@
-"""Distributions of TTFT, TPOT and TBT: the share of values up to each time.
+"""Charts of times: distributions of TTFT, TPOT and TBT, and predicted against measured passes.
 
-Of n values the k-th smallest stands at k / n. Where there are more than `POINTS`, that many
-quantiles stand for them.
+In a distribution of n values the k-th smallest is drawn at the share k / n. More than `POINTS`
+values are drawn as that many quantiles.
 """
 
 from __future__ import annotations
@@ -13,17 +13,18 @@ import numpy as np
 
 from orbitflow.arrays import FloatArray
 from orbitflow.report.chart import SECONDS_LABEL, WIDTH, Chart, Columns, chart, numbers, ticks_s
-from orbitflow.report.scales import color, dash
-from orbitflow.report.series import Series
+from orbitflow.report.theme import Series, color, dash, shape
 from orbitflow.units import format_seconds
 
 POINTS = 240
 MOST_SERIES = 12
+MOST_PASSES = 600  # drawn per policy
+_PANELS = (("by_profile_s", "by the profile"), ("believed_s", "as the policy believed"))
 _SHORTEST_S = 1e-5  # where a logarithmic axis begins
 
 
 def distributions(series: Sequence[Series], tau_s: float) -> list[Chart]:
-    """One chart each of TTFT, TPOT and TBT of these series, save where nothing was measured."""
+    """One chart each of TTFT, TPOT and TBT , save where nothing was measured."""
     requests = [one.policy.files.requests for one in series]
     many = any(len(columns["id"]) > POINTS for columns in requests)
     thinned = f" Drawn from {POINTS} quantiles where there are more values." if many else ""
@@ -136,3 +137,65 @@ def _domain(seconds: Sequence[float]) -> tuple[float, float]:
     low, high = min(seconds), max(seconds)
     room = max(1.1, (2 * low / high) ** 0.5)
     return low / room, high * room
+
+
+def pass_times(series: Sequence[Series]) -> Chart | None:
+    """A point per pass at its measured and its predicted time; None if no run was validated."""
+    import altair as alt
+
+    columns: dict[str, list[Any]] = {"series": [], "panel": [], "measured": [], "predicted": []}
+    looks = {}
+    notes = []
+    for one in series:
+        passes = one.policy.files.passes()
+        if passes is None or not len(passes["measured_s"]):
+            continue
+        looks[one.name] = one.look
+        count = len(passes["measured_s"])
+        at = np.unique(np.linspace(0, count - 1, min(count, MOST_PASSES)).round().astype(int))
+        errors = []
+        for column, panel in _PANELS:
+            columns["series"] += [one.name] * len(at)
+            columns["panel"] += [panel] * len(at)
+            columns["measured"] += numbers(passes["measured_s"][at])
+            columns["predicted"] += numbers(passes[column][at])
+            error = np.abs(passes[column] / passes["measured_s"] - 1)
+            errors.append(f"{100 * float(np.median(error)):.1f} % {panel}")
+        notes.append(f"{one.name}: median error {' and '.join(errors)}, {count:,} passes")
+    if not looks:
+        return None
+    times = [t for name in ("measured", "predicted") for t in columns[name] if t and t > 0]
+    low, high = min(times) / 1.1, max(times) * 1.1
+    ticks = ticks_s(low, high)
+    scale = alt.Scale(type="log", domain=[low, high], nice=False)
+    values = ticks if len(ticks) > 1 else alt.Undefined
+    axis = alt.Axis(labelExpr=SECONDS_LABEL, values=values)
+    points = (
+        alt.Chart(alt.NamedData(name="passes"))
+        .mark_point(filled=True, size=16, opacity=0.45, clip=True)
+        .encode(
+            x=alt.X("measured:Q", scale=scale, axis=axis, title="measured"),
+            y=alt.Y("predicted:Q", scale=scale, axis=axis, title="predicted"),
+            color=color(looks, points=True),
+            shape=shape(looks),
+        )
+    )
+    line = (
+        alt.Chart(alt.NamedData(name="right"))
+        .mark_line(color="var(--ink)", strokeDash=[4, 3], strokeWidth=1)
+        .encode(x=alt.X("measured:Q", scale=scale), y=alt.Y("predicted:Q", scale=scale))
+    )
+    side = WIDTH // 2 - 90
+    panels = [
+        (points.transform_filter(f"datum.panel === '{panel}'") + line).properties(
+            width=side, height=300, title=panel
+        )
+        for _, panel in _PANELS
+    ]
+    ends = numbers([low, high])
+    caption = f"On the dashed line the prediction is right. {'; '.join(notes)}."
+    caption += f" At most {MOST_PASSES} passes of each policy are drawn, evenly chosen."
+    data = {"passes": columns, "right": {"measured": ends, "predicted": ends}}
+    return chart(
+        "Predicted and measured pass times", caption, alt.hconcat(*panels, spacing=30), data
+    )

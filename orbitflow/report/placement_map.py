@@ -1,35 +1,42 @@
-"""The placement heat map: whose KV of which layer lies where, after any decision of a policy.
+"""The placement map: where the KV of every request lies, layer by layer, after any decision.
+
+A decision with a window places all requests: running ones as its placement says, paused ones on the
+host but for the layers that an exception keeps on the GPU. One without a window places only the
+requests that it admits. A re-plan is a decision that moves layers of a request that was running
+before. Shown is what the decision wants; moves take their time.
 
 The page's script draws the decision that its slider stands at from `frames`: per decision its time,
-its pass, what it did, and rows [request, fate, set of layers], sets being numbered in `sets`.
+its pass, what it did, and rows [request, state, set of layers], sets being numbered in `sets`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from enum import IntEnum
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from orbitflow.arrays import FloatArray
 from orbitflow.placement import HostLayers
 from orbitflow.report.chart import Chart, to_spec
-from orbitflow.report.placements import Frame, evenly, frames
-from orbitflow.report.policy_files import Decision
-from orbitflow.report.series import Series
+from orbitflow.report.read_files import LoggedDecision
+from orbitflow.report.theme import Series
 from orbitflow.units import format_seconds
 
 MOST_FRAMES = 200
 MOST_ROWS = 64  # requests
 _WIDTH = 880
-_PLACES = ("GPU", "host", "parked, on the GPU", "parked, on the host", "dropped")
+_PLACES = ("GPU", "host", "paused, on the GPU", "paused, on the host", "dropped")
 _COLORS = tuple(f"var(--place-{number})" for number in range(len(_PLACES)))
 
 
 class PlacementHistory:
-    """All decisions of a policy walked through once: frames for the map, times of re-plans."""
+    """The frames of the map and the times of re-plans, from all decisions of a policy."""
 
     def __init__(
-        self, decisions: Sequence[Decision], requests: Mapping[str, FloatArray], layers: int
+        self, decisions: Sequence[LoggedDecision], requests: Mapping[str, FloatArray], layers: int
     ) -> None:
         self.replans_s: list[float] = []
         self.frames: list[dict[str, Any]] = []
@@ -45,13 +52,13 @@ class PlacementHistory:
     def _of(self, frame: Frame) -> dict[str, Any]:
         decision = frame.decision
         rows = [
-            [request_id, int(held.fate), self.sets.setdefault(held.host_layers, len(self.sets))]
+            [request_id, int(held.state), self.sets.setdefault(held.host_layers, len(self.sets))]
             for request_id, held in sorted(frame.held.items())
         ]
         self.most_rows = max(self.most_rows, len(rows))
         acts = (
             ("admits", decision.admit),
-            ("parks", decision.park),
+            ("pauses", decision.pause),
             ("drops", decision.drop),
             ("resumes", decision.resume),
         )
@@ -73,13 +80,13 @@ def _names(ids: Sequence[int], most: int = 6) -> str:
     return shown if len(ids) <= most else f"{shown} and {len(ids) - most} more"
 
 
-def heat_map(
+def placement_map(
     series: Series,
     history: PlacementHistory,
     decisions: int,
     requests: Mapping[str, FloatArray],
 ) -> Chart | None:
-    """The map of one policy; None where it never decided anything."""
+    """The map of one policy; None where there is no decision."""
     if not history.frames:
         return None
     layers = series.run.summary["profile"]["layers"]
@@ -90,9 +97,9 @@ def heat_map(
         if int(i) in used
     }
     notes = [
-        "A row is a request, with its prompt tokens in brackets, a column a layer. Shown is where "
-        "the decision wants KV to lie; moves take their time, and the partial tail page is always "
-        "on the GPU"
+        "A row is a request, with its prompt tokens in brackets; a column is a layer. Shown is "
+        "where the decision wants KV to lie; moves take their time, and the partial tail page is "
+        "always on the GPU"
     ]
     if decisions > len(history.frames):
         notes.append(f"{len(history.frames)} of {decisions:,} decisions, evenly chosen")
@@ -145,5 +152,85 @@ def _form(layers: int) -> dict[str, Any]:
 
 
 def _fullest(found: Sequence[Mapping[str, Any]]) -> int:
-    """Where the slider begins: the decision with the most requests here."""
+    """Where the slider begins: at the decision with the most requests."""
     return max(range(len(found)), key=lambda n: (len(found[n]["rows"]) + found[n]["more"], -n))
+
+
+class KvState(IntEnum):
+    """The state of an admitted request's KV."""
+
+    RUNS = 0
+    PAUSED = 1
+    DROPPED = 2
+
+
+class HeldKv(NamedTuple):
+    """One request's KV, and which layers of it are on the host."""
+
+    state: KvState
+    host_layers: HostLayers
+
+
+class Frame(NamedTuple):
+    """The KV of all requests after one decision. `moved` says whether it was a re-plan."""
+
+    number: int
+    decision: LoggedDecision
+    held: Mapping[int, HeldKv]
+    moved: bool
+
+
+def frames(
+    decisions: Sequence[LoggedDecision], requests: Mapping[str, FloatArray], layers: int
+) -> Iterator[Frame]:
+    """Walk through all decisions. `held` is one dictionary that goes on changing."""
+    everything = tuple(range(layers))
+    order = np.argsort(requests["last_token_s"], kind="stable")  # those without an end come last
+    ends = iter(zip(requests["last_token_s"][order], requests["id"][order], strict=True))
+    next_end = next(ends, None)
+    held: dict[int, HeldKv] = {}
+    before: tuple[HostLayers, Mapping[int, HostLayers]] | None = None
+    for number, decision in enumerate(decisions):
+        while next_end is not None and next_end[0] <= decision.t_s:
+            held.pop(int(next_end[1]), None)
+            next_end = next(ends, None)
+        _change_states(held, decision, everything)
+        wanted = (decision.default, decision.exceptions)
+        moved = False
+        if decision.places_all and (wanted != before or decision.resume or decision.pause):
+            moved = _place(held, decision, everything)
+            before = wanted
+        yield Frame(number, decision, held, moved)
+
+
+def _change_states(
+    held: dict[int, HeldKv], decision: LoggedDecision, everything: HostLayers
+) -> None:
+    for request_id in decision.pause:
+        held[request_id] = HeldKv(KvState.PAUSED, everything)
+    for request_id in decision.drop:
+        held[request_id] = HeldKv(KvState.DROPPED, ())
+    for request_id in (*decision.resume, *decision.admit):
+        wanted = decision.exceptions.get(request_id, decision.default)
+        held[request_id] = HeldKv(KvState.RUNS, wanted)
+
+
+def _place(held: dict[int, HeldKv], decision: LoggedDecision, everything: HostLayers) -> bool:
+    """Place every request as the decision wants; return whether layers of a running one move."""
+    moved = False
+    for request_id, (state, layers) in held.items():
+        if state is KvState.DROPPED:
+            continue
+        other = decision.default if state is KvState.RUNS else everything
+        wanted = decision.exceptions.get(request_id, other)
+        if wanted != layers:
+            moved = moved or state is KvState.RUNS
+            held[request_id] = HeldKv(state, wanted)
+    return moved
+
+
+def evenly(count: int, most: int) -> set[int]:
+    """At most `most` of the numbers below `count`, evenly spread, with the first and the last."""
+    if count <= most:
+        return set(range(count))
+    return {round(i * (count - 1) / (most - 1)) for i in range(most)}

@@ -1,4 +1,4 @@
-"""What a report is made of: run folders and study folders, checked before anything is drawn."""
+"""The folders that a report is about, of runs and of studies, checked before anything is drawn."""
 
 from __future__ import annotations
 
@@ -8,20 +8,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from orbitflow.errors import UserError
-from orbitflow.report.document import read_document
-from orbitflow.report.policy_files import PolicyFiles
+from orbitflow.report.read_files import PolicyFiles
 from orbitflow.report.read_studies import ReportStudy, is_study, read_study
-from orbitflow.results.summary import SCHEMA_VERSION
+from orbitflow.results.run_files import read_document
+from orbitflow.results.run_folder import INCOMPLETE
 from orbitflow.units import format_count, format_seconds
 
-_MARK = "INCOMPLETE"
 _PROFILE_KEYS = ("name", "layers", "token_layer_bytes", "kv_capacity_tokens", "page_tokens")
 
 
 class SloKey(NamedTuple):
-    """The limits that requests were judged by, in seconds. Figures under different ones are not
-    compared.
-    """
+    """The limits that requests were judged by. Figures under different limits are not compared."""
 
     tau_s: float
     ttft_s: float
@@ -39,7 +36,7 @@ class PolicyRun:
 
 @dataclass(frozen=True, slots=True)
 class ReportRun:
-    """A run's folder. `label` tells it from the others; `unfinished` says why it has no end."""
+    """A run's folder. `label` tells it from the others; `unfinished` says why it did not end."""
 
     path: Path
     label: str
@@ -50,13 +47,13 @@ class ReportRun:
 
     @property
     def slo(self) -> SloKey:
-        """What its requests were judged by."""
+        """The limits that its requests were judged by."""
         slo = self.summary["slo"]
         return SloKey(slo["tau_s"], slo["ttft_s"], slo["ttft_scale"])
 
     @property
     def workload(self) -> tuple[object, ...]:
-        """Trace, rate and machine: policies of equal ones are ranked against each other."""
+        """Trace, rate and machine: only policies with equal ones are ranked."""
         trace, profile = self.summary["trace"], self.summary["profile"]
         return (
             *(trace[k] for k in ("name", "requests", "prompt_tokens", "output_tokens")),
@@ -72,7 +69,7 @@ class ReportRun:
 
     @property
     def description(self) -> str:
-        """What was run, in one sentence."""
+        """Trace, machine and SLO in one sentence."""
         trace, profile, slo = (self.summary[key] for key in ("trace", "profile", "slo"))
         batch = profile.get("max_batch")
         span_s = float(f"{trace['span_s']:.2g}")  # seeds that shake arrivals hardly change it
@@ -88,14 +85,14 @@ class ReportRun:
         )
 
 
-class Inputs(NamedTuple):
-    """Everything a report is about, in the order in which it was named."""
+class ReportInputs(NamedTuple):
+    """All runs and studies of a report, in the order in which they were named."""
 
     runs: tuple[ReportRun, ...]
     studies: tuple[ReportStudy, ...]
 
 
-def read_inputs(paths: Sequence[Path]) -> Inputs:
+def read_inputs(paths: Sequence[Path]) -> ReportInputs:
     """Read all folders. Raise a UserError for one that is neither a run nor a study."""
     once = list({path.resolve(): path for path in reversed(paths)}.values())[::-1]
     labels = _labels(once)
@@ -108,7 +105,7 @@ def read_inputs(paths: Sequence[Path]) -> Inputs:
             studies.append(read_study(path, label))
         else:
             runs.append(_read_run(path, label))
-    return Inputs(tuple(runs), tuple(studies))
+    return ReportInputs(tuple(runs), tuple(studies))
 
 
 def _labels(paths: Sequence[Path]) -> list[str]:
@@ -121,7 +118,7 @@ def _labels(paths: Sequence[Path]) -> list[str]:
 
 
 def _read_run(path: Path, label: str) -> ReportRun:
-    mark = path / _MARK
+    mark = path / INCOMPLETE
     unfinished = _text(mark) if mark.exists() else None
     if not (path / "summary.json").exists():
         if unfinished is not None:
@@ -132,13 +129,13 @@ def _read_run(path: Path, label: str) -> ReportRun:
             f"{path} is neither a run nor a study: it has no summary.json and no study.json; "
             "name folders of `sim`, `run` or `study`"
         )
-    summary = read_document(path / "summary.json", SCHEMA_VERSION)
+    summary = read_document(path / "summary.json")
     try:
         missing = [key for key in _PROFILE_KEYS if key not in summary["profile"]]
         if missing:
             raise UserError(
-                f"{path}/summary.json lacks profile.{missing[0]}: an earlier version wrote it; "
-                "run it again"
+                f"{path}/summary.json lacks profile.{missing[0]}: orbitflow "
+                f"{summary.get('orbitflow_version')} wrote it; run it again"
             )
         policies = tuple(
             PolicyRun(name, dict(figures), PolicyFiles(path / name))
@@ -157,10 +154,7 @@ def _read_run(path: Path, label: str) -> ReportRun:
 
 def _validation(path: Path) -> Mapping[str, Any] | None:
     file = path / "validation.json"
-    if not file.exists():
-        return None
-    found: Mapping[str, Any] = read_document(file, 1)["policies"]
-    return found
+    return read_document(file)["policies"] if file.exists() else None
 
 
 def _text(path: Path) -> str:

@@ -1,6 +1,6 @@
-"""A study's folder, folded over seeds: a mean and a 95 % interval for every figure of a cell.
+"""A study's folder, with a mean and a 95 % interval over the seeds for every figure of a cell.
 
-A study that is still running, or was interrupted, has what is there.
+A study that is still running, or was interrupted, is read as far as it is there.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from orbitflow.errors import UserError
-from orbitflow.report.document import read_document
-from orbitflow.results.summary import SCHEMA_VERSION
+from orbitflow.results.run_files import read_document
 from orbitflow.study.capacity_result import CapacityResult, read_capacity
 from orbitflow.study.grid import Cell
 from orbitflow.study.keys import POLICY, Direction, Value, in_order
@@ -25,7 +24,7 @@ _NOT_KEYS = (POLICY, _SEED)
 
 
 class StudyCell(NamedTuple):
-    """One point of the grid. `policy` is `BOUND` where no policy serves."""
+    """One point of the grid. `policy` is `BOUND` for the upper bound."""
 
     policy: str
     others: tuple[tuple[str, Value], ...]  # the values of all keys but the policy
@@ -57,7 +56,7 @@ class ReportStudy:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """What was varied beside the policy."""
+        """The keys that were varied besides the policy."""
         return tuple(key for key in self.grid if key not in _NOT_KEYS)
 
     @property
@@ -72,19 +71,19 @@ class ReportStudy:
         return {target.figure: target.is_least for target in targets}
 
     def is_log(self, key: str) -> bool:
-        """Whether values of a key are told apart by their ratio: drawn so, or bisected."""
+        """Whether values of a key are drawn or bisected by their ratio."""
         if self.search is not None:
             return key in self.search.log_keys
         return self.answers is not None and key == self.answers.key
 
     @property
     def done(self) -> int:
-        """Simulations that are there, well or failed."""
+        """The number of simulations that have ended, well or not."""
         return sum(cell.ok + cell.failed for cell in self.cells if cell.policy != BOUND)
 
     @property
     def missing(self) -> str | None:
-        """What there is of a study that has not finished."""
+        """How far a study has come that has not finished; None if it has."""
         if self.is_finished:
             return None
         of = "" if self.simulations is None else f" of {self.simulations}"
@@ -128,7 +127,7 @@ def _answers(path: Path) -> CapacityResult | None:
     file = path / "capacity.json"
     if not file.exists():
         return None
-    content = read_document(file, SCHEMA_VERSION)
+    content = read_document(file)
     try:
         return read_capacity(content)
     except (KeyError, TypeError, ValueError, AttributeError) as error:

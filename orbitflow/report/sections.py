@@ -1,7 +1,7 @@
-"""What a page says, part by part: one for every SLO that runs were judged by, one for every study.
+"""The sections of a page: one for every SLO that runs were judged by, one for every study.
 
-Stories and maps are drawn only as far as `STORY_BYTES` goes, so that a page over many runs stays
-small; a sentence says what was left out.
+Histories and placement maps are drawn only up to `HISTORY_BYTES`, so that a page over many runs
+stays small; a sentence says what was left out.
 """
 
 from __future__ import annotations
@@ -10,37 +10,35 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from orbitflow.report.attainment import MOST_BARS, attainment, by_length
-from orbitflow.report.capacity_table import capacity_table
 from orbitflow.report.chart import Chart
-from orbitflow.report.distributions import MOST_SERIES, distributions
-from orbitflow.report.history import story
-from orbitflow.report.pass_times import pass_times
-from orbitflow.report.placement_map import PlacementHistory, heat_map
-from orbitflow.report.read_runs import Inputs, ReportRun, SloKey
+from orbitflow.report.distributions import MOST_SERIES, distributions, pass_times
+from orbitflow.report.history import history_chart
+from orbitflow.report.placement_map import PlacementHistory, placement_map
+from orbitflow.report.read_runs import ReportInputs, ReportRun, SloKey
 from orbitflow.report.read_studies import BOUND, ReportStudy
-from orbitflow.report.series import Series, series_of
 from orbitflow.report.study_charts import study_charts
 from orbitflow.report.tables import (
+    capacity_table,
     key_name,
     machine_table,
     service_table,
     study_table,
     validation_table,
 )
-from orbitflow.report.theme import Look, looks
+from orbitflow.report.theme import Look, Series, looks, series_of
 from orbitflow.results.bound_share import NOT_COVERED
 from orbitflow.study.capacity_result import CapacityResult, footer, remarks, title
 from orbitflow.study.keys import Direction, key_text
 from orbitflow.units import format_seconds
 
-STORY_BYTES = 2_500_000
-MOST_STORIES = 24
-OPEN_STORIES = 4  # more are folded
+HISTORY_BYTES = 2_500_000
+MOST_HISTORIES = 24
+OPEN_HISTORIES = 4  # more are folded
 _Looks = Mapping[str, Look]
 
 
 class Block(NamedTuple):
-    """A heading with what stands under it. `table` is HTML that is safe; the rest is plain text."""
+    """A heading and its content. `table` is HTML that is safe; the rest is plain text."""
 
     title: str
     sentences: tuple[str, ...] = ()
@@ -59,27 +57,27 @@ class Section(NamedTuple):
 
 
 class Budget:
-    """How much more may be told of single runs."""
+    """How much more a page may show of single policies."""
 
     def __init__(self) -> None:
-        self._bytes = STORY_BYTES
-        self._stories = MOST_STORIES
-        self.told = 0
+        self._bytes = HISTORY_BYTES
+        self._histories = MOST_HISTORIES
+        self.shown = 0
 
     @property
     def is_spent(self) -> bool:
-        """Whether nothing more fits."""
-        return self._bytes <= 0 or self._stories <= 0
+        """Whether no more fits."""
+        return self._bytes <= 0 or self._histories <= 0
 
     def spend(self, charts: Sequence[Chart]) -> None:
         """Count one policy's charts."""
         self._bytes -= sum(len(chart.to_json()) for chart in charts)
-        self._stories -= 1
-        self.told += 1
+        self._histories -= 1
+        self.shown += 1
 
 
-def sections(inputs: Inputs) -> Iterator[Section]:
-    """All parts, runs before studies."""
+def sections(inputs: ReportInputs) -> Iterator[Section]:
+    """All sections, runs before studies."""
     every = looks(
         [
             *(policy.name for run in inputs.runs for policy in run.policies),
@@ -97,7 +95,7 @@ def sections(inputs: Inputs) -> Iterator[Section]:
 
 
 def slo_text(slo: SloKey) -> str:
-    """Limits for people."""
+    """The limits in words."""
     ttft = f"{format_seconds(slo.ttft_s)} + {slo.ttft_scale:g} x isolated prefill"
     return f"TBT {format_seconds(slo.tau_s)}, TTFT {ttft}"
 
@@ -118,7 +116,7 @@ def _runs_section(slo: SloKey, runs: Sequence[ReportRun], every: _Looks, budget:
         for run in runs
         if run.validation is not None
     ]
-    blocks += _stories(series, budget)
+    blocks += _histories(series, budget)
     return Section(f"Runs under SLO: {slo_text(slo)}", tuple(blocks))
 
 
@@ -155,7 +153,7 @@ def _comparison(series: Sequence[Series]) -> Block:
 
 def _machine(series: Sequence[Series]) -> Block:
     return Block(
-        "What it took of the machine",
+        "Machine use",
         table=machine_table(series),
         folds=True,
         is_open=len(series) <= MOST_BARS,
@@ -171,19 +169,19 @@ def _shapes(series: Sequence[Series], slo: SloKey) -> Iterator[Block]:
             "see the others.",
         )
     charts = tuple(distributions(some, slo.tau_s))
-    left = left if charts else ("No token was ever made.",)
+    left = left if charts else ("No token was generated.",)
     yield Block("Distributions", left, charts=charts)
 
 
-def _stories(series: Sequence[Series], budget: Budget) -> Iterator[Block]:
+def _histories(series: Sequence[Series], budget: Budget) -> Iterator[Block]:
     for number, one in enumerate(series):
         if budget.is_spent:
             left = len(series) - number
             shown = _some(list(dict.fromkeys(s.run.label for s in series[number:])))
             yield Block(
-                "Stories left out",
+                "Histories left out",
                 (
-                    f"{left} stories and heat maps are left out to keep this page small, of "
+                    f"{left} histories and placement maps are left out to keep this page small, of "
                     f"{shown}. To see one: orbitflow report FOLDER, with that run alone.",
                 ),
             )
@@ -191,16 +189,16 @@ def _stories(series: Sequence[Series], budget: Budget) -> Iterator[Block]:
         files = one.policy.files
         requests, decisions = files.requests, files.decisions()
         layers = one.run.summary["profile"]["layers"]
-        history = PlacementHistory(decisions, requests, layers)
+        placements = PlacementHistory(decisions, requests, layers)
         found = (
-            story(one, files.steps(), requests, decisions, history.replans_s),
-            heat_map(one, history, len(decisions), requests),
+            history_chart(one, files.steps(), requests, decisions, placements.replans_s),
+            placement_map(one, placements, len(decisions), requests),
         )
         charts = tuple(chart for chart in found if chart is not None)
-        is_open = budget.told < OPEN_STORIES
+        is_open = budget.shown < OPEN_HISTORIES
         budget.spend(charts)
-        idle = () if charts else ("Nobody was ever served.",)
-        yield Block(f"Story of {one.name}", idle, charts=charts, folds=True, is_open=is_open)
+        idle = () if charts else ("No request was served.",)
+        yield Block(f"History of {one.name}", idle, charts=charts, folds=True, is_open=is_open)
 
 
 def _study_section(study: ReportStudy, every: _Looks) -> Section:
@@ -222,7 +220,7 @@ def _study_section(study: ReportStudy, every: _Looks) -> Section:
         sentences.append(f"Cells of different {names} have different SLOs and are not ranked.")
     warnings = []
     if study.missing is not None:
-        warnings.append(f"{study.missing} are there: the study has not finished")
+        warnings.append(f"The study has not finished: {study.missing} are there.")
     counts = sorted({cell.ok for cell in study.cells if cell.policy != BOUND})
     if len(counts) > 1:
         warnings.append(f"Cells have from {counts[0]} to {counts[-1]} good simulations each.")
@@ -245,13 +243,13 @@ def _study_section(study: ReportStudy, every: _Looks) -> Section:
     blocks = [] if study.answers is None else [_answers(study.answers)]
     blocks.append(Block("What was varied", tuple(sentences), tuple(warnings)))
     if charts:
-        about = "What was looked for" if study.sought else "Attainment"
+        about = "Figures sought" if study.sought else "Attainment"
         blocks.append(Block(about, charts=charts))
     return Section(f"Study: {study.label}", (*blocks, table))
 
 
 def _answers(found: CapacityResult) -> Block:
-    """What a capacity question came to, as the command says it."""
+    """The answers of a capacity question, in the words of the command."""
     star = ["★ marks the best policy."] if found.best is not None else []
     return Block(
         "Answers",

@@ -1,8 +1,8 @@
-"""What a study was about, against each of its keys that has numbers: rate, SLO scale, link speed.
+"""The figures that a study sought, against each of its keys that has numbers.
 
-A search was about its objective, a capacity question about its targets, a grid about attainment.
-Keys that were drawn or bisected by their ratio have logarithmic axes. The other keys of a grid
-split a chart into panels; error bars are 95 % intervals over the seeds.
+A search sought its objective, a capacity question its targets, a grid attainment. Keys that were
+drawn or bisected by their ratio have logarithmic axes. The other keys of a grid split a chart into
+panels. Error bars are 95 % intervals over the seeds.
 """
 
 from __future__ import annotations
@@ -12,11 +12,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from orbitflow.report.chart import SECONDS_LABEL, WIDTH, Chart, chart, numbers, ticks_of_ratios
-from orbitflow.report.figures import ATTAINMENTS
 from orbitflow.report.read_studies import BOUND, ReportStudy, StudyCell
-from orbitflow.report.scales import color, shape
 from orbitflow.report.tables import columns_of, key_name
-from orbitflow.report.theme import Look
+from orbitflow.report.theme import Look, color, shape
+from orbitflow.results.figures import ATTAINMENTS
 from orbitflow.study.figures import Kind, kind_of
 from orbitflow.study.keys import Value, key_text
 from orbitflow.study.statistics import Estimate
@@ -78,6 +77,8 @@ def _chart(
     }
     columns = min(3, len(shown))
     ticks = alt.Axis(labelExpr=_NUMBER_LABEL)
+    if all(isinstance(value, int) for value in study.grid[key]):
+        ticks.tickMinStep = 1
     if study.is_log(key):
         round_ones = ticks_of_ratios(min(data["x"]), max(data["x"]))
         if len(round_ones) > 1:
@@ -113,7 +114,7 @@ def _chart(
 
 
 def _ends(figure: str, value: Estimate) -> tuple[float, float]:
-    """The interval, as far as the figure can go."""
+    """The ends of the interval, within the range of the figure."""
     half = value.half_width or 0.0
     most = 1.0 if kind_of(figure) is Kind.SHARE else math.inf
     return max(0.0, value.mean - half), min(most, value.mean + half)
@@ -128,7 +129,7 @@ def _scale(study: ReportStudy, key: str) -> alt.Scale:
 
 
 def _axis_of(figure: str) -> tuple[alt.Scale, alt.Axis]:
-    """The scale of a figure and its labels: shares in full, of others what there is."""
+    """The scale of a figure and its labels: from 0 to 1 for shares, by the data for others."""
     import altair as alt
 
     kind = kind_of(figure)
@@ -143,7 +144,7 @@ def _caption(study: ReportStudy, panels: int, shown: int, names: Sequence[str]) 
     if study.seeds > 1:
         seeds = f"means over {study.seeds} seeds, bars are 95 % intervals (Student's t)"
     if study.search is not None:
-        seeds += "; a point is a trial, of which other keys differ too"
+        seeds += "; a point is a trial; trials differ in other keys too"
     fixed = "" if len(names) != 1 or not names[0] else f"; {names[0]}"
     left = "" if panels == shown else f"; {shown} of {panels} panels, all cells are in the table"
     return f"{seeds[0].upper()}{seeds[1:]}{fixed}{left}."

@@ -1,1 +1,1 @@
-"""What a run leaves behind: figures of requests and policies, and their files."""
+"""The results of a run: figures of requests and policies, and their files."""

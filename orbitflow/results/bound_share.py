@@ -1,8 +1,8 @@
 """A scenario's upper bound, and what share of it a policy reaches.
 
-share of bound = figure / bound, at most 1; `docs/bound.md`. It is left out for a run that the bound
-does not cover: one that dropped KV and computed it again, attended to less than all of it, or let
-the CPU attend.
+share of bound = figure / bound, at most 1; `docs/bound.md`. The bound does not cover three kinds of
+run: KV was dropped and computed again, attention left KV out, or the CPU attended. These have no
+share.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from orbitflow.results.summary import PolicyReport
 from orbitflow.scenario import Scenario
 
 BOUNDED = tuple(field.name for field in fields(Bound))
-NOT_COVERED = "the bound does not cover KV dropped and recomputed, lossy attention, or the CPU's"
+NOT_COVERED = "the bound does not cover dropped KV, lossy attention or attention on the CPU"
 
 
 def bound_of(scenario: Scenario) -> Bound:
-    """What no policy can exceed in this scenario. Where some policy's early tokens may be banked,
-    they are.
+    """What no policy can exceed in this scenario. Early tokens count as deposited unless no policy
+    may deposit them.
     """
     slo = scenario.slo
     return upper_bound(

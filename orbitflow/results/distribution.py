@@ -22,7 +22,7 @@ _BINS = int(np.log(1e12 / _SMALLEST) / _GROWTH) + 2
 
 
 class Quantiles(NamedTuple):
-    """What a table shows; all None where there was no value."""
+    """Mean, percentiles and maximum; all None where there was no value."""
 
     mean: float | None
     p50: float | None

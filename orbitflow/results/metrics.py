@@ -1,5 +1,4 @@
-"""One function per metric, each with its formula and what it says where there is nothing to
-measure.
+"""One function per metric, each with its formula and its value where nothing can be measured.
 
 Times are generation times unless the name says delivered. g_1..g_n are a request's token times, tau
 its limit on the time between tokens, d_1..d_n the SLO-paced deliveries (`orbitflow.slo`).
@@ -37,7 +36,7 @@ def gaps_s(token_times_s: FloatArray) -> FloatArray:
 
 
 class Pace(NamedTuple):
-    """How a reader at the SLO's pace fares with one request."""
+    """What the delivery of one request at the SLO's pace comes to."""
 
     late_tokens: int
     due_tokens: int  # tokens after the first
@@ -50,7 +49,7 @@ def pace(token_times_s: FloatArray, tau_s: float, *, deposit: bool) -> Pace:
     """Judge one request's tokens.
 
     With deposit the gaps are those of the SLO-paced delivery, none of which is shorter than tau, so
-    reading_s = d_n - d_1. Without, every generation gap stands alone and early tokens earn nothing.
+    reading_s = d_n - d_1. Without, every generation gap stands alone and early tokens do not count.
     """
     due = len(token_times_s) - 1
     delivered = deliver(token_times_s, tau_s)
@@ -71,8 +70,8 @@ def share(part: float, whole: float) -> float | None:
 
 
 def timely_share(due_s: float, reading_s: float) -> float | None:
-    """Share of reading time in which the reader is fed: sum of tau / sum of max(tau, gap), all due
-    tokens.
+    """Share of the reading time in which the next token is there: sum of tau / sum of max(tau, gap)
+    over all due tokens.
     """
     return share(due_s, reading_s)
 

@@ -1,8 +1,7 @@
-"""Watches a run through its events and turns it into results, for simulator and backend."""
+"""From the events of a run to its results, the same for simulator and backend."""
 
 from __future__ import annotations
 
-import json
 from array import array
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
@@ -14,7 +13,7 @@ from orbitflow.engine.engine import DecisionRecord, ServingCore
 from orbitflow.engine.policy import Policy
 from orbitflow.machine.cost import CostModel
 from orbitflow.request import Request
-from orbitflow.results.request_result import failed, judge
+from orbitflow.results.request_result import compact_json, failed, judge
 from orbitflow.results.summary import PolicyReport, Refusal, Totals
 from orbitflow.slo import Slo
 from orbitflow.step import Events, Step, StepOutcome
@@ -39,19 +38,17 @@ _BLOCK = 8192  # rows
 _EVEN, _TAIL = np.linspace(0, 0.99, 199), 1 - np.logspace(-2, -5, 31)
 _SHARES = np.concatenate([_EVEN, _TAIL, [1.0]])  # of `tbt.npz`, denser towards the tail
 
-_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
-
-class Lines(Protocol):
-    """Something that takes text, such as an open file."""
+class LineSink(Protocol):
+    """Takes text, such as an open file."""
 
     def write(self, text: str, /) -> object:
         """Take text."""
         ...
 
 
-class Blocks(Protocol):
-    """Something that takes blocks of rows, such as the file of `steps.npz`."""
+class ColumnSink(Protocol):
+    """Takes blocks of rows, such as the file of `steps.npz`."""
 
     def write(self, block: Mapping[str, array[Any]], /) -> object:
         """Take rows by column; they are forgotten afterwards."""
@@ -61,7 +58,7 @@ class Blocks(Protocol):
 class StepColumns:
     """Columns of `steps.npz`: one row per step, handed on block by block."""
 
-    def __init__(self, out: Blocks | None) -> None:
+    def __init__(self, out: ColumnSink | None) -> None:
         self._out = out
         self._columns: dict[str, array[Any]] = {
             name: array(code) for name, code in _STEP_COLUMNS.items()
@@ -95,7 +92,7 @@ class StepColumns:
             self.flush()
 
     def flush(self) -> None:
-        """Hand on what there is."""
+        """Hand on the rows that are held."""
         if self._out is not None:
             self._out.write(self._columns)
         for column in self._columns.values():
@@ -104,7 +101,7 @@ class StepColumns:
 
 
 class Recorder:
-    """Observer of one policy's run."""
+    """Observes one policy's run: writes its files and counts its totals."""
 
     def __init__(
         self,
@@ -114,8 +111,8 @@ class Recorder:
         *,
         deposit: bool,
         delivery: DeliveryPace,
-        requests_out: Lines,
-        steps_out: Blocks | None = None,
+        requests_out: LineSink,
+        steps_out: ColumnSink | None = None,
         progress: Callable[[int], None],
     ) -> None:
         self.totals = Totals(cost.layers)
@@ -162,14 +159,14 @@ class Recorder:
         if events.finished:
             self._progress(len(events.finished))
 
-    def write_gaps(self, out: Blocks) -> None:
+    def write_gaps(self, out: ColumnSink) -> None:
         """Write the distribution of all gaps between tokens: the content of `tbt.npz`."""
         gaps_s = self.totals.tbt.at(_SHARES)
         shares = _SHARES[: len(gaps_s)]  # none, where there are no gaps
         out.write({"share": array("d", shares), "tbt_s": array("d", gaps_s)})
 
     def report(self, policy: Policy, *, deposit: bool) -> PolicyReport:
-        """What the run came to, with what the policy declares of itself."""
+        """The figures of the run, with what the policy declares of itself."""
         declared: dict[str, object] = {
             "admission": policy.admission,
             "output_lengths": str(policy.lengths),
@@ -218,4 +215,4 @@ def decision_line(record: DecisionRecord) -> str:
         "gpu_pages": record.gpu_pages,
         "host_pages": record.host_pages,
     }
-    return _encode(line) + "\n"
+    return compact_json(line) + "\n"

@@ -1,6 +1,4 @@
-"""What is known of a request when it is over, and the judgement of it. `docs/formats.md` has the
-columns.
-"""
+"""The result of one request, judged by its limits. `docs/formats.md` has the columns."""
 
 from __future__ import annotations
 
@@ -13,7 +11,7 @@ from orbitflow.request import Request
 from orbitflow.results.metrics import Pace, e2el_s, gaps_s, meets, pace, tpot_s, ttft_s
 from orbitflow.step import Finished
 
-_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+compact_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
 class RequestResult(NamedTuple):
@@ -49,10 +47,10 @@ class RequestResult(NamedTuple):
 
     def to_json_line(self) -> str:
         """The line of `requests.jsonl`, without its end."""
-        return _encode(self._asdict())
+        return compact_json(self._asdict())
 
 
-class Judged(NamedTuple):
+class Judgement(NamedTuple):
     """A completed request's result, and what the totals need beside it."""
 
     result: RequestResult
@@ -67,7 +65,7 @@ def judge(
     ttft_limit_s: float,
     deposit: bool,
     delivery: DeliveryPace,
-) -> Judged:
+) -> Judgement:
     """Judge a completed request. Every token must be there exactly once, in order."""
     request, times = finished.request, finished.token_times_s
     gaps = gaps_s(times)
@@ -100,7 +98,7 @@ def judge(
         meets(tpot, tau_s),
         None,
     )
-    return Judged(result, paced, gaps)
+    return Judgement(result, paced, gaps)
 
 
 def failed(request: Request, reason: str, *, tau_s: float, ttft_limit_s: float) -> RequestResult:

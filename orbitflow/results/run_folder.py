@@ -1,8 +1,8 @@
-"""The folder that a run leaves behind, written so that nobody can mistake half a run for a whole
-one.
+"""The folder of a run. Formats: `docs/formats.md`.
 
-A file INCOMPLETE stands in it from the first moment until everything else is written; whatever
-interrupts the run (an error, Ctrl-C, a power cut) leaves it there. Formats: `docs/formats.md`.
+A file INCOMPLETE stands in the folder from the first moment until everything else is written.
+Whatever interrupts the run (an error, Ctrl-C, a power cut) leaves it there, so half a run cannot be
+taken for a whole one.
 """
 
 from __future__ import annotations
@@ -17,24 +17,51 @@ from pathlib import Path
 from typing import TextIO
 
 from orbitflow.errors import UserError
-from orbitflow.files import ColumnFile, column_file, write_whole
+from orbitflow.files import column_file, write_whole
+from orbitflow.results.recorder import ColumnSink
 
-_MARK = "INCOMPLETE"
+INCOMPLETE = "INCOMPLETE"
+
+
+class OutputFolder:
+    """A folder in which files are opened by name, such as ``orbit/steps.npz``. A file that is there
+    already is replaced.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @contextlib.contextmanager
+    def columns(self, name: str) -> Iterator[ColumnSink]:
+        """Open an .npz file to append blocks of rows to; it appears when all are written."""
+        with column_file(self._target(name)) as out:
+            yield out
+
+    @contextlib.contextmanager
+    def lines(self, name: str) -> Iterator[TextIO]:
+        """Open a file to append lines to."""
+        with self._target(name).open("w", buffering=1 << 16, encoding="utf-8") as out:
+            yield out
+
+    def _target(self, name: str) -> Path:
+        target = self.path / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return target
 
 
 class _Taken(UserError):
     """The folder exists already."""
 
 
-class RunFolder:
+class RunFolder(OutputFolder):
     """A new folder for one run. Raise a UserError if it exists or cannot be made."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        super().__init__(path)
         self._parents = [p for p in path.parents if not os.path.lexists(p)]  # made with it
         try:
             path.mkdir(parents=True)
-            (path / _MARK).write_text("This run has not finished.\n")
+            (path / INCOMPLETE).write_text("This run has not finished.\n")
         except FileExistsError:
             raise _Taken(f"--out {path} exists: name a new folder, or remove it") from None
         except OSError as error:
@@ -45,7 +72,7 @@ class RunFolder:
 
     @classmethod
     def numbered(cls, trace_name: str, root: Path = Path("runs")) -> RunFolder:
-        """The first ``runs/<trace>-<n>`` that nobody has taken, even if two look at once."""
+        """The first ``runs/<trace>-<n>`` that is free, also if two runs begin at once."""
         stem = "".join(c if c.isalnum() or c in "._-" else "-" for c in trace_name)[:60] or "run"
         for number in itertools.count(1):
             path = root / f"{stem}-{number}"
@@ -62,22 +89,6 @@ class RunFolder:
         """Write one JSON file, indented for people."""
         self.write_text(name, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
-    @contextlib.contextmanager
-    def columns(self, name: str) -> Iterator[ColumnFile]:
-        """Open an .npz file to append blocks of rows to; it appears when all are written."""
-        target = self.path / name
-        target.parent.mkdir(exist_ok=True)
-        with column_file(target) as out:
-            yield out
-
-    @contextlib.contextmanager
-    def lines(self, name: str) -> Iterator[TextIO]:
-        """Open a file to append lines to."""
-        target = self.path / name
-        target.parent.mkdir(exist_ok=True)
-        with target.open("w", buffering=1 << 16, encoding="utf-8") as out:
-            yield out
-
     def incomplete(self, error: BaseException) -> None:
         """Say in the mark why the run stopped, if the disk still takes it."""
         is_interrupt = isinstance(error, KeyboardInterrupt)
@@ -85,7 +96,7 @@ class RunFolder:
             "interrupted" if is_interrupt else " ".join(f"{type(error).__name__}: {error}".split())
         )
         with contextlib.suppress(OSError):
-            (self.path / _MARK).write_text(f"This run has not finished: {why}\n")
+            (self.path / INCOMPLETE).write_text(f"This run has not finished: {why}\n")
 
     def discard(self) -> None:
         """Remove the folder of a run that never began."""
@@ -99,4 +110,4 @@ class RunFolder:
 
     def complete(self) -> None:
         """Take the mark away: everything is written."""
-        (self.path / _MARK).unlink()
+        (self.path / INCOMPLETE).unlink()

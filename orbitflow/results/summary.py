@@ -1,12 +1,13 @@
-"""The figures of one policy's run, folded together request by request and step by step.
+"""The figures of one policy's run, summed up request by request and step by step.
 
 Nothing per token is kept, so memory grows with what is in flight. Attainments are shares of ALL
-requests: whoever was refused or never started misses everything. Design sections 9 and 10; keys in
-`docs/formats.md`.
+requests: a request that was refused or never started misses every limit. Design sections 9 and 10;
+keys in `docs/formats.md`.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -18,15 +19,14 @@ from orbitflow.results.request_result import RequestResult
 from orbitflow.step import Step, StepOutcome
 
 SCHEMA_VERSION = 1
-_BUCKETS = (
-    (1_000, "prompt < 1k"),
-    (4_000, "1k <= prompt < 4k"),
-    (16_000, "4k <= prompt < 16k"),
-    (64_000, "16k <= prompt < 64k"),
+_LIMITS_TOKENS = (1_000, 4_000, 16_000, 64_000)
+LENGTH_BUCKETS = (
+    "prompt < 1k",
+    "1k <= prompt < 4k",
+    "4k <= prompt < 16k",
+    "16k <= prompt < 64k",
+    "prompt >= 64k",
 )
-_LONGEST = "prompt >= 64k"
-
-Json = Mapping[str, object]
 
 
 class Refusal(NamedTuple):
@@ -37,9 +37,7 @@ class Refusal(NamedTuple):
 
 
 class PolicyReport(NamedTuple):
-    """One policy's object in `summary.json`, the requests that it had to refuse, and what a person
-    should be told.
-    """
+    """One policy's object in `summary.json`, the requests that it refused, and notes for people."""
 
     figures: dict[str, object]
     refusals: tuple[Refusal, ...]
@@ -48,7 +46,7 @@ class PolicyReport(NamedTuple):
 
 def length_bucket(prompt_tokens: int) -> str:
     """The bucket that a prompt of that length is reported in."""
-    return next((name for limit, name in _BUCKETS if prompt_tokens < limit), _LONGEST)
+    return LENGTH_BUCKETS[bisect_right(_LIMITS_TOKENS, prompt_tokens)]
 
 
 @dataclass(slots=True)
@@ -79,7 +77,7 @@ class Attainment:
 
 @dataclass(slots=True)
 class LinkTotals:
-    """What crossed the link, and what it cost."""
+    """Bytes over the link, and the time that they took."""
 
     h2d_bytes: int = 0
     d2h_bytes: int = 0
@@ -189,11 +187,10 @@ class Totals:
         if result.tpot_s is not None:
             self.tpot.add(result.tpot_s)
 
-    def to_json(self, declared: Json) -> dict[str, object]:
+    def to_json(self, declared: Mapping[str, object]) -> dict[str, object]:
         """One policy's object in `summary.json`; `declared` is what the policy says of itself."""
         makespan_s = max(0.0, self.last_token_s - (self.first_arrival_s or 0.0))
         shares = self.attainment.to_json()
-        by_length = sorted(self.by_length.items(), key=lambda item: _order(item[0]))
         return {
             **declared,
             "requests": self.attainment.requests,
@@ -214,10 +211,9 @@ class Totals:
             "planner": self.planner.to_json(makespan_s),
             "paused_s": self.paused_s,
             "dropped": self.dropped,
-            "by_length": {name: counts.to_json() for name, counts in by_length},
+            "by_length": {
+                name: self.by_length[name].to_json()
+                for name in LENGTH_BUCKETS
+                if name in self.by_length
+            },
         }
-
-
-def _order(bucket: str) -> int:
-    names = [name for _, name in _BUCKETS]
-    return names.index(bucket) if bucket in names else len(names)

@@ -8,20 +8,19 @@ counters (``ph: "C"``). Simulator and backend write the same, from the same orig
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, TypeAlias
 
-from orbitflow.results.recorder import Lines
+from orbitflow.results.recorder import LineSink
+from orbitflow.results.request_result import compact_json
 
 MAX_EVENTS = 400_000
 _MACHINE, _REQUESTS = 1, 2
 _TRACKS = {"compute": 1, "H2D": 2, "D2H": 3, "planner": 4, "CPU": 5}
-_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
 class Span(NamedTuple):
-    """Something that took time."""
+    """A piece of work on a track, with its start and end."""
 
     track: str
     name: str
@@ -33,7 +32,7 @@ SpanSink: TypeAlias = Callable[[Span], object]
 
 
 class Origin(NamedTuple):
-    """What a timeline shows: who made it, what a span of compute is, and whose clock it is on."""
+    """The source of a timeline, what a span of compute is, and its clock."""
 
     source: str  # simulation | backend
     compute: str  # layer | pass
@@ -44,11 +43,11 @@ class Origin(NamedTuple):
 class Timeline:
     """Writes events as they come. Call `close` to make the file whole."""
 
-    def __init__(self, out: Lines, origin: Origin) -> None:
+    def __init__(self, out: LineSink, origin: Origin) -> None:
         self._out = out
         self._events = 0
         self.full_at_s: float | None = None  # when the file was full, if it was
-        about = _encode({"schema_version": 1, **origin._asdict()})
+        about = compact_json({"schema_version": 1, **origin._asdict()})
         out.write(f'{{"displayTimeUnit":"ms","otherData":{about},"traceEvents":[\n')
         self._name(_MACHINE, 0, "process_name", "machine")
         self._name(_REQUESTS, 0, "process_name", "requests")
@@ -77,11 +76,11 @@ class Timeline:
         """End the file."""
         last = {"ph": "M", "pid": _MACHINE, "tid": 0, "name": "is_complete"}
         last["args"] = {"complete": self.full_at_s is None, "full_at_s": self.full_at_s}
-        self._out.write(_encode(last) + "\n]}\n")
+        self._out.write(compact_json(last) + "\n]}\n")
 
     def _name(self, process: int, thread: int, kind: str, name: str) -> None:
         event = {"ph": "M", "pid": process, "tid": thread, "name": kind, "args": {"name": name}}
-        self._out.write(_encode(event) + ",\n")
+        self._out.write(compact_json(event) + ",\n")
 
     def _complete(self, process: int, thread: int, name: str, start_s: float, end_s: float) -> None:
         event = {
@@ -100,4 +99,4 @@ class Timeline:
                 self.full_at_s = start_s
             return
         self._events += 1
-        self._out.write(_encode(event) + ",\n")
+        self._out.write(compact_json(event) + ",\n")

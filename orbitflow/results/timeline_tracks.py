@@ -24,7 +24,17 @@ from orbitflow.step import Events, Observer, Observers, Step, StepOutcome
 _EQUAL = 1e-9  # of a tau: what rounding may make of a token that is delivered now
 
 
-class RequestTracks:
+class _StepObserver:
+    """An observer that looks at steps only."""
+
+    def refused(self, request: Request, reason: str) -> None:
+        """A refused request is not shown."""
+
+    def planned(self, latency_s: float) -> None:
+        """Planning is shown from the step that asks for it."""
+
+
+class RequestTracks(_StepObserver):
     """Follows requests from state to state. The planner's latency is None where its spans come from
     elsewhere.
     """
@@ -33,15 +43,9 @@ class RequestTracks:
         self, timeline: Timeline, core: ServingCore, planner_latency_s: float | None
     ) -> None:
         self._timeline = timeline
-        self._roster = core.queues
+        self._queues = core.queues
         self._planner_latency_s = planner_latency_s
         self._since: dict[int, tuple[str, float]] = {}
-
-    def refused(self, request: Request, reason: str) -> None:
-        """A request that is never served has no track."""
-
-    def planned(self, latency_s: float) -> None:
-        """Planning is shown from the step that asks for it."""
 
     def stepped(self, step: Step, outcome: StepOutcome, events: Events) -> None:
         """Take one step's events. Decisions are made at its start, tokens come at its end."""
@@ -51,7 +55,7 @@ class RequestTracks:
         for request_id in events.admitted:
             self._since[request_id] = ("prefill", self._admitted_s(request_id, events))
         for request_id in events.paused:
-            self._change(request_id, "parked", outcome.start_s)
+            self._change(request_id, "paused", outcome.start_s)
         for request_id in events.resumed:
             self._change(request_id, "running", outcome.start_s)
         for request_id in events.first_tokens:
@@ -60,17 +64,17 @@ class RequestTracks:
             self._end(finished.request, finished.admitted_s, float(finished.token_times_s[-1]))
 
     def close(self, now_s: float) -> None:
-        """Show whoever is still here, up to now: the run was interrupted."""
-        sequences = {**self._roster.active, **self._roster.paused}
+        """Show the requests that are still here, up to now: the run was interrupted."""
+        sequences = {**self._queues.active, **self._queues.paused}
         for request_id in list(self._since):
             sequence = sequences[request_id]
             self._end(sequence.request, sequence.admitted_s, now_s)
-        for request in self._roster.waiting.values():
+        for request in self._queues.waiting.values():
             self._timeline.state(request.id, "waiting", request.arrival_s, now_s)
 
     def _admitted_s(self, request_id: int, events: Events) -> float:
         """When the decision was made, which on a real clock is before the step begins."""
-        for sequences in (self._roster.active, self._roster.paused):
+        for sequences in (self._queues.active, self._queues.paused):
             if request_id in sequences:
                 return sequences[request_id].admitted_s
         return next(f.admitted_s for f in events.finished if f.request.id == request_id)
@@ -86,17 +90,11 @@ class RequestTracks:
         self._timeline.state(request.id, "waiting", request.arrival_s, admitted_s)
 
 
-class PassSpans:
+class PassSpans(_StepObserver):
     """Shows each pass as one span of compute, its waits included."""
 
     def __init__(self, timeline: Timeline) -> None:
         self._timeline = timeline
-
-    def refused(self, request: Request, reason: str) -> None:
-        """Nothing was computed."""
-
-    def planned(self, latency_s: float) -> None:
-        """Planning is not compute."""
 
     def stepped(self, step: Step, outcome: StepOutcome, events: Events) -> None:
         """Show the passes of a step; the first one begins with its blocking moves."""
@@ -107,8 +105,8 @@ class PassSpans:
             start_s = end_s
 
 
-class Deposits:
-    """Tokens that are made and not yet delivered, of all requests."""
+class UndeliveredTokens:
+    """Counts the tokens that are made and not yet delivered, of all requests."""
 
     def __init__(self) -> None:
         self._bank = Bank()
@@ -120,12 +118,12 @@ class Deposits:
         self._taus[request_id] = tau_s
 
     def add(self, request_ids: tuple[int, ...], now_s: float) -> None:
-        """Every one of these requests got a token; strangers to `open` have no deposit."""
+        """Each of these requests got a token. Those that `open` has not seen have no deposit."""
         known = [request_id for request_id in request_ids if request_id in self._taus]
         self._bank.add(known, np.array([now_s]))
 
     def tokens(self, now_s: float, gone: set[int]) -> int:
-        """The deposit now. Readers of those who are `gone` are forgotten once they have it all."""
+        """The deposit now. A request in `gone` is forgotten once all its tokens are delivered."""
         total = 0
         for request_id, tau_s in list(self._taus.items()):
             due_s = self._bank.due_s(request_id)
@@ -139,23 +137,17 @@ class Deposits:
         return total
 
 
-class Counters:
-    """Counts, on the serving core's books: the deposit at the start of each step and the end of
+class Counters(_StepObserver):
+    """Counters of the serving core: the deposit at the start of each step and the end of
     each pass, requests by state and pages held at the end of each step.
     """
 
     def __init__(self, timeline: Timeline, core: ServingCore, *, paced: bool) -> None:
         self._timeline = timeline
         self._core = core
-        self._deposits = Deposits() if paced else None
+        self._deposits = UndeliveredTokens() if paced else None
         self._gone: set[int] = set()
         self._shown: dict[str, dict[str, int]] = {}
-
-    def refused(self, request: Request, reason: str) -> None:
-        """Whoever is refused is counted nowhere."""
-
-    def planned(self, latency_s: float) -> None:
-        """Plans are not counted."""
 
     def stepped(self, step: Step, outcome: StepOutcome, events: Events) -> None:
         """Show what a step has changed."""
@@ -169,14 +161,14 @@ class Counters:
             "running": len(roster.active) - prefilling,
             "prefill": prefilling,
             "waiting": len(roster.waiting),
-            "parked": len(roster.paused),
+            "paused": len(roster.paused),
         }
         self._show("requests", outcome.end_s, states)
         pages = {"gpu": account.gpu_used, "host": account.host_used}
         self._show("KV pages", outcome.end_s, pages)
 
     def _count_deposits(
-        self, deposits: Deposits, step: Step, outcome: StepOutcome, events: Events
+        self, deposits: UndeliveredTokens, step: Step, outcome: StepOutcome, events: Events
     ) -> None:
         self._show_deposit(deposits, outcome.start_s)
         again = tuple(
@@ -193,11 +185,11 @@ class Counters:
                 deposits.open(request_id, sequence.tau_s, outcome.end_s)
         self._gone.update(finished.request.id for finished in events.finished)
 
-    def _show_deposit(self, deposits: Deposits, now_s: float) -> None:
+    def _show_deposit(self, deposits: UndeliveredTokens, now_s: float) -> None:
         self._show("deposit", now_s, {"tokens": deposits.tokens(now_s, self._gone)})
 
     def _show(self, name: str, now_s: float, values: dict[str, int]) -> None:
-        """A counter stands until it changes."""
+        """Write a counter if it has changed."""
         if self._shown.get(name) != values:
             self._shown[name] = values
             self._timeline.counter(name, now_s, values)
@@ -222,5 +214,5 @@ class Tracks:
         self.observer = Observers(*watching)
 
     def close(self, now_s: float) -> None:
-        """Show whoever is still here."""
+        """Show the requests that are still here."""
         self._requests.close(now_s)

@@ -1,1 +1,1 @@
-"""Does the simulator tell the truth about a recorded run of the backend?"""
+"""Validation: a recorded run of the backend against its simulation."""

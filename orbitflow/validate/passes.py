@@ -1,8 +1,8 @@
-"""Pass by pass: what the profile predicted for the steps that were made, beside what they took.
+"""Pass by pass: the time that was measured beside the time that was predicted.
 
-The recorded run is lived through again; every step that the serving core gives, which must be the
-recorded one, is timed by the simulator as well, from the profile and from what the policy believed
-at that moment. So nothing but the model of the machine can differ: not arrivals, not decisions.
+The journal of the run is replayed. The simulator times every step that the serving core gives,
+which must be the recorded one, twice: by the profile, and by the costs that the policy believed at
+that moment. Arrivals and decisions are the same, so only the model of the machine can differ.
 
     error of a pass = predicted / measured - 1
 """
@@ -38,8 +38,8 @@ _COLUMNS = {
 
 
 class Replayed(NamedTuple):
-    """A run lived through again. `columns` has one row per pass; `divergence` is None if every
-    decision was the same. Bytes are the link's, as counted and as the steps say.
+    """A run replayed. `columns` has one row per pass; `divergence` is None if every decision was
+    the same. Bytes are the link's, as counted and as the steps say.
     """
 
     steps: int
@@ -57,7 +57,7 @@ class Replayed(NamedTuple):
 
 
 class _Shadow:
-    """Times with the simulator what the backend did."""
+    """Times every step of the replay with the simulator."""
 
     def __init__(self, core: ServingCore, cost: CostModel) -> None:
         self._policy = core.policy
@@ -103,7 +103,7 @@ class _Shadow:
 
 
 def replay_run(run: RecordedRun, name: str) -> Replayed:
-    """Live through a policy's run again, pass by pass."""
+    """Replay a policy's run, pass by pass."""
     core = make_core(run.scenario, outfit(run.scenario, name))
     shadow = _Shadow(core, run.scenario.believed)
     divergence = replay(run.entries(name), core, on_step=shadow, answer=digest)

@@ -1,12 +1,11 @@
-"""A finished backend run, read back from its folder: the scenario that it was, to the last bit.
+"""A finished backend run, read back from its folder as the scenario that it was, to the last bit.
 
-Arrivals and lengths come from the journal, which is what the server was really asked, so that a
-trace file that has moved or changed meanwhile does not matter. Limits are pinned as they were.
+Arrivals and lengths come from the journal, which is what the server was asked: the trace file may
+have moved or changed. Limits are those that the run resolved.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,8 +16,8 @@ import numpy as np
 from orbitflow.engine.journal import Entry, SubmitCall, read_journal
 from orbitflow.errors import UserError
 from orbitflow.machine.profile import load
-from orbitflow.results.config_file import read_config_file
-from orbitflow.results.summary import SCHEMA_VERSION
+from orbitflow.results.run_files import read_config_file, read_document
+from orbitflow.results.run_folder import INCOMPLETE
 from orbitflow.scenario import Scenario, build_scenario
 from orbitflow.slo import Slo
 from orbitflow.traces.trace import Trace
@@ -43,12 +42,12 @@ def read_run(path: Path) -> RecordedRun:
     """Read a run's folder. Raise a UserError if it holds no finished backend run."""
     if not path.is_dir():
         raise UserError(f"{path} is no folder: name one that `orbitflow run` has written")
-    if (path / "INCOMPLETE").exists():
-        raise UserError(f"{path} is of a run that did not finish: there is no whole to compare")
+    if (path / INCOMPLETE).exists():
+        raise UserError(f"{path} is of a run that did not finish: validate a whole one")
     recorded = read_config_file(path / "config.toml")
     if not recorded.is_backend:
         raise UserError(f"{path} was simulated, not run: there is nothing to validate")
-    summary = _summary(path, recorded.policies)
+    figures = _figures(path, recorded.policies)
     config = replace(
         recorded.config,
         policies=recorded.policies,
@@ -66,21 +65,18 @@ def read_run(path: Path) -> RecordedRun:
     trace = _trace(config.trace, read_journal(path / recorded.policies[0] / JOURNAL))
     profile = load(path / "profile.json")
     scenario = build_scenario(config, slo=slo, raw=trace, profile=profile)
-    return RecordedRun(path, scenario, summary["policies"])
+    return RecordedRun(path, scenario, figures)
 
 
-def _summary(path: Path, policies: tuple[str, ...]) -> dict[str, Any]:
-    try:
-        summary: dict[str, Any] = json.loads((path / "summary.json").read_text(encoding="utf-8"))
-        missing = [name for name in policies if name not in summary["policies"]]
-        version = summary["schema_version"]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as failure:
-        raise UserError(f"{path} has no summary.json that can be read: {failure!r}") from None
-    if version != SCHEMA_VERSION:
-        raise UserError(f"{path} has schema_version {version}: this version reads {SCHEMA_VERSION}")
-    if missing:
-        raise UserError(f"{path}: summary.json lacks the policy {missing[0]}: run again")
-    return summary
+def _figures(path: Path, policies: tuple[str, ...]) -> Mapping[str, Any]:
+    """The figures of all policies, from `summary.json`."""
+    file = path / "summary.json"
+    figures = read_document(file).get("policies")
+    if not isinstance(figures, dict):
+        raise UserError(f"{file} is no run's summary: it has no policies")
+    if missing := [name for name in policies if name not in figures]:
+        raise UserError(f"{file} lacks the policy {missing[0]}: run again")
+    return figures
 
 
 def _trace(name: str, entries: Iterator[Entry]) -> Trace:

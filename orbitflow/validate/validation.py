@@ -1,26 +1,35 @@
-"""The verdict on a run: replay, passes, figures and decisions, policy by policy.
+"""A backend run held to its simulation, policy by policy: replay, passes, figures and decisions.
 
-noise floor: two runs of the backend differ as well; who wants to know by how much runs twice
+Two runs of the backend differ as well. Run twice to know by how much.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import os
+from array import array
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 
 from orbitflow.arrays import FloatArray
-from orbitflow.files import ColumnFile, column_file
+from orbitflow.config import Fidelity
+from orbitflow.files import column_file, replacing
+from orbitflow.results.recorder import ColumnSink
+from orbitflow.results.run_folder import OutputFolder
+from orbitflow.scenario import Scenario
 from orbitflow.sim.run import simulate_policy
-from orbitflow.validate.decisions import FirstDifference, first_difference
-from orbitflow.validate.figures import Compared, compare
+from orbitflow.validate.compare import (
+    ComparedFigure,
+    FirstDifference,
+    compare,
+    first_difference,
+)
 from orbitflow.validate.passes import Replayed, replay_run
 from orbitflow.validate.recorded import DECISIONS, PASSES, RecordedRun
-from orbitflow.validate.side_by_side import without_timeline, write_timeline
 
 SCHEMA_VERSION = 1
 FOLDER = "simulated"
@@ -44,7 +53,7 @@ class PolicyValidation:
     replay: Replayed
     by_profile: PassErrors
     believed: PassErrors
-    figures: tuple[Compared, ...]
+    figures: tuple[ComparedFigure, ...]
     difference: FirstDifference | None
 
     def to_json(self) -> dict[str, object]:
@@ -69,7 +78,7 @@ class PolicyValidation:
 
 
 def validate(run: RecordedRun, told: Callable[[str], object]) -> list[PolicyValidation]:
-    """Validate every policy of a run; leaves its simulation beside it, in `simulated/`."""
+    """Validate every policy of a run; leave its simulation in `simulated/` beside it."""
     found = []
     for name in run.scenario.policies:
         told(name)
@@ -87,11 +96,11 @@ def replay_passes(run: RecordedRun, name: str) -> Replayed:
 
 def _validate_policy(run: RecordedRun, name: str) -> PolicyValidation:
     replayed = replay_passes(run, name)
-    outputs = _Beside(run.path / FOLDER)
-    plain = without_timeline(run.scenario)
+    outputs = OutputFolder(run.path / FOLDER)
+    plain = replace(run.scenario, config=replace(run.scenario.config, timeline=False))
     simulated = simulate_policy(plain, name, outputs, lambda done: None)
     if run.scenario.config.timeline:
-        write_timeline(run.scenario, name, run.path / FOLDER)
+        _write_timeline(run.scenario, name, outputs.path)
     return PolicyValidation(
         name,
         replayed,
@@ -117,25 +126,33 @@ def pass_errors(errors: FloatArray, replayed: Replayed, column: str) -> PassErro
     )
 
 
-class _Beside:
-    """Outputs in a folder beside the run's own; what was there is replaced."""
+def _write_timeline(scenario: Scenario, name: str, path: Path) -> None:
+    """Simulate one policy layer by layer, as a run's timeline is, and keep the timeline alone.
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    All figures of a validation are those of fidelity `step`, whose times may differ from fidelity
+    `layer` by what `tests/test_layers.py` bounds.
+    """
+    config = replace(scenario.config, timeline=True, fidelity=Fidelity.LAYER)
+    simulate_policy(replace(scenario, config=config), name, _TimelineOnly(path), lambda done: None)
+
+
+class _TimelineOnly(OutputFolder):
+    """Keeps the timeline once it is whole, and none of the other files."""
 
     @contextlib.contextmanager
     def lines(self, name: str) -> Iterator[TextIO]:
         """Open a file of lines."""
-        with self._target(name).open("w", encoding="utf-8") as out:
-            yield out
+        if Path(name).name == "timeline.json":
+            with replacing(self._target(name)) as part, part.open("w", encoding="utf-8") as out:
+                yield out
+        else:
+            with open(os.devnull, "w", encoding="utf-8") as out:
+                yield out
 
     @contextlib.contextmanager
-    def columns(self, name: str) -> Iterator[ColumnFile]:
-        """Open a file of columns."""
-        with column_file(self._target(name)) as out:
-            yield out
+    def columns(self, name: str) -> Iterator[ColumnSink]:
+        """Open what takes blocks of rows and drops them."""
+        yield self
 
-    def _target(self, name: str) -> Path:
-        target = self._path / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        return target
+    def write(self, block: Mapping[str, array[Any]]) -> None:
+        """Write nothing."""

@@ -102,7 +102,7 @@ def check_counters(timeline: Checked, folder: Path) -> None:
     assert set(timeline.counters) == {"deposit", "requests", "KV pages"}
     columns = {
         ("requests", "waiting"): "waiting",
-        ("requests", "parked"): "parked",
+        ("requests", "paused"): "parked",
         ("KV pages", "gpu"): "gpu_pages",
         ("KV pages", "host"): "host_pages",
     }
@@ -117,6 +117,6 @@ def check_counters(timeline: Checked, folder: Path) -> None:
         values = [event["args"] for event in events]
         assert all(a != b for a, b in itertools.pairwise(values))  # stands until it changes
     assert set(timeline.counters["requests"][0]["args"]) == {
-        *("running", "prefill", "waiting", "parked")
+        *("running", "prefill", "waiting", "paused")
     }
     assert max(event["args"]["tokens"] for event in timeline.counters["deposit"]) > 0

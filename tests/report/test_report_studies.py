@@ -12,10 +12,9 @@ import pytest
 
 from orbitflow.errors import UserError
 from orbitflow.report.chart import Chart
-from orbitflow.report.html_table import STAR
 from orbitflow.report.read_runs import read_inputs
 from orbitflow.report.sections import Section, sections
-from orbitflow.report.tables import study_table
+from orbitflow.report.tables import STAR, study_table
 
 ROW = re.compile(r"<tr.*?>(.*?)</tr>", re.DOTALL)
 
@@ -27,7 +26,7 @@ def test_a_search_has_its_trials_the_best_first(folders: Path) -> None:
     assert study.grid["max_batch"] == sorted(sizes), "not the ends of the space"
     assert "throughput_tokens_per_s as large as possible: 4 trials by random" in said(section)
     head, *lines = ROW.findall(study_table(study))
-    assert "throughput_tokens_per_s" in head
+    assert "tokens/s" in head
     reached = [cell.figures["throughput_tokens_per_s"].mean for cell in study.cells]
     assert reached == sorted(reached, reverse=True)
     assert len(set(reached)) > 1
@@ -38,7 +37,7 @@ def test_a_search_has_its_trials_the_best_first(folders: Path) -> None:
 def test_trials_are_points_of_one_panel(folders: Path) -> None:
     (section,) = sections(read_inputs([folders / "search"]))
     chart = only_chart(section)
-    assert chart.title == "Throughput_tokens_per_s against max batch"
+    assert chart.title == "Tokens/s against max batch"
     content = json.loads(chart.to_json())
     reached = [c["figures"]["throughput_tokens_per_s"]["mean"] for c in stored(folders / "search")]
     assert sorted(content["data"]["cells"]["mean"]) == pytest.approx(sorted(reached), rel=1e-4)
@@ -75,7 +74,7 @@ def test_a_capacity_question_has_the_values_that_it_came_to(folders: Path) -> No
         assert own == sorted(own), "by number, not by text"
     (section,) = sections(inputs)
     titles = [block.title for block in section.blocks]
-    assert titles == ["Answers", "What was varied", "What was looked for", "Cells"]
+    assert titles == ["Answers", "What was varied", "Figures sought", "Cells"]
 
 
 def test_a_capacity_question_has_its_answers_first(folders: Path) -> None:

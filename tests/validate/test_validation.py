@@ -19,13 +19,13 @@ from orbitflow.config import RunConfig, to_toml
 from orbitflow.engine.journal import FinishCall, Journal, JournalFile, read_journal
 from orbitflow.errors import UserError
 from orbitflow.machine.profile import to_json
+from orbitflow.results.run_files import resolved, summary
 from orbitflow.results.run_folder import RunFolder
-from orbitflow.results.summary_file import resolved, summary
 from orbitflow.scenario import Scenario, build_scenario
 from orbitflow.session import open_session
 from orbitflow.sim.server import Simulation
 from orbitflow.sim.step_executor import SimExecutor
-from orbitflow.validate.decisions import first_difference
+from orbitflow.validate.compare import first_difference
 from orbitflow.validate.recorded import read_run
 from orbitflow.validate.validation import PolicyValidation, validate
 
@@ -191,6 +191,13 @@ def test_folders_that_cannot_be_validated(recorded: Path) -> None:
     assert "is not TOML" in refusal(path)
     (path / "config.toml").write_text("a = 1")
     assert "no run's configuration" in refusal(path)
+    (path / "config.toml").write_text(config.replace('solver = "auto"', 'solver = "cbx"'))
+    assert "has solver = 'cbx', which orbitflow" in refusal(path)
+    (path / "env.json").write_text('{"orbitflow_version": "0.0.7"}')
+    (path / "config.toml").write_text("no_such_switch = true\n" + config)
+    assert "written by orbitflow 0.0.7, has no_such_switch = True" in refusal(path)
+    (path / "config.toml").write_text("no_such_switch = false\n" + config)
+    read_run(path)
     (path / "config.toml").write_text(config)
     summary = (path / "summary.json").read_text()
     newer = summary.replace('"schema_version": 1', '"schema_version": 7')

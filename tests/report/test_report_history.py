@@ -1,4 +1,4 @@
-"""What is reconstructed of the past: who was where, what was banked, where KV lay."""
+"""What is reconstructed of the past: requests by state, the deposit, where KV lay."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ from hypothesis import strategies as st
 from orbitflow.arrays import FloatArray
 from orbitflow.config import RunConfig
 from orbitflow.policy.registry import policy_names
-from orbitflow.report.deposits import deposits
-from orbitflow.report.placements import Fate, Held, evenly, frames
-from orbitflow.report.policy_files import Decision, PolicyFiles
-from orbitflow.report.timelines import timeline
+from orbitflow.report.placement_map import HeldKv, KvState, evenly, frames
+from orbitflow.report.read_files import LoggedDecision, PolicyFiles
+from orbitflow.report.timelines import deposit_history, history
 from orbitflow.results.recorder import Recorder
 from orbitflow.results.run_folder import RunFolder
 from orbitflow.scenario import build_scenario
@@ -34,16 +33,16 @@ def decision(
     *,
     passes: int = 0,
     admit: Sequence[int] = NO_IDS,
-    park: Sequence[int] = NO_IDS,
+    pause: Sequence[int] = NO_IDS,
     drop: Sequence[int] = NO_IDS,
     resume: Sequence[int] = NO_IDS,
     default: tuple[int, ...] = (),
     exceptions: Mapping[int, tuple[int, ...]] | None = None,
-    places_all: bool = True,
+    window: int | None = 8,
     gpu_pages: int = 0,
-) -> Decision:
-    ids = (tuple(admit), tuple(park), tuple(drop), tuple(resume))
-    return Decision(t_s, passes, *ids, default, exceptions or {}, places_all, gpu_pages, 0)
+) -> LoggedDecision:
+    ids = (tuple(admit), tuple(pause), tuple(drop), tuple(resume))
+    return LoggedDecision(t_s, passes, *ids, default, exceptions or {}, window, gpu_pages, 0)
 
 
 def columns(**values: Sequence[float]) -> dict[str, FloatArray]:
@@ -68,14 +67,16 @@ def steps(*rows: tuple[float, float, int, int, float]) -> dict[str, npt.NDArray[
 
 
 def test_a_deposit_by_hand() -> None:
-    """Tokens at 0, 1, 2, 3 and, after a park from 3 to 6, at 7; the reader wants one every 2 s:
+    """Tokens at 0, 1, 2, 3 and, after a pause from 3 to 6, at 7; one is due every 2 s:
     delivered at 0, 2, 4, 6, 8."""
     requests = columns(
         id=[4], first_token_s=[0.0], last_token_s=[7.0], output_tokens=[5], slo_tbt_s=[2.0]
     )
     made = steps((-1.0, 0.0, 0, 0, 0.0), (0.0, 3.0, 3, 1, 0.0), (6.0, 7.0, 1, 1, 0.0))
-    decisions = [decision(3.0, passes=3, park=[4]), decision(6.0, passes=3, resume=[4])]
-    found = deposits(requests, made, decisions, np.array([0.5, 1.5, 2.5, 3.5, 6.5, 7.5, 8.5]))
+    decisions = [decision(3.0, passes=3, pause=[4]), decision(6.0, passes=3, resume=[4])]
+    found = deposit_history(
+        requests, made, decisions, np.array([0.5, 1.5, 2.5, 3.5, 6.5, 7.5, 8.5])
+    )
     assert found.tokens.tolist() == [0, 1, 1, 2, 0, 1, 0]
     assert found.left_out == 0
 
@@ -85,7 +86,7 @@ def test_who_cannot_be_followed_is_counted() -> None:
         id=[0, 1], first_token_s=[0.0, np.nan], last_token_s=[3.0, np.nan],
         output_tokens=[9, 1], slo_tbt_s=[1.0, 1.0],
     )  # fmt: skip
-    found = deposits(requests, steps((0.0, 3.0, 3, 1, 0.0)), [], np.array([1.0]))
+    found = deposit_history(requests, steps((0.0, 3.0, 3, 1, 0.0)), [], np.array([1.0]))
     assert found.tokens.tolist() == [0]
     assert found.left_out == 1
 
@@ -123,8 +124,8 @@ def test_deposits_are_what_the_tokens_say(
     made = files.steps()
     at = np.append(np.linspace(0.0, float(made["end_s"][-1]) + 5.0, 300), 1e6)
     decisions = files.decisions()
-    assert policy != "preempt-swap" or any(d.park for d in decisions)
-    found = deposits(files.requests, made, decisions, at)
+    assert policy != "preempt-swap" or any(d.pause for d in decisions)
+    found = deposit_history(files.requests, made, decisions, at)
     assert found.left_out == 0
     for time_s, tokens in zip(at, found.tokens, strict=True):
         here = [
@@ -140,20 +141,20 @@ def test_deposits_are_what_the_tokens_say(
 # -- requests and KV over time --------------------------------------------------------------------
 
 
-def test_a_timeline_by_hand() -> None:
+def test_a_history_by_hand() -> None:
     made = steps((0.0, 4.0, 4, 1, 1.0), (4.0, 8.0, 4, 2, 4.0))
     requests = columns(
         arrival_s=[0.0, 1.0, 2.0], admitted_s=[0.0, 4.0, np.nan], last_token_s=[8.0, 8.0, np.nan]
     )
     decisions = [
         decision(0.0, gpu_pages=12),
-        decision(4.0, park=[0], gpu_pages=14),
+        decision(4.0, pause=[0], gpu_pages=14),
         decision(6.0, resume=[0], gpu_pages=16),
     ]
-    found = timeline(made, requests, decisions, buckets=4)
+    found = history(made, requests, decisions, buckets=4)
     assert found.edges_s.tolist() == [0, 2, 4, 6, 8]
     assert found.running.mean.tolist() == [1, 1, 1, 2]
-    assert found.parked.mean.tolist() == [0, 0, 1, 0]
+    assert found.paused.mean.tolist() == [0, 0, 1, 0]
     assert found.waiting.mean.tolist() == [0.5, 1, 0, 0]
     assert found.waiting.most.tolist() == [1, 1, 0, 0]
     assert found.gpu_pages.mean.tolist() == [12, 12, 14, 16]
@@ -176,7 +177,7 @@ def test_buckets_lose_nothing(parts: list[tuple[float, float, float]], buckets: 
         now_s += length_s + gap_s
     made = steps(*rows)
     nobody = columns(arrival_s=[], admitted_s=[], last_token_s=[])
-    found = timeline(made, nobody, [], buckets=buckets)
+    found = history(made, nobody, [], buckets=buckets)
     busy_s = float((found.link_busy * np.diff(found.edges_s)).sum())
     assert busy_s == pytest.approx(float(made["link_busy_s"].sum()), abs=1e-6)
     assert (found.gpu_pages.most >= found.gpu_pages.mean).all()
@@ -187,8 +188,8 @@ def test_buckets_lose_nothing(parts: list[tuple[float, float, float]], buckets: 
 
 
 def walk(
-    decisions: Sequence[Decision], ends_s: Mapping[int, float], layers: int = 4
-) -> list[tuple[dict[int, Held], bool]]:
+    decisions: Sequence[LoggedDecision], ends_s: Mapping[int, float], layers: int = 4
+) -> list[tuple[dict[int, HeldKv], bool]]:
     requests = columns(id=list(ends_s), last_token_s=list(ends_s.values()))
     return [(dict(f.held), f.moved) for f in frames(decisions, requests, layers)]
 
@@ -199,7 +200,7 @@ def test_placements_by_hand() -> None:
         [
             decision(0.0, admit=[0, 1], exceptions={1: (3,)}),
             decision(1.0, default=(1, 3)),
-            decision(2.0, default=(1, 3), park=[1], exceptions={1: (2, 3)}),
+            decision(2.0, default=(1, 3), pause=[1], exceptions={1: (2, 3)}),
             decision(3.0, default=(1, 3), exceptions={1: (2, 3)}, drop=[0], admit=[2]),
             decision(4.0, resume=[1, 0]),
             decision(9.0),
@@ -207,33 +208,36 @@ def test_placements_by_hand() -> None:
         {0: 9.0, 1: 20.0, 2: 5.0},
     )
     assert found == [
-        ({0: Held(Fate.RUNS, ()), 1: Held(Fate.RUNS, (3,))}, False),
-        ({0: Held(Fate.RUNS, (1, 3)), 1: Held(Fate.RUNS, (1, 3))}, True),
-        ({0: Held(Fate.RUNS, (1, 3)), 1: Held(Fate.PARKED, (2, 3))}, False),
+        ({0: HeldKv(KvState.RUNS, ()), 1: HeldKv(KvState.RUNS, (3,))}, False),
+        ({0: HeldKv(KvState.RUNS, (1, 3)), 1: HeldKv(KvState.RUNS, (1, 3))}, True),
+        ({0: HeldKv(KvState.RUNS, (1, 3)), 1: HeldKv(KvState.PAUSED, (2, 3))}, False),
         (
             {
-                0: Held(Fate.DROPPED, ()),
-                1: Held(Fate.PARKED, (2, 3)),
-                2: Held(Fate.RUNS, (1, 3)),
+                0: HeldKv(KvState.DROPPED, ()),
+                1: HeldKv(KvState.PAUSED, (2, 3)),
+                2: HeldKv(KvState.RUNS, (1, 3)),
             },
             False,
         ),
-        ({0: Held(Fate.RUNS, ()), 1: Held(Fate.RUNS, ()), 2: Held(Fate.RUNS, ())}, True),
-        ({1: Held(Fate.RUNS, ())}, False),
+        (
+            {0: HeldKv(KvState.RUNS, ()), 1: HeldKv(KvState.RUNS, ()), 2: HeldKv(KvState.RUNS, ())},
+            True,
+        ),
+        ({1: HeldKv(KvState.RUNS, ())}, False),
     ]
-    parked = walk([decision(0.0, admit=[0]), decision(1.0, park=[0])], {0: 2.0})
-    assert parked[1] == ({0: Held(Fate.PARKED, everything)}, False)
+    paused = walk([decision(0.0, admit=[0]), decision(1.0, pause=[0])], {0: 2.0})
+    assert paused[1] == ({0: HeldKv(KvState.PAUSED, everything)}, False)
 
 
 def test_without_a_window_only_newcomers_are_placed() -> None:
     found = walk(
         [
-            decision(0.0, admit=[0], default=(1,), places_all=False),
-            decision(1.0, admit=[1], default=(2,), places_all=False),
+            decision(0.0, admit=[0], default=(1,), window=None),
+            decision(1.0, admit=[1], default=(2,), window=None),
         ],
         {0: 5.0, 1: 5.0},
     )
-    assert found[1] == ({0: Held(Fate.RUNS, (1,)), 1: Held(Fate.RUNS, (2,))}, False)
+    assert found[1] == ({0: HeldKv(KvState.RUNS, (1,)), 1: HeldKv(KvState.RUNS, (2,))}, False)
 
 
 @given(st.integers(0, 1000), st.integers(2, 50))

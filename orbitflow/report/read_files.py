@@ -1,18 +1,18 @@
 """The files of one policy in a run's folder, read into columns. `docs/formats.md` has the formats.
 
-Raises a UserError that names the file, and the line if there is one, for what cannot be read.
+A file that cannot be read is refused with a UserError that names it, and the line if there is one.
 """
 
 from __future__ import annotations
 
-import json
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, TypeVar
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -20,53 +20,69 @@ from orbitflow.arrays import FloatArray
 from orbitflow.errors import UserError
 from orbitflow.placement import HostLayers
 
-_TIMES = (
-    *("arrival_s", "admitted_s", "first_token_s", "last_token_s"),
-    *("ttft_s", "tpot_s", "slo_tbt_s"),
-)
 _STEPS = (
     *("start_s", "end_s", "passes", "decoding", "link_busy_s"),
     *("gpu_pages", "host_pages"),
 )
 _PASSES = ("measured_s", "by_profile_s", "believed_s")
-_COUNTS = ("id", "prompt_tokens", "output_tokens")
+
+T = TypeVar("T")
 
 
-class Decision(NamedTuple):
-    """One line of `decisions.jsonl`, as far as reports need it."""
+class LoggedRequest(msgspec.Struct, frozen=True):
+    """One line of `requests.jsonl`, as far as reports need it."""
+
+    id: int
+    prompt_tokens: int
+    output_tokens: int
+    arrival_s: float
+    admitted_s: float | None
+    first_token_s: float | None
+    last_token_s: float | None
+    ttft_s: float | None
+    tpot_s: float | None
+    slo_tbt_s: float
+
+
+class LoggedDecision(
+    msgspec.Struct,
+    frozen=True,
+    rename={"passes": "pass", "pause": "park", "default": "host_layers"},
+):
+    """One line of `decisions.jsonl`. Pages are those that are held after the decision."""
 
     t_s: float
     passes: int
     admit: tuple[int, ...]
-    park: tuple[int, ...]
+    pause: tuple[int, ...]
     drop: tuple[int, ...]
     resume: tuple[int, ...]
     default: HostLayers
     exceptions: Mapping[int, HostLayers]
-    places_all: bool  # False: only who is admitted is placed
+    window: int | None
     gpu_pages: int
     host_pages: int
 
+    @property
+    def places_all(self) -> bool:
+        """Whether it places every request; without a window it places only those it admits."""
+        return self.window is not None
 
-@dataclass(frozen=True)  # no slots: what is asked for twice is kept
+
+@dataclass(frozen=True)  # no slots, which `cached_property` cannot have
 class PolicyFiles:
-    """Where one policy's files are; each is read when it is asked for."""
+    """The files of one policy; each is read when it is asked for."""
 
     path: Path
 
     @cached_property
     def requests(self) -> Mapping[str, FloatArray]:
         """Columns of `requests.jsonl`; what a request does not have is NaN."""
-        rows = read_lines(self.path / "requests.jsonl")
-        try:
-            return {
-                name: np.array([row[name] for row in rows], dtype=np.float64)
-                for name in (*_COUNTS, *_TIMES)
-            }
-        except (KeyError, TypeError, ValueError) as error:
-            raise UserError(
-                f"{self.path}/requests.jsonl is none of this version ({error!r}): run it again"
-            ) from None
+        rows = read_lines(self.path / "requests.jsonl", LoggedRequest)
+        return {
+            name: np.array([getattr(row, name) for row in rows], dtype=np.float64)
+            for name in LoggedRequest.__struct_fields__
+        }
 
     def check_requests(self, wanted: int) -> None:
         """Raise a UserError if `requests.jsonl` has fewer whole lines."""
@@ -89,47 +105,24 @@ class PolicyFiles:
         path = self.path / "passes.npz"
         return read_columns(path, _PASSES) if path.exists() else None
 
-    def decisions(self) -> list[Decision]:
+    def decisions(self) -> list[LoggedDecision]:
         """The lines of `decisions.jsonl`."""
-        rows = read_lines(self.path / "decisions.jsonl")
+        return read_lines(self.path / "decisions.jsonl", LoggedDecision)
+
+
+def read_lines(path: Path, kind: type[T]) -> list[T]:
+    """The objects of a file, one per line; a torn last line, without its end, is left out."""
+    content = _bytes_of(path)
+    decoder = msgspec.json.Decoder(kind)
+    found = []
+    for number, line in enumerate(content[: content.rfind(b"\n") + 1].splitlines(), 1):
         try:
-            return [_decision(row) for row in rows]
-        except (KeyError, TypeError, ValueError) as error:
+            found.append(decoder.decode(line))
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise UserError(
-                f"{self.path}/decisions.jsonl is none of this version ({error!r}): run it again"
+                f"{path}:{number} cannot be read by this version ({error}): run it again"
             ) from None
-
-
-def _decision(row: Mapping[str, Any]) -> Decision:
-    return Decision(
-        row["t_s"],
-        row["pass"],
-        tuple(row["admit"]),
-        tuple(row["park"]),
-        tuple(row["drop"]),
-        tuple(row["resume"]),
-        tuple(row["host_layers"]),
-        {int(name): tuple(layers) for name, layers in row["exceptions"].items()},
-        row["window"] is not None,
-        row["gpu_pages"],
-        row["host_pages"],
-    )
-
-
-def read_lines(path: Path) -> list[Any]:
-    """The JSON objects of a file, one per line; a torn last line, without its end, is left out."""
-    try:
-        content = _bytes_of(path).decode()
-    except ValueError:
-        raise UserError(f"{path} is not UTF-8: run it again") from None
-    lines = content[: content.rfind("\n") + 1].splitlines()
-    try:
-        rows: list[Any] = json.loads(f"[{','.join(lines)}]")
-        if len(rows) == len(lines):
-            return rows
-    except ValueError:
-        pass
-    return [_row(path, number, line) for number, line in enumerate(lines, 1)]
+    return found
 
 
 def _bytes_of(path: Path) -> bytes:
@@ -137,13 +130,6 @@ def _bytes_of(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}): run it again") from None
-
-
-def _row(path: Path, number: int, line: str) -> Any:
-    try:
-        return json.loads(line)
-    except ValueError:
-        raise UserError(f"{path}:{number} is not JSON: run it again") from None
 
 
 def read_columns(path: Path, names: Sequence[str]) -> Mapping[str, npt.NDArray[Any]]:
