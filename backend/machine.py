@@ -17,13 +17,12 @@ from dataclasses import dataclass
 
 import torch
 
-from orbitflow.backend.kv.cuda_plane import cuda_plane
-from orbitflow.backend.kv.plane import Plane, cpu_plane
+from orbitflow.backend.clock import Clock
+from orbitflow.backend.kv.plane import Plane, cpu_plane, cuda_plane
 from orbitflow.backend.kv.pool import Notice, PageShape
 from orbitflow.backend.link.channel import DEFAULT_BYTES_PER_S, TransferSink
+from orbitflow.backend.model.checkpoint import LoadedModel
 from orbitflow.backend.model.decoder import DECODE_ROWS, Decoder
-from orbitflow.backend.models import LoadedModel
-from orbitflow.backend.wall_clock import Clock
 from orbitflow.errors import UserError
 from orbitflow.units import format_bytes
 
@@ -33,7 +32,7 @@ SLOWEST_BYTES_PER_S = 1e7
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
+class BackendMachine:
     """A device, ready for use. `link_bytes_per_s` is the emulated link's, and None on a GPU."""
 
     device: torch.device
@@ -119,7 +118,7 @@ class Machine:
             )
 
 
-def find_machine(name: str, link_bytes_per_s: float | None = None) -> Machine:
+def find_machine(name: str, link_bytes_per_s: float | None = None) -> BackendMachine:
     """Find `cpu`, `cuda` or `cuda:N`, and set torch up for it.
 
     Raise a UserError if there is no such device, or if a real link is given a rate.
@@ -131,7 +130,7 @@ def find_machine(name: str, link_bytes_per_s: float | None = None) -> Machine:
         )
     if name == "cpu":
         torch.set_num_threads(1)
-        return Machine(torch.device("cpu"), link_bytes_per_s or DEFAULT_BYTES_PER_S)
+        return BackendMachine(torch.device("cpu"), link_bytes_per_s or DEFAULT_BYTES_PER_S)
     kind, _, index = name.partition(":")
     if kind != "cuda" or (":" in name and not (index.isascii() and index.isdigit())):
         raise UserError(f"--device {name} is unknown: use cpu, cuda or cuda:N")
@@ -143,7 +142,7 @@ def find_machine(name: str, link_bytes_per_s: float | None = None) -> Machine:
         raise UserError(f"--device {name}: there are {count} GPUs, 0 to {count - 1}: name one")
     if link_bytes_per_s is not None:
         raise UserError("--link-bandwidth paces the emulated link: leave it out on a GPU")
-    return Machine(torch.device("cuda", number), None)
+    return BackendMachine(torch.device("cuda", number), None)
 
 
 def _cpu_name() -> str:

@@ -17,9 +17,9 @@ from typing import NamedTuple
 import torch
 
 from orbitflow import __version__
-from orbitflow.backend.machine import Machine
+from orbitflow.backend.machine import BackendMachine
+from orbitflow.backend.model.checkpoint import LoadedModel
 from orbitflow.backend.model.decoder import Decoder
-from orbitflow.backend.models import LoadedModel
 from orbitflow.calibrate.bench import Bench
 from orbitflow.calibrate.capacity import Capacity, find_capacity
 from orbitflow.calibrate.compute_tasks import decode_tasks, outside_task, prefill_tasks
@@ -58,7 +58,7 @@ class _Extras(NamedTuple):
 
 def calibrate(
     model: LoadedModel,
-    machine: Machine,
+    machine: BackendMachine,
     sweep: Sweep,
     *,
     model_name: str,
@@ -161,7 +161,7 @@ def _cost(fits: Fits, bench: Bench) -> CostModel:
     )
 
 
-def _provenance(machine: Machine, sweep: Sweep, model_name: str, date: str) -> Provenance:
+def _provenance(machine: BackendMachine, sweep: Sweep, model_name: str, date: str) -> Provenance:
     python = platform.python_version()
     return Provenance(
         device=machine.name,
@@ -176,7 +176,7 @@ def _provenance(machine: Machine, sweep: Sweep, model_name: str, date: str) -> P
 def _profile(
     model: LoadedModel,
     decoder: Decoder,
-    machine: Machine,
+    machine: BackendMachine,
     capacity: Capacity,
     fits: Fits,
     extras: _Extras,
@@ -208,7 +208,7 @@ def _profile(
 
 
 def _simplified(
-    decoder: Decoder, machine: Machine, capacity: Capacity, fits: Fits, interrupted: bool
+    decoder: Decoder, machine: BackendMachine, capacity: Capacity, fits: Fits, interrupted: bool
 ) -> Iterator[str]:
     if interrupted:
         yield "interrupted: fewer repeats than planned; planner_latency_s: 5 ms, not measured"

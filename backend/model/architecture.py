@@ -18,7 +18,7 @@ from orbitflow.errors import ProfileError
 from orbitflow.machine.model import DTYPE_BYTES, ModelSpec, dtype_of, model_from_fields, read_config
 
 
-class Family(NamedTuple):
+class ModelFamily(NamedTuple):
     """What a family adds to the plain block."""
 
     qkv_bias: bool = False
@@ -26,10 +26,10 @@ class Family(NamedTuple):
 
 
 FAMILIES = {
-    "llama": Family(),
-    "mistral": Family(),
-    "qwen2": Family(qkv_bias=True),
-    "qwen3": Family(head_norms=True),
+    "llama": ModelFamily(),
+    "mistral": ModelFamily(),
+    "qwen2": ModelFamily(qkv_bias=True),
+    "qwen3": ModelFamily(head_norms=True),
 }
 _NOT_COMPUTED = {
     "attention_bias": "biases in attention",
@@ -63,7 +63,7 @@ class Architecture:
     """A decoder that the backend can compute."""
 
     spec: ModelSpec
-    family: Family
+    family: ModelFamily
     rope: Rope
     norm_eps: float
     dtype: str
@@ -81,7 +81,7 @@ def read_architecture(path_or_preset: str) -> Architecture:
     """Look up a preset, or read a `config.json` or a directory that holds one.
 
     >>> read_architecture("qwen3-8b").family
-    Family(qkv_bias=False, head_norms=True)
+    ModelFamily(qkv_bias=False, head_norms=True)
 
     Raise a ProfileError if there is no such model, or if the backend cannot compute it.
     """

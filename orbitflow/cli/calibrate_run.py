@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from orbitflow.backend.machine import find_machine
-from orbitflow.backend.models import load_model
+from orbitflow.backend.model.checkpoint import load_model
 from orbitflow.calibrate.calibration import calibrate
 from orbitflow.calibrate.samples import Measured
 from orbitflow.calibrate.sweep import Sweep
