@@ -197,7 +197,7 @@ class TorchExecutor:
             if self._on_logits is not None:
                 self._on_logits(request_id, logits[row])
 
-    # -- requests -----------------------------------------------------------------------------------
+    # -- requests ----------------------------------------------------------------------------------
 
     def _meet(self, step: Step) -> None:
         """Make room for new requests; free the KV that a decision has dropped."""
