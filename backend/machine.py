@@ -1,8 +1,8 @@
-"""The device that the backend serves on: found by name, and what is built on it.
+"""The device that the backend serves on, found by name, and the data plane built on it.
 
-`cpu` is a CPU that plays a GPU: its "device memory" is a pool of its own in RAM, and the link
-between that pool and the host's is paced to `link_bytes_per_s`. `cuda:N` is a GPU and its real
-link. Everything on the CPU runs on one thread, because more would wait for the copying threads at
+`cpu` is a CPU that plays a GPU. Its device memory is a separate pool in RAM, and the link between
+that pool and the host's is paced to `link_bytes_per_s`. `cuda:N` is a GPU with its real link.
+Everything on the CPU runs on one thread, because more threads would wait for the copying threads at
 every barrier.
 """
 
@@ -33,7 +33,7 @@ SLOWEST_BYTES_PER_S = 1e7
 
 @dataclass(frozen=True, slots=True)
 class BackendMachine:
-    """A device, ready for use. `link_bytes_per_s` is the emulated link's, and None on a GPU."""
+    """A device. `link_bytes_per_s` is the rate of the emulated link, None on a GPU."""
 
     device: torch.device
     link_bytes_per_s: float | None
@@ -45,7 +45,7 @@ class BackendMachine:
 
     @property
     def name(self) -> str:
-        """What it is, for people and for profiles."""
+        """Its name in messages and profiles."""
         if not self.is_cpu:
             return torch.cuda.get_device_name(self.device)
         assert self.link_bytes_per_s is not None
@@ -58,18 +58,18 @@ class BackendMachine:
         return CPU_PAGE_TOKENS if self.is_cpu else CUDA_PAGE_TOKENS
 
     def shape(self, decoder: Decoder, page_tokens: int | None = None) -> PageShape:
-        """A page of that model's KV."""
+        """A page of the model's KV."""
         size = page_tokens or self.page_tokens
         return PageShape(size, decoder.kv_heads, decoder.head_dim, decoder.dtype)
 
     def decoder(self, model: LoadedModel) -> Decoder:
-        """The computation. On a GPU, where rows cost little, more of them make a block."""
+        """The model's computation. On a GPU rows cost little, so blocks have more of them."""
         rows = DECODE_ROWS if self.is_cpu else CUDA_DECODE_ROWS
         return Decoder(model.architecture, model.weights, rows)
 
     @contextmanager
     def computing(self) -> Iterator[None]:
-        """Where planes are made and passes run: on a GPU a stream that goes before the copies."""
+        """Make planes and run passes in here: on a GPU it is a stream that precedes the copies."""
         if self.is_cpu:
             yield
             return
@@ -100,13 +100,13 @@ class BackendMachine:
         )
 
     def release(self) -> None:
-        """Give back the memory of planes that nobody uses any more; they may be in cycles."""
+        """Free the memory of unused planes, which may be in reference cycles."""
         gc.collect()
         if not self.is_cpu:
             torch.cuda.empty_cache()
 
     def free_bytes(self) -> int | None:
-        """Device memory that is free; None where the CPU plays the device."""
+        """Free device memory; None where the CPU plays the device."""
         return None if self.is_cpu else int(torch.cuda.mem_get_info(self.device)[0])
 
     def _refuse_too_large(self, wanted_bytes: int) -> None:
@@ -146,7 +146,7 @@ def find_machine(name: str, link_bytes_per_s: float | None = None) -> BackendMac
 
 
 def _cpu_name() -> str:
-    """The processor's name where Linux tells it."""
+    """The processor's name, from Linux if it has one."""
     if os.path.exists("/proc/cpuinfo"):
         with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:
             for line in lines:

@@ -30,7 +30,7 @@ class Stores:
         self.sent_bytes = 0
 
     def pages(self, kv: LayerKv, pages: Sequence[int]) -> Event:
-        """Store device pages that are the next full ones."""
+        """Store device pages: the next full pages of the layer."""
         slots = kv.slots[kv.stored : kv.stored + len(pages)]
         event = self._send(kv, pages, slots)
         kv.note_store(len(pages), event)

@@ -1,11 +1,11 @@
-"""What tells the Llama-like families apart, read from a Hugging Face `config.json`. No torch.
+"""The differences between Llama-like families, read from a Hugging Face `config.json`. No torch.
 
     block:  h += O · attention(rope(norm_q(Q x)), rope(norm_k(K x)), V x),  x = rmsnorm(h)
             h += Down · (silu(Gate y) ∘ (Up y)),                            y = rmsnorm(h)
 
-Llama and Mistral have neither biases nor norms of heads; Qwen2 adds biases to Q, K and V; Qwen3
-norms each head of Q and K. (Touvron et al. 2023; Qwen technical reports 2024 and 2025.) What this
-block does not compute is refused, never approximated.
+Llama and Mistral have neither biases nor norms of heads. Qwen2 adds biases to Q, K and V. Qwen3
+norms each head of Q and K. (Touvron et al. 2023; Qwen technical reports 2024 and 2025.) A model
+that this block does not compute exactly is refused.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from orbitflow.machine.model import DTYPE_BYTES, ModelSpec, dtype_of, model_from
 
 
 class ModelFamily(NamedTuple):
-    """What a family adds to the plain block."""
+    """Additions of a family to the plain block."""
 
     qkv_bias: bool = False
     head_norms: bool = False
@@ -41,7 +41,7 @@ _NOT_COMPUTED = {
 
 @dataclass(frozen=True, slots=True)
 class Llama3Scaling:
-    """Slow rotations are divided by `factor`, fast ones kept, those between blended."""
+    """Slow rotations are divided by `factor`, fast ones are kept, those between are blended."""
 
     factor: float
     low_freq_factor: float
@@ -69,7 +69,7 @@ class Architecture:
     dtype: str
 
     def with_dtype(self, dtype: str) -> Architecture:
-        """Compute and keep KV in another type. Raise a ProfileError for one that is not known."""
+        """Compute and keep KV in another type. Raise a ProfileError for an unknown type."""
         if dtype not in DTYPE_BYTES:
             known = ", ".join(DTYPE_BYTES)
             raise ProfileError(f"dtype {dtype} is not supported: use one of {known}")
