@@ -71,7 +71,7 @@ class KvStore:
         storage = plane.device.storage
         self._cpu_pages = None if storage.is_cuda else CpuPages(storage)
         self._version: int | None = None  # of the batch that is prefetched for
-        self._readers: tuple[int, ...] = ()
+        self._running: tuple[int, ...] = ()
         self._staged: dict[int, Sequence[int]] = {}
 
     # -- requests -----------------------------------------------------------------------------
@@ -100,7 +100,7 @@ class KvStore:
 
         Raise a PolicyError if a group exceeds the ring.
         """
-        readers = (*step.decode_ids, *(chunk.request_id for chunk in step.chunks))
+        running = (*step.decode_ids, *(chunk.request_id for chunk in step.chunks))
         moves = [move for move in step.moves if move.kind is not MoveKind.LOAD]
         changed = step.version != self._version or step.ring_pages != self._ring.capacity
         if moves or step.chunks or (step.passes and changed):
@@ -109,17 +109,17 @@ class KvStore:
         if step.ring_pages != self._ring.capacity:
             self._stop()
             self._ring.resize(step.ring_pages)
-        for request_id in readers:
+        for request_id in running:
             self._relocator.finish_loads(request_id)
         self._relocator.fetch(step.moves)
         if not step.passes:
             return
         for chunk in step.chunks:
             self._place(self._requests[chunk.request_id], chunk.host_layers)
-        self._readers = readers
+        self._running = running
         restarts = self._version is None
         if restarts:
-            self._groups.start(readers)
+            self._groups.start(running)
         self._groups.refuse_too_large(step.passes, step.ring_pages)
         if restarts:
             self._prefetcher.start(1 if step.chunks else None)
@@ -201,7 +201,7 @@ class KvStore:
 
     def end_layer(self, layer: int) -> None:
         """Compute is done with a layer: store pages that became full and release its segment."""
-        for request_id in self._readers:
+        for request_id in self._running:
             kv = self._requests[request_id].layers[layer]
             self._tails.close(kv)
             if kv.arriving is not None:
