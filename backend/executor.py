@@ -231,14 +231,12 @@ class TorchExecutor:
     ) -> StepOutcome:
         now, up = self._store.traffic, self._plane.up.take_use()
         self._plane.down.take_use()
-        up_bytes = sum((now.streamed - before.streamed, now.fetched - before.fetched))
-        up_bytes += now.loaded - before.loaded
         return StepOutcome(
             start_s,
             np.array(ends),
             sum(stalls),
             up.busy_s,
-            up_bytes,
+            now.up - before.up,
             now.sent - before.sent,
             done,
             ends[-1] if ends else self._clock.now_s(),

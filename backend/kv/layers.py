@@ -84,7 +84,6 @@ class RequestKv:
     id: int
     pages: int
     layers: list[LayerKv]
-    is_paused: bool = False
 
 
 class GroupPart(NamedTuple):

@@ -129,12 +129,10 @@ class Relocator:
                 self._give_back_tail(kv, [self._stores.tail(kv)])
             if not kv.on_host and layer in leaving:
                 self.demote(kv)
-        request.is_paused = True
 
     def _resume(self, request: RequestKv) -> None:
         events = [e for kv in request.layers for e in self._bring_back(kv)]
         self._plane.compute.wait(self._plane.waits(Wait.LOADED, events))
-        request.is_paused = False
 
     def _bring_back(self, kv: LayerKv) -> list[Event]:
         """Load a layer's tail and, without write-through, its full pages."""

@@ -51,6 +51,11 @@ class Traffic(NamedTuple):
     loaded: int  # in the background
     sent: int  # down
 
+    @property
+    def up(self) -> int:
+        """To the device, without what was loaded and never used."""
+        return self.streamed + self.fetched + self.loaded
+
 
 class KvStore:
     """KV of all requests in all layers."""

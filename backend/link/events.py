@@ -88,7 +88,10 @@ def pending(events: Iterable[Event]) -> tuple[Event, ...]:
 
 
 class Wait(StrEnum):
-    """What is waited for, and what would be read or overwritten too early otherwise."""
+    """What is waited for, and what would be read or overwritten too early otherwise.
+
+    The order numbers the races: WRITTEN prevents race 1, COUNTED race 7.
+    """
 
     WRITTEN = "written"  # a store reads a page before compute has written it
     CONSUMED = "consumed"  # a load overwrites a page that attention still reads

@@ -1,7 +1,7 @@
 """Every story of moving KV is right in every link mode, and wrong as soon as one wait is left out.
 
 The second half is what makes the first worth anything: a wait whose absence no test notices is not
-tested. Race numbers are those of `waits`.
+tested. Race numbers are those of `Wait`.
 """
 
 from __future__ import annotations
