@@ -26,7 +26,7 @@ from orbitflow.calibrate.compute_tasks import decode_tasks, host_fit, outside_ta
 from orbitflow.calibrate.fit_all import Fits, fit_all, is_enough, lacking, notices_of
 from orbitflow.calibrate.link import link_tasks, slowdown_tasks
 from orbitflow.calibrate.planner_time import planner_latency_s
-from orbitflow.calibrate.runner import MeasuredPoint, Samples, Told, run_tasks
+from orbitflow.calibrate.runner import SweepPoint, Samples, Told, run_tasks
 from orbitflow.calibrate.sweep import Sweep
 from orbitflow.errors import UserError
 from orbitflow.machine.cost import CostModel
@@ -35,7 +35,7 @@ from orbitflow.machine.profile_seal import sealed
 
 _POOL_BYTES = 64 * 2**20  # of host memory to copy from and to
 _LEAST_POOL_PAGES = 64
-Keep = Callable[[tuple[MeasuredPoint, ...]], object]
+Keep = Callable[[tuple[SweepPoint, ...]], object]
 
 
 class Calibration(NamedTuple):

@@ -20,7 +20,7 @@ import numpy as np
 
 from orbitflow.arrays import FloatArray
 from orbitflow.calibrate.fitting import POOR, Curve, JudgedFit, Split, judge, solve, split
-from orbitflow.calibrate.runner import MeasuredPoint, middle_mean
+from orbitflow.calibrate.runner import SweepPoint, middle_mean
 from orbitflow.machine.profile import Bend, DecodeFit, LinkFit, PrefillFit
 
 SMALLEST_S = 1e-12
@@ -30,7 +30,7 @@ FEWEST = (("decode", 4), ("prefill", 4), ("h2d", 1), ("d2h", 1))  # points that 
 
 
 def fit_decode(
-    points: Sequence[MeasuredPoint], outside_s: float, seed: int
+    points: Sequence[SweepPoint], outside_s: float, seed: int
 ) -> tuple[DecodeFit, JudgedFit]:
     """Fit decode passes. `outside_s` is the measured time outside the layers."""
     parts = split(points, seed)
@@ -39,14 +39,14 @@ def fit_decode(
     base_s = max(base_s, SMALLEST_S)
     fit = DecodeFit(base_s, request_s, token_s, min(outside_s, base_s))
 
-    def curve(point: MeasuredPoint) -> float:
+    def curve(point: SweepPoint) -> float:
         requests, tokens = point.varied
         return fit.base_s + fit.request_s * requests + fit.token_s * tokens
 
     return fit, judge("decode", parts, curve)
 
 
-def fit_prefill(points: Sequence[MeasuredPoint], seed: int) -> tuple[PrefillFit, JudgedFit]:
+def fit_prefill(points: Sequence[SweepPoint], seed: int) -> tuple[PrefillFit, JudgedFit]:
     """Fit whole prompts and pieces."""
     parts = split(points, seed)
     rows = np.array([_prefill_terms(p) for p in parts.fitted])
@@ -62,7 +62,7 @@ def fit_prefill(points: Sequence[MeasuredPoint], seed: int) -> tuple[PrefillFit,
     return (bent, again) if _worst(again) <= 0.75 * _worst(judged) else (plain, judged)
 
 
-def _bent(plain: PrefillFit, points: Sequence[MeasuredPoint]) -> PrefillFit | None:
+def _bent(plain: PrefillFit, points: Sequence[SweepPoint]) -> PrefillFit | None:
     """The plain fit, bent by its error at every measured size; None if there are few sizes."""
     off: dict[float, list[float]] = {}
     curve = _prefill_curve(plain)
@@ -82,7 +82,7 @@ def _worst(judged: JudgedFit) -> float:
     return worst
 
 
-def fit_link(name: str, points: Sequence[MeasuredPoint], seed: int) -> tuple[LinkFit, JudgedFit]:
+def fit_link(name: str, points: Sequence[SweepPoint], seed: int) -> tuple[LinkFit, JudgedFit]:
     """Fit one direction: one bandwidth, or several where that is clearly better."""
     parts = split(points, seed)
     plain = _line(parts.fitted)
@@ -95,7 +95,7 @@ def fit_link(name: str, points: Sequence[MeasuredPoint], seed: int) -> tuple[Lin
 
 
 def fit_slowdown(
-    idle: Sequence[MeasuredPoint], busy: Sequence[MeasuredPoint]
+    idle: Sequence[SweepPoint], busy: Sequence[SweepPoint]
 ) -> tuple[float, JudgedFit | None]:
     """The share by which a busy link slows compute; 0 if it was not measured."""
     alone = {point.varied: point.seconds for point in idle}
@@ -107,7 +107,7 @@ def fit_slowdown(
     return slowdown, judge("busy link", parts, lambda p: alone[p.varied] * (1 + slowdown))
 
 
-def _line(points: Sequence[MeasuredPoint]) -> LinkFit:
+def _line(points: Sequence[SweepPoint]) -> LinkFit:
     if len(points) == 1:
         (point,) = points
         return LinkFit(0.0, point.varied, (point.varied[0] / point.seconds,))
@@ -128,7 +128,7 @@ def _bandwidths(plain: LinkFit, parts: Split) -> LinkFit:
 
 
 def _link_curve(fit: LinkFit) -> Curve:
-    def curve(point: MeasuredPoint) -> float:
+    def curve(point: SweepPoint) -> float:
         (size,) = point.varied
         return fit.latency_s + size / float(np.interp(size, fit.run_bytes, fit.bytes_per_s))
 
@@ -136,7 +136,7 @@ def _link_curve(fit: LinkFit) -> Curve:
 
 
 def _prefill_curve(fit: PrefillFit) -> Curve:
-    def curve(point: MeasuredPoint) -> float:
+    def curve(point: SweepPoint) -> float:
         _, tokens, pairs = _prefill_terms(point)
         straight = fit.token_s * tokens + fit.pair_s * pairs
         if fit.bend is not None:
@@ -146,10 +146,10 @@ def _prefill_curve(fit: PrefillFit) -> Curve:
     return curve
 
 
-def _prefill_terms(point: MeasuredPoint) -> tuple[float, float, float]:
+def _prefill_terms(point: SweepPoint) -> tuple[float, float, float]:
     tokens, prior = point.varied
     return 1.0, tokens, tokens * (prior + tokens / 2)
 
 
-def _seconds(points: Sequence[MeasuredPoint]) -> FloatArray:
+def _seconds(points: Sequence[SweepPoint]) -> FloatArray:
     return np.array([p.seconds for p in points])

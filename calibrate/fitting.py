@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from orbitflow.arrays import FloatArray
-from orbitflow.calibrate.runner import MeasuredPoint
+from orbitflow.calibrate.runner import SweepPoint
 from orbitflow.machine.profile import FitError, Point
 
 SOFT = 0.05  # relative residuals beyond this count linearly, below it by their square
@@ -29,16 +29,16 @@ POOR = 0.10  # worst held-out error that is said
 class Split(NamedTuple):
     """The points that a curve is fitted to, and those that it is judged by."""
 
-    fitted: tuple[MeasuredPoint, ...]
-    held_out: tuple[MeasuredPoint, ...]
+    fitted: tuple[SweepPoint, ...]
+    held_out: tuple[SweepPoint, ...]
 
     @property
-    def all(self) -> tuple[MeasuredPoint, ...]:
+    def all(self) -> tuple[SweepPoint, ...]:
         """Both."""
         return self.fitted + self.held_out
 
 
-def split(points: Sequence[MeasuredPoint], seed: int) -> Split:
+def split(points: Sequence[SweepPoint], seed: int) -> Split:
     """Hold out about every fourth point. With fewer than four, none."""
     ends = [(min(column), max(column)) for column in zip(*(p.varied for p in points), strict=True)]
     inner = [
@@ -81,7 +81,7 @@ class JudgedFit(NamedTuple):
     points: tuple[Point, ...]
 
 
-Curve = Callable[[MeasuredPoint], float]  # what a fit makes of a point, in seconds
+Curve = Callable[[SweepPoint], float]  # what a fit makes of a point, in seconds
 
 
 def judge(name: str, parts: Split, curve: Curve) -> JudgedFit:

@@ -41,7 +41,7 @@ class Sample(NamedTuple):
     seconds: float
 
 
-class MeasuredPoint(NamedTuple):
+class SweepPoint(NamedTuple):
     """A point: the middle of its repeats in seconds, and their spread."""
 
     curve: str
@@ -61,7 +61,7 @@ class Samples:
         """Add measurements."""
         self._samples += samples
 
-    def points(self, *curves: str) -> tuple[MeasuredPoint, ...]:
+    def points(self, *curves: str) -> tuple[SweepPoint, ...]:
         """The points of these curves (all if none is given), by curve and what was varied."""
         found: dict[tuple[str, tuple[float, ...]], list[float]] = {}
         for curve, varied, seconds in self._samples:
@@ -70,10 +70,10 @@ class Samples:
         return tuple(_measured(*key, repeats) for key, repeats in sorted(found.items()))
 
 
-def _measured(curve: str, varied: tuple[float, ...], repeats: Sequence[float]) -> MeasuredPoint:
+def _measured(curve: str, varied: tuple[float, ...], repeats: Sequence[float]) -> SweepPoint:
     value = middle_mean(repeats)
     spread = float(np.median(np.abs(np.array(repeats) - value)))
-    return MeasuredPoint(curve, varied, value, spread / value if value else 0.0, len(repeats))
+    return SweepPoint(curve, varied, value, spread / value if value else 0.0, len(repeats))
 
 
 def middle_mean(values: Sequence[float]) -> float:

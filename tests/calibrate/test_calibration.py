@@ -19,7 +19,7 @@ from orbitflow.backend.model.decoder import Decoder  # noqa: E402
 from orbitflow.calibrate import calibration  # noqa: E402
 from orbitflow.calibrate.bench import Bench  # noqa: E402
 from orbitflow.calibrate.calibration import Calibration, calibrate  # noqa: E402
-from orbitflow.calibrate.runner import MeasuredPoint, Told  # noqa: E402
+from orbitflow.calibrate.runner import SweepPoint, Told  # noqa: E402
 from orbitflow.calibrate.sweep import Sweep  # noqa: E402
 from orbitflow.errors import UserError  # noqa: E402
 from orbitflow.machine.cost import CostModel  # noqa: E402
@@ -97,7 +97,7 @@ def test_a_smaller_device(machine: BackendMachine, model: LoadedModel) -> None:
 
 
 def interrupted(
-    machine: BackendMachine, model: LoadedModel, count: int, kept: list[MeasuredPoint]
+    machine: BackendMachine, model: LoadedModel, count: int, kept: list[SweepPoint]
 ) -> Calibration:
     return calibrate(
         model, machine, UNHURRIED, model_name="tiny", told=stop_at(count), keep=kept.extend
@@ -107,7 +107,7 @@ def interrupted(
 def test_an_interruption_with_enough_points_makes_a_profile(
     machine: BackendMachine, model: LoadedModel
 ) -> None:
-    kept: list[MeasuredPoint] = []
+    kept: list[SweepPoint] = []
     made = interrupted(machine, model, 18, kept)
     assert kept == []
     assert made.profile.simplified[0].startswith("interrupted: ")
@@ -116,7 +116,7 @@ def test_an_interruption_with_enough_points_makes_a_profile(
 def test_an_interruption_with_too_few_points_keeps_them(
     machine: BackendMachine, model: LoadedModel
 ) -> None:
-    kept: list[MeasuredPoint] = []
+    kept: list[SweepPoint] = []
     with pytest.raises(KeyboardInterrupt):
         interrupted(machine, model, 3, kept)
     assert kept
