@@ -20,10 +20,9 @@ from typing import NamedTuple, Protocol
 
 from orbitflow.backend.clock import Alarm, AlarmClock
 from orbitflow.backend.planner_thread import PlannerThread
-from orbitflow.engine.driving import Core, Observer
 from orbitflow.request import Request
 from orbitflow.results.timeline import SpanSink
-from orbitflow.step import Step, StepOutcome
+from orbitflow.step import Core, Observer, Step, StepOutcome
 
 
 class BackendExecutor(Protocol):

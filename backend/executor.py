@@ -28,7 +28,7 @@ from orbitflow.backend.kv.plane import Plane
 from orbitflow.backend.kv.store import KvStore, Traffic
 from orbitflow.backend.model.decoder import Decoder, greedy
 from orbitflow.engine.policy import DataPlane, Policy
-from orbitflow.engine.queues import Roster
+from orbitflow.engine.queues import Queues
 from orbitflow.errors import UserError
 from orbitflow.memory import KvAccount
 from orbitflow.request import Request
@@ -68,7 +68,7 @@ class TorchExecutor:
         *,
         data_plane: DataPlane,
         account: KvAccount,
-        roster: Roster,
+        roster: Queues,
         on_token: OnToken | None = None,
         on_logits: OnLogits | None = None,
         span: SpanSink | None = None,

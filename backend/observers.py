@@ -18,7 +18,7 @@ from collections.abc import Mapping
 
 from orbitflow.engine.engine import ServingCore
 from orbitflow.request import Request
-from orbitflow.results.recorder import Lines
+from orbitflow.results.recorder import LineSink
 from orbitflow.results.timeline import Origin, Span, SpanSink, Timeline
 from orbitflow.results.timeline_tracks import Tracks
 from orbitflow.step import Events, Step, StepOutcome
@@ -34,7 +34,7 @@ _CUDA = Origin("backend", "pass", _CLOCK, "CUDA events around each transfer; nev
 class Watch:
     """Writes the timeline of one run. `close` ends the file."""
 
-    def __init__(self, out: Lines, core: ServingCore, *, paced: bool, on_cpu: bool) -> None:
+    def __init__(self, out: LineSink, core: ServingCore, *, paced: bool, on_cpu: bool) -> None:
         self._timeline = Timeline(out, _CPU if on_cpu else _CUDA)
         self._tracks = Tracks(self._timeline, core, paced=paced, by_pass=not on_cpu)
         self._spans: deque[Span] = deque()
@@ -81,7 +81,7 @@ class TokenFile:
     """Writes `tokens.jsonl`. `tokens` has the prompt and the generated tokens of each request."""
 
     def __init__(
-        self, out: Lines, tokens: dict[int, list[int]], requests: Mapping[int, Request]
+        self, out: LineSink, tokens: dict[int, list[int]], requests: Mapping[int, Request]
     ) -> None:
         self._out = out
         self._tokens = tokens

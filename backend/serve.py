@@ -25,15 +25,14 @@ from orbitflow.backend.machine import BackendMachine
 from orbitflow.backend.model.decoder import Decoder
 from orbitflow.backend.observers import TokenFile, Watch
 from orbitflow.config import DeliveryPace
-from orbitflow.engine.driving import Observers
 from orbitflow.engine.engine import ServingCore
-from orbitflow.engine.journal import Journal
-from orbitflow.engine.journal_file import JournalFile
+from orbitflow.engine.journal import Journal, JournalFile
 from orbitflow.memory import KvLimits
 from orbitflow.request import Request
 from orbitflow.results.summary import PolicyReport
 from orbitflow.scenario import Scenario
 from orbitflow.session import Outputs, open_session
+from orbitflow.step import Observers
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from orbitflow.backend.link.channel import WorkerChannel
 from orbitflow.backend.machine import BackendMachine
 from orbitflow.backend.model.decoder import Decoder
 from orbitflow.engine.policy import DataPlane
-from orbitflow.engine.queues import Roster
+from orbitflow.engine.queues import Queues
 from orbitflow.machine.pipeline import Overlap
 from orbitflow.memory import KvAccount, KvLimits
 from orbitflow.placement import HostLayers
@@ -77,7 +77,7 @@ class Batch:
         requests = {i: Request(i, 0.0, n, LONGEST_RUN) for i, n in enumerate(contexts)}
         self.executor = TorchExecutor(
             decoder, plane, self._store, self._clock, requests, lambda request: [],
-            data_plane=data_plane, account=account, roster=Roster(None, 0),
+            data_plane=data_plane, account=account, roster=Queues(None, 0),
         )  # fmt: skip
         self._fill(decoder)
 

@@ -26,12 +26,11 @@ from orbitflow.calibrate.compute_tasks import decode_tasks, host_fit, outside_ta
 from orbitflow.calibrate.fit_all import Fits, fit_all, is_enough, lacking, notices_of
 from orbitflow.calibrate.link import link_tasks, slowdown_tasks
 from orbitflow.calibrate.planner_time import planner_latency_s
-from orbitflow.calibrate.runner import SweepPoint, Samples, Told, run_tasks
+from orbitflow.calibrate.runner import Samples, SweepPoint, Told, run_tasks
 from orbitflow.calibrate.sweep import Sweep
 from orbitflow.errors import UserError
 from orbitflow.machine.cost import CostModel
-from orbitflow.machine.profile import PLANNER_LATENCY_S, HostFit, Profile, Provenance
-from orbitflow.machine.profile_seal import sealed
+from orbitflow.machine.profile import PLANNER_LATENCY_S, HostFit, Profile, Provenance, sealed
 
 _POOL_BYTES = 64 * 2**20  # of host memory to copy from and to
 _LEAST_POOL_PAGES = 64

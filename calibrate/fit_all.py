@@ -22,7 +22,7 @@ from orbitflow.calibrate.fits import (
 from orbitflow.calibrate.fitting import POOR, JudgedFit, far_off
 from orbitflow.calibrate.link import BESIDE, BUSY_LINK, D2H, H2D, IDLE_LINK
 from orbitflow.calibrate.runner import Samples
-from orbitflow.machine.profile import DecodeFit, LinkFit, Point, PrefillFit
+from orbitflow.machine.profile import DecodeFit, LinkFit, MeasuredPoint, PrefillFit
 
 _SHARED_LINK = 0.9  # of its own rate that a direction keeps beside the other one; less is said
 MOST_NOISE = 0.9
@@ -104,10 +104,10 @@ def _both_ways(samples: Samples) -> float | None:
     return min(shares, default=None)
 
 
-def _spans_blocks(points: tuple[Point, ...], block_rows: int) -> bool:
+def _spans_blocks(points: tuple[MeasuredPoint, ...], block_rows: int) -> bool:
     return max(point.varied[0] for point in points) > block_rows
 
 
-def _named(point: Point) -> str:
+def _named(point: MeasuredPoint) -> str:
     at = " x ".join(f"{value:,.0f}" for value in point.varied)
     return f"{at} ({point.measured_s / point.fitted_s - 1:+.0%})"

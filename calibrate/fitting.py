@@ -16,7 +16,7 @@ import numpy as np
 
 from orbitflow.arrays import FloatArray
 from orbitflow.calibrate.runner import SweepPoint
-from orbitflow.machine.profile import FitError, Point
+from orbitflow.machine.profile import FitError, MeasuredPoint
 
 SOFT = 0.05  # relative residuals beyond this count linearly, below it by their square
 HELD_OUT = 4  # one point of so many
@@ -78,7 +78,7 @@ class JudgedFit(NamedTuple):
     """The error of a fit, and its points beside what the fit makes of them."""
 
     error: FitError
-    points: tuple[Point, ...]
+    points: tuple[MeasuredPoint, ...]
 
 
 Curve = Callable[[SweepPoint], float]  # what a fit makes of a point, in seconds
@@ -87,7 +87,7 @@ Curve = Callable[[SweepPoint], float]  # what a fit makes of a point, in seconds
 def judge(name: str, parts: Split, curve: Curve) -> JudgedFit:
     """Judge a curve by the points held out, or by all points where none is held out."""
     points = tuple(
-        Point(name, p.varied, p.seconds, curve(p), p.relative_spread, p.repeats, held)
+        MeasuredPoint(name, p.varied, p.seconds, curve(p), p.relative_spread, p.repeats, held)
         for group, held in ((parts.fitted, False), (parts.held_out, True))
         for p in group
     )
@@ -103,12 +103,12 @@ def judge(name: str, parts: Split, curve: Curve) -> JudgedFit:
     return JudgedFit(error, tuple(sorted(points, key=lambda p: p.varied)))
 
 
-def relative_error(point: Point) -> float:
+def relative_error(point: MeasuredPoint) -> float:
     """Distance of a point from its curve, as a share of what was measured."""
     return abs(point.fitted_s - point.measured_s) / point.measured_s
 
 
-def far_off(points: Sequence[Point]) -> list[Point]:
+def far_off(points: Sequence[MeasuredPoint]) -> list[MeasuredPoint]:
     """Points that the curve does not follow, farthest first."""
     usual = float(np.median([relative_error(p) for p in points])) if points else 0.0
     limit = max(FAR_OFF, FAR_OFF_TIMES * usual)

@@ -14,7 +14,6 @@ from collections.abc import Iterable
 import numpy as np
 import simpy
 
-from orbitflow.engine.driving import Core, Observer
 from orbitflow.engine.policy import DataPlane
 from orbitflow.machine.cost import CostModel
 from orbitflow.machine.pipeline import Overlap
@@ -24,7 +23,7 @@ from orbitflow.sim.layer_pass import LayerPass, StepCounters
 from orbitflow.sim.link import LOADING, Flow, Links
 from orbitflow.sim.pass_work import Noise
 from orbitflow.sim.server import Performance, Process, Server
-from orbitflow.step import Move, MoveKind, Step, StepOutcome
+from orbitflow.step import Core, Move, MoveKind, Observer, Step, StepOutcome
 
 
 class LayerMachine:

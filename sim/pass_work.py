@@ -5,7 +5,7 @@ GPU, two batches   (base + request n_h) + the above for the other requests, wher
 noise              pass k of a run takes factor_k, uniform on [1 - spread, 1 + spread]
 
 n_h requests have their KV on the host, and the CPU attends for them. KV that is being promoted and
-the KV behind a chunk cross the link whole. `orbitflow.machine.host_read` says how other KV on the
+the KV behind a chunk cross the link whole. `orbitflow.machine.pipeline` says how other KV on the
 host is used. Simplified: what the GPU reads of it is spread evenly over the layers. The tail page
 never leaves the GPU and is not counted as read there.
 """
@@ -21,8 +21,7 @@ from numpy.random import PCG64, Generator, SeedSequence
 from orbitflow.arrays import FloatArray, IntArray
 from orbitflow.engine.policy import DataPlane
 from orbitflow.machine.cost import CostModel
-from orbitflow.machine.host_read import STREAM, HostRead
-from orbitflow.machine.pipeline import Demand, Overlap
+from orbitflow.machine.pipeline import STREAM, HostRead, Overlap, TransferDemand
 from orbitflow.placement import HostLayers
 from orbitflow.step import Step
 
@@ -120,7 +119,7 @@ class _Transfer(NamedTuple):
 
 def streaming_demand(
     cost: CostModel, step: Step, passes: int, read: HostRead = STREAM
-) -> tuple[Demand, FloatArray] | tuple[None, FloatArray]:
+) -> tuple[TransferDemand, FloatArray] | tuple[None, FloatArray]:
     """The demand of the step's next `passes` passes, and the bytes of each, shape (passes,).
 
     None where no KV is on the host.
@@ -143,7 +142,7 @@ def streaming_demand(
         staged = [column[layer] for layer in transfer.staged if layer in column]
         ring[:, staged] += size[:, None]
         total += size * len(transfer.layers)
-    return Demand(layers, link_s, ring, _host_s(cost, step, passes, read, layers)), total
+    return TransferDemand(layers, link_s, ring, _host_s(cost, step, passes, read, layers)), total
 
 
 def _transfers(step: Step, read: HostRead) -> Iterator[_Transfer]:

@@ -24,9 +24,9 @@ from orbitflow.engine.engine import LONGEST_STEP
 from orbitflow.engine.policy import DataPlane
 from orbitflow.machine.cost import CostModel
 from orbitflow.machine.pipeline import (
-    Demand,
     Overlap,
     RingPipeline,
+    TransferDemand,
     barrier_stalls,
     batches_stalls,
     paper_stalls,
@@ -195,7 +195,7 @@ class SimExecutor:
     def _stall(
         self,
         step: Step,
-        demand: Demand,
+        demand: TransferDemand,
         work: GpuWork,
         begin_s: float,
         stop_at_s: float,

@@ -29,9 +29,9 @@ from orbitflow.machine.profile import to_json
 from orbitflow.policy.registry import expand, make_policy
 from orbitflow.replay import Replay
 from orbitflow.request import Request
+from orbitflow.results.run_files import environment, resolved, summary
 from orbitflow.results.run_folder import RunFolder
 from orbitflow.results.summary import PolicyReport
-from orbitflow.results.summary_file import environment, resolved, summary
 from orbitflow.scenario import Scenario, build_scenario
 from orbitflow.traces import resolve, scaled
 

@@ -19,11 +19,11 @@ from orbitflow.cli.study_columns import (
     print_table,
     width_of,
 )
-from orbitflow.study.keys import POLICY
+from orbitflow.study.keys import POLICY, key_text
 from orbitflow.study.search import Search
+from orbitflow.study.statistics import writer
 from orbitflow.study.study import Job, Study
 from orbitflow.study.summary import CellResult, best, ranked
-from orbitflow.study.written import key_text, writer
 
 _SHOWN = 20
 _PROMISED = frozenset({"profile", "model", "compute_scale"})  # what isolated prefills depend on

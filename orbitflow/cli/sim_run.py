@@ -12,9 +12,9 @@ from orbitflow.bound.bound import Bound
 from orbitflow.cli.progress import Progress
 from orbitflow.config import RunConfig, to_toml
 from orbitflow.results.bound_share import bound_of, with_shares
+from orbitflow.results.run_files import environment, resolved, summary
 from orbitflow.results.run_folder import RunFolder
 from orbitflow.results.summary import PolicyReport
-from orbitflow.results.summary_file import environment, resolved, summary
 from orbitflow.scenario import Scenario, build_scenario
 from orbitflow.sim.run import simulate_policy
 

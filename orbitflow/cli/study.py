@@ -14,7 +14,7 @@ from orbitflow.cli.study_capacity import capacity_command
 from orbitflow.cli.study_options import ArrivalJitter, AsJson, Out, Quiet, Workers, check_workers
 from orbitflow.cli.study_paper import paper_command
 from orbitflow.cli.study_pareto import pareto_command
-from orbitflow.study.names import Direction, ExecutorName, Sampler
+from orbitflow.study.keys import Direction, ExecutorName, Sampler
 
 _STUDY = "Study"
 _SEARCH = "Search"

@@ -66,7 +66,7 @@ def capacity_command(
     from orbitflow.cli.cpus import usable_cpus
     from orbitflow.cli.study_capacity_run import run_capacity
     from orbitflow.study.capacity import plan_capacity
-    from orbitflow.study.target import read_targets
+    from orbitflow.study.figures import read_targets
 
     check_workers(workers)
     question = plan_capacity(

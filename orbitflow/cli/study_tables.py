@@ -25,13 +25,11 @@ from orbitflow.cli.study_columns import (
 )
 from orbitflow.policy.registry import make_policy
 from orbitflow.results.bound_share import BOUNDED, NOT_COVERED
-from orbitflow.results.marks import best_as_written
-from orbitflow.study.bounds import BoundResult
-from orbitflow.study.keys import POLICY
-from orbitflow.study.statistics import Estimate
+from orbitflow.results.figures import best_as_written
+from orbitflow.study.keys import POLICY, key_text
+from orbitflow.study.statistics import Estimate, percent
 from orbitflow.study.study import Study
-from orbitflow.study.summary import CellResult
-from orbitflow.study.written import key_text, percent
+from orbitflow.study.summary import BoundResult, CellResult
 from orbitflow.units import format_seconds
 
 

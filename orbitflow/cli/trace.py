@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
+    from orbitflow.arrays import IntArray
     from orbitflow.traces.summary import Burstiness, LengthSummary, TraceSummary
-    from orbitflow.traces.trace import IntArray, Trace
+    from orbitflow.traces.trace import Trace
 
 trace_app = typer.Typer(
     name="trace",

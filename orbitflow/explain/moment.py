@@ -9,7 +9,7 @@ import numpy as np
 
 from orbitflow.explain.decision import DecisionShown, NotShown
 from orbitflow.explain.explain import Moment, describe
-from orbitflow.explain.seated_engine import GlassCore
+from orbitflow.explain.seated_engine import SeatedCore
 from orbitflow.request import Request
 from orbitflow.scenario import Scenario
 from orbitflow.session import outfit
@@ -60,7 +60,7 @@ class _Nobody:
 def explain_moment(scenario: Scenario, name: str, at_s: float) -> DecisionShown | NotShown:
     """The decision of the policy called `name` that is in force `at_s` seconds into the trace."""
     policy = outfit(scenario, name)
-    core = GlassCore(
+    core = SeatedCore(
         policy,
         scenario.limits,
         tau_s=scenario.slo.tau_s,

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from orbitflow.bank import Bank
-from orbitflow.sequence import Sequence as Served
+from orbitflow.request import RequestState as Served
 from orbitflow.tuning import Victim
 
 PATIENCE = 64.0  # tau

@@ -142,8 +142,7 @@ def test_a_dropped_request_is_prefilled_again() -> None:
 
 def test_where_the_cpu_attends_nothing_travels() -> None:
     from orbitflow.backend.kv.store import KvStore
-    from orbitflow.machine.host_read import ATTEND
-    from orbitflow.machine.pipeline import Overlap
+    from orbitflow.machine.pipeline import ATTEND, Overlap
 
     bench = Bench(lagging=False)
     plane = DataPlane(Overlap.SERIAL, write_through=True, ring_groups=0, host_read=ATTEND)

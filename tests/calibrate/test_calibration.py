@@ -23,8 +23,11 @@ from orbitflow.calibrate.runner import SweepPoint, Told  # noqa: E402
 from orbitflow.calibrate.sweep import Sweep  # noqa: E402
 from orbitflow.errors import UserError  # noqa: E402
 from orbitflow.machine.cost import CostModel  # noqa: E402
-from orbitflow.machine.profile import load, save  # noqa: E402
-from orbitflow.machine.profile_seal import is_edited  # noqa: E402
+from orbitflow.machine.profile import (  # noqa: E402
+    is_edited,
+    load,
+    save,
+)
 
 ONE_ROUND = replace(Sweep.TINY, rounds=1)
 UNHURRIED = replace(Sweep.TINY, budget_s=1e9)

@@ -9,7 +9,7 @@ import pytest
 
 from orbitflow.calibrate.fits import fit_decode, fit_link, fit_prefill, fit_slowdown
 from orbitflow.calibrate.fitting import far_off, relative_error, split
-from orbitflow.calibrate.runner import SweepPoint, Sample, Samples, middle_mean
+from orbitflow.calibrate.runner import Sample, Samples, SweepPoint, middle_mean
 from orbitflow.machine.cost import CostModel
 from orbitflow.machine.profile import Bend, DecodeFit, LinkFit, PrefillFit
 

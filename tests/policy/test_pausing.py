@@ -10,7 +10,6 @@ from reference.harness import Run, serve
 from strategies import Machine, machines, small_machine, workloads
 
 from orbitflow.bank import Bank
-from orbitflow.deposit import next_due_s
 from orbitflow.policy.orbitflow import OrbitFlow
 from orbitflow.policy.pausing import (
     OWED_PASSES,
@@ -19,14 +18,14 @@ from orbitflow.policy.pausing import (
     first_owed,
     rest_order,
 )
-from orbitflow.request import Request
-from orbitflow.sequence import Sequence, State
+from orbitflow.request import Phase, Request, RequestState
+from orbitflow.slo import next_due_s
 from orbitflow.tuning import Tuning, Victim
 
 
-def _members(*prompts: int) -> list[Sequence]:
+def _members(*prompts: int) -> list[RequestState]:
     return [
-        Sequence(Request(i, 0.0, prompt, 50), 0.0, 0.1, (), (), State.PARKED, prompt, order=i)
+        RequestState(Request(i, 0.0, prompt, 50), 0.0, 0.1, (), (), Phase.PARKED, prompt, order=i)
         for i, prompt in enumerate(prompts)
     ]
 

@@ -220,7 +220,7 @@ class Bench:
         return 2 * group
 
     def _charge(self, ring: int, passes: int, chunks: dict[int, int]) -> None:
-        """Charge the account as `orbitflow.engine.reservation` does."""
+        """Charge the account as `orbitflow.engine.apply` does."""
         window = 0
         for request_id, reference in self.requests.items():
             resident = LAYERS - len(reference.host)
