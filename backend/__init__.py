@@ -1,1 +1,1 @@
-"""The torch backend: the policy core driven by a real clock. Nothing here yet."""
+"""The torch backend: the policy core driven by a real clock."""

@@ -1,25 +1,53 @@
-"""The driver's clock: seconds since the run began, and a sleep that a ring ends early.
+"""Clocks of the backend: the machine's own, and the driver's, which counts from the run's start.
 
-What ends a sleep is a due arrival, a finished plan or Ctrl-C. A ring is never lost: one that comes
-while nobody sleeps ends the next sleep at once. `SimpleQueue.put` may be called from any thread and
-from within a signal handler; `threading.Event.set` could deadlock there.
+This is the one module of the drivers that reads real time. Everything else takes a `Clock` as an
+argument, so tests run on a clock that they turn by hand.
+
+The driver sleeps on an `Alarm`. A due arrival, a finished plan or Ctrl-C ends the sleep. A ring is
+never lost: if nobody sleeps, it ends the next sleep at once. Any thread and any signal handler may
+call `SimpleQueue.put`; `threading.Event.set` could deadlock in a signal handler.
 """
 
 from __future__ import annotations
 
+import time
 from queue import Empty, SimpleQueue
 from typing import Protocol
 
-from orbitflow.backend.wall_clock import Clock, WallClock
+_LONGEST_SLEEP_S = (
+    3600.0  # locks take no endless time-outs; a driver that wakes too soon sleeps again
+)
 
-_LONGEST_SLEEP_S = 3600.0  # locks take no endless time-outs; who wakes too soon sleeps again
+
+class Clock(Protocol):
+    """Seconds since some fixed moment."""
+
+    def now_s(self) -> float:
+        """The time."""
+
+    def sleep_until(self, due_s: float) -> None:
+        """Return at `due_s`, or at once if that is past."""
+
+
+class WallClock:
+    """The machine's own clock. It never goes back."""
+
+    def now_s(self) -> float:
+        """Seconds since some fixed moment."""
+        return time.perf_counter()
+
+    def sleep_until(self, due_s: float) -> None:
+        """Sleep until `due_s`."""
+        left_s = due_s - time.perf_counter()
+        if left_s > 0:
+            time.sleep(left_s)
 
 
 class Alarm(Protocol):
-    """A clock that can be slept on."""
+    """A clock to sleep on."""
 
     def start(self) -> None:
-        """Let it go, from zero on."""
+        """Start at zero."""
         ...
 
     def now_s(self) -> float:
@@ -27,18 +55,18 @@ class Alarm(Protocol):
         ...
 
     def ring(self) -> None:
-        """Wake whoever sleeps; from any thread or signal handler."""
+        """End the sleep. Any thread or signal handler may ring."""
         ...
 
     def sleep(self, until_s: float | None) -> None:
-        """Return at that time (None: never) or at a ring, maybe sooner."""
+        """Return at that time (None: never) or at a ring. It may return sooner."""
         ...
 
 
 class AlarmClock:
     """An alarm on real time, and a `Clock` for the executor. One thread sleeps on it.
 
-    It stands at zero until it is started, so whoever reads it before never sees it go back.
+    It stands at zero until it is started, so it never goes back.
     """
 
     def __init__(self, clock: Clock | None = None) -> None:
@@ -47,7 +75,7 @@ class AlarmClock:
         self._rings: SimpleQueue[None] = SimpleQueue()
 
     def start(self) -> None:
-        """Let it go, from zero on."""
+        """Start at zero."""
         assert self._zero_s is None, "a clock is started once"
         self._zero_s = self._clock.now_s()
 
@@ -56,7 +84,7 @@ class AlarmClock:
         return 0.0 if self._zero_s is None else self._clock.now_s() - self._zero_s
 
     def sleep_until(self, due_s: float) -> None:
-        """Sleep, whoever rings."""
+        """Sleep until that time. A ring does not end this sleep."""
         zero_s = self._clock.now_s() if self._zero_s is None else self._zero_s
         self._clock.sleep_until(zero_s + due_s)
 

@@ -1,22 +1,23 @@
 """The real-clock driver of the serving core: the counterpart of `sim/server.py` for hardware.
 
-One thread replays the arrivals, asks the core and hands its steps to an executor; a second one
-solves plan requests beside the passes. Everything but solving happens on the first, between passes:
+One thread replays the arrivals, asks the core and hands its steps to an executor. A second thread
+solves plan requests beside the passes. The first thread does, between passes:
 
-    adopt a ready plan -> submit who has arrived -> next_step -> execute, or sleep -> finish
+    adopt a ready plan -> submit arrivals -> next_step -> execute, or sleep -> finish
 
-Invariants: every call to the core carries a time no earlier than the last one's; every step that
-was begun and did not raise is finished and shown to the observer, also when the run is interrupted;
-however a run ends, the executor is closed and the planner's thread joined. Design section 2.1.
+Invariants: every call to the core carries a time no earlier than the last one's. Every step that
+was begun and did not raise is finished and shown to the observer, also when the run is interrupted.
+However a run ends, the executor is closed and the planner's thread joined. Design section 2.1.
 """
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple, Protocol
 
-from orbitflow.backend.arrivals import Arrivals
 from orbitflow.backend.clock import Alarm, AlarmClock
 from orbitflow.backend.planner_thread import PlannerThread
 from orbitflow.request import Request
@@ -24,20 +25,20 @@ from orbitflow.results.timeline import SpanSink
 from orbitflow.step import Core, Observer, Step, StepOutcome
 
 
-class Executor(Protocol):
+class BackendExecutor(Protocol):
     """Carries out steps on a machine."""
 
     def execute(self, step: Step, start_s: float, stop: Callable[[], bool]) -> StepOutcome:
-        """Do a step that starts now. Ask `stop` after each pass, never before the first, and end
-        the step there if it says so. A step without passes ends by itself.
+        """Do a step that starts now. Ask `stop` after each pass and end the step if it is true. A
+        step without passes ends by itself.
 
-        All times of the outcome are on the driver's clock, on which it is `start_s` now. Raising
+        All times of the outcome are on the driver's clock, on which it is `start_s` now. An error
         fails the run.
         """
         ...
 
     def close(self) -> None:
-        """Let the copies under way end and free everything. Called once, however the run ends."""
+        """Let the copies in flight end and free everything. Called once, however the run ends."""
         ...
 
 
@@ -48,20 +49,45 @@ class Ending(NamedTuple):
     is_complete: bool
 
 
+class Arrivals:
+    """The requests of a trace, handed out when they are due, in order. One is read ahead, never the
+    whole trace. Times are those of the driver's clock.
+    """
+
+    def __init__(self, requests: Iterable[Request]) -> None:
+        self._requests = iter(requests)
+        self._next = next(self._requests, None)
+
+    @property
+    def next_s(self) -> float | None:
+        """When the next request arrives; None after the last."""
+        return None if self._next is None else self._next.arrival_s
+
+    def is_due(self, now_s: float) -> bool:
+        """Whether a request has arrived and was not taken."""
+        return self._next is not None and self._next.arrival_s <= now_s
+
+    def take(self, now_s: float) -> Iterator[Request]:
+        """The requests that have arrived."""
+        while self._next is not None and self._next.arrival_s <= now_s:
+            request, self._next = self._next, next(self._requests, None)
+            yield request
+
+
 class Driver:
     """One machine, one trace, one policy, in real time. Serves once and owns its executor."""
 
     def __init__(
         self,
         core: Core,
-        executor: Executor,
+        executor: BackendExecutor,
         requests: Iterable[Request],
         observer: Observer,
         *,
         clock: Alarm | None = None,
         span: SpanSink | None = None,
     ) -> None:
-        """`span` hears of every plan's making, on another thread."""
+        """`span` gets the time of every solve, on the planner's thread."""
         self._core = core
         self._executor = executor
         self._observer = observer
@@ -87,7 +113,7 @@ class Driver:
         self._clock.ring()
 
     def _serve(self) -> bool:
-        """Whether it came to the end."""
+        """Serve; return whether everything was served."""
         core, planner = self._core, self._planner
         while not self._is_interrupted:
             self._adopt()
@@ -109,11 +135,11 @@ class Driver:
         outcome = self._executor.execute(step, start_s, lambda: self._wants_to_stop(step))
         assert outcome.end_s >= start_s, "a step ended before it began"
         self._latest_s = max(self._latest_s, outcome.end_s)
-        self._submit()  # who came in the meantime is there when the step ends
+        self._submit()  # what arrived meanwhile is there when the step ends
         self._observer.stepped(step, outcome, self._core.finish(step, outcome))
 
     def _wants_to_stop(self, step: Step) -> bool:
-        """Whether something has come up that the step should not go on for; changes nothing."""
+        """Whether the step should end at this pass. Changes nothing."""
         if self._is_interrupted or self._planner.is_ready:
             return True
         return step.stop_on_arrival and self._arrivals.is_due(self._now_s())
@@ -132,13 +158,13 @@ class Driver:
                 self._observer.refused(request, refusal)
 
     def _now_s(self) -> float:
-        """The time; never earlier than the last time told or measured."""
+        """The time, never earlier than the last time told or measured."""
         self._latest_s = max(self._latest_s, self._clock.now_s())
         return self._latest_s
 
     @contextmanager
     def _closing(self) -> Iterator[None]:
-        """Close everything in the end; what failed first is what is raised."""
+        """Close everything in the end. The first failure is the one raised."""
         try:
             yield
         except BaseException as error:
@@ -154,3 +180,26 @@ class Driver:
             self._executor.close()
         finally:
             self._planner.close()
+
+
+@contextmanager
+def on_ctrl_c(ask: Callable[[], object]) -> Iterator[None]:
+    """Have the first Ctrl-C call `ask`. The second one interrupts as ever.
+
+    Do nothing outside the main thread, which alone gets signals, or where Ctrl-C is ignored.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or before in (None, signal.SIG_IGN):
+        yield
+        return
+
+    def first(number: int, frame: object) -> None:
+        signal.signal(signal.SIGINT, before)
+        ask()
+
+    signal.signal(signal.SIGINT, first)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -5,9 +5,11 @@ One pass, for the decode batch and the chunks that share it:
     h = embed(last token of each);   per layer:  wait for its KV, write new K and V,
     attend request by request, finish the layer, let stores and prefetch go on;   tokens = greedy
 
-The counterpart of `orbitflow.sim.step_executor`: same steps in, same outcomes out, measured, not
-modelled. Every request has all its tokens in every layer, wherever they lie, and is attended to by
-itself, so on a CPU in fp32 no policy changes a single bit of any logit. Design section 6.
+The counterpart of `orbitflow.sim.step_executor`: same steps in, same outcomes out, measured instead
+of modelled. Every request has all its tokens in every layer, wherever they lie, and is attended to
+by itself. So on a CPU in fp32 no policy changes a single bit of any logit. A policy that reads only
+a share of the KV on the host is refused: it would get other answers and other times than it asks
+for, and `orbitflow sim` models its times. Design section 6.
 """
 
 from __future__ import annotations
@@ -21,14 +23,13 @@ from torch import Tensor
 
 from orbitflow.backend.attention.decode import attention_for
 from orbitflow.backend.attention.reference import Scratch, Segment, prefill_attention
+from orbitflow.backend.clock import Clock
 from orbitflow.backend.kv.plane import Plane
 from orbitflow.backend.kv.store import KvStore, Traffic
-from orbitflow.backend.model.decoder import Decoder
-from orbitflow.backend.sampling import greedy
-from orbitflow.backend.servable import refuse_selection
-from orbitflow.backend.wall_clock import Clock
-from orbitflow.engine.policy import DataPlane
+from orbitflow.backend.model.decoder import Decoder, greedy
+from orbitflow.engine.policy import DataPlane, Policy
 from orbitflow.engine.queues import Queues
+from orbitflow.errors import UserError
 from orbitflow.memory import KvAccount
 from orbitflow.request import Request
 from orbitflow.results.timeline import Span, SpanSink
@@ -41,7 +42,7 @@ OnLogits = Callable[[int, Tensor], object]  # request, its logits: for tests and
 
 @dataclass(slots=True)
 class _Chunk:
-    """A piece of a prompt on its way through the layers."""
+    """A chunk of a prompt on its way through the layers."""
 
     chunk: PrefillChunk
     hidden: Tensor
@@ -49,10 +50,11 @@ class _Chunk:
 
 
 class TorchExecutor:
-    """Carries out steps. `tokens` has the prompt and what was generated, by request. `span` hears
-    of each layer's computing, where that is done when the call returns, as on a CPU.
+    """Carries out steps. `tokens` has the prompt and the generated tokens of each request. `span`
+    gets the time of each layer; give it only where a layer is done when its call returns, as on a
+    CPU.
 
-    Raise a UserError for a data plane that reads only a share of the KV (`servable`).
+    Raise a UserError for a data plane that reads only a share of the KV on the host.
     """
 
     def __init__(
@@ -66,7 +68,7 @@ class TorchExecutor:
         *,
         data_plane: DataPlane,
         account: KvAccount,
-        roster: Queues,
+        queues: Queues,
         on_token: OnToken | None = None,
         on_logits: OnLogits | None = None,
         span: SpanSink | None = None,
@@ -82,7 +84,7 @@ class TorchExecutor:
         self._prompts = prompts
         self._attends = data_plane.host_read.attends
         self._account = account
-        self._roster = roster
+        self._queues = queues
         self._on_token = on_token
         self._on_logits = on_logits
         self._span = span
@@ -95,7 +97,7 @@ class TorchExecutor:
     def execute(
         self, step: Step, start_s: float, stop: Callable[[], bool] = lambda: False
     ) -> StepOutcome:
-        """Do a step; after each pass ask whether to stop. Raise what a failed copy raises."""
+        """Do a step; ask `stop` after each pass. Raise what a failed copy raises."""
         before = self._store.traffic
         self._meet(step)
         self._plane.compute.take_stall_s()
@@ -121,7 +123,7 @@ class TorchExecutor:
         return self._outcome(step, start_s, ends, stalls, before, done)
 
     def close(self) -> None:
-        """Wait for what is under way and end the channels."""
+        """Wait for copies in flight and end the channels."""
         try:
             self._store.drain()
         finally:  # a copy worker may have died
@@ -178,7 +180,7 @@ class TorchExecutor:
         piece.hidden = self._prefiller.finish(layer, piece.hidden, attended)
 
     def _segments(self, request_id: int, layer: int) -> list[Segment]:
-        """KV of all tokens so far, in order; what the CPU attends to comes first."""
+        """KV of all tokens so far, in order. What the CPU attends to comes first."""
         store = self._store
         device = store.segments(store.read(request_id, layer))
         if not self._attends:
@@ -195,13 +197,13 @@ class TorchExecutor:
             if self._on_logits is not None:
                 self._on_logits(request_id, logits[row])
 
-    # -- who is here -------------------------------------------------------------------------------
+    # -- requests ----------------------------------------------------------------------------------
 
     def _meet(self, step: Step) -> None:
-        """Make room for newcomers; let go of what a decision has dropped."""
-        for sequence in (*self._roster.paused.values(), *self._roster.prefills):
+        """Make room for new requests; free the KV that a decision has dropped."""
+        for sequence in (*self._queues.paused.values(), *self._queues.prefills):
             if sequence.id in self._held and not sequence.prefilled_tokens:
-                self._store.finish(sequence.id)  # a drop; it may be wanted back already
+                self._store.finish(sequence.id)  # dropped; this step may prefill it again
                 self._held.discard(sequence.id)
         for chunk in step.chunks:
             if chunk.request_id not in self._held:
@@ -229,16 +231,41 @@ class TorchExecutor:
     ) -> StepOutcome:
         now, up = self._store.traffic, self._plane.up.take_use()
         self._plane.down.take_use()
-        up_bytes = sum((now.streamed - before.streamed, now.fetched - before.fetched))
-        up_bytes += now.loaded - before.loaded
         return StepOutcome(
             start_s,
             np.array(ends),
             sum(stalls),
             up.busy_s,
-            up_bytes,
+            now.up - before.up,
             now.sent - before.sent,
             done,
             ends[-1] if ends else self._clock.now_s(),
             np.array(stalls) if ends else None,
         )
+
+
+def refuse_unserved(policy: Policy, *, on_cpu: bool = True) -> None:
+    """Raise a UserError if the backend cannot do what a policy asks for."""
+    read = policy.data_plane.host_read
+    if read.attends and not on_cpu:
+        raise UserError(
+            f"--policy {policy.name} attends to KV with the CPU, which is there with --device cpu "
+            "only: use `orbitflow sim`, or leave it out"
+        )
+    if policy.is_lossy or read.selects:
+        raise UserError(_refusal(f"--policy {policy.name}", read.fetched_share))
+
+
+def refuse_selection(data_plane: DataPlane) -> None:
+    """Raise a UserError if only a share of the KV on the host is to be read."""
+    read = data_plane.host_read
+    if read.selects:
+        raise UserError(_refusal("a data plane that selects", read.fetched_share))
+
+
+def _refusal(what: str, share: float) -> str:
+    reads = f"reads {share:.0%} of the KV on the host" if share < 1 else "is lossy"
+    return (
+        f"{what} {reads}, and the backend computes exact attention only: "
+        "use `orbitflow sim`, or leave it out"
+    )

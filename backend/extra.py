@@ -1,7 +1,7 @@
-"""What the backend needs beyond the plain installation, and how to get it.
+"""Modules that the backend needs beyond the plain installation, and how to install them.
 
-Invariant: whoever wants a module that is not there reads one line with the command that installs
-it. Called before anything of the backend that imports torch is imported.
+Invariant: a missing module is refused in one line with the command that installs it. Call `require`
+before importing any module of the backend that imports torch.
 """
 
 from __future__ import annotations

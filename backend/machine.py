@@ -1,8 +1,8 @@
-"""The device that the backend serves on: found by name, and what is built on it.
+"""The device that the backend serves on, found by name, and the data plane built on it.
 
-`cpu` is a CPU that plays a GPU: its "device memory" is a pool of its own in RAM, and the link
-between that pool and the host's is paced to `link_bytes_per_s`. `cuda:N` is a GPU and its real
-link. Everything on the CPU runs on one thread, because more would wait for the copying threads at
+`cpu` is a CPU that plays a GPU. Its device memory is a separate pool in RAM, and the link between
+that pool and the host's is paced to `link_bytes_per_s`. `cuda:N` is a GPU with its real link.
+Everything on the CPU runs on one thread, because more threads would wait for the copying threads at
 every barrier.
 """
 
@@ -17,13 +17,12 @@ from dataclasses import dataclass
 
 import torch
 
-from orbitflow.backend.kv.cuda_plane import cuda_plane
-from orbitflow.backend.kv.plane import Plane, cpu_plane
+from orbitflow.backend.clock import Clock
+from orbitflow.backend.kv.plane import Plane, cpu_plane, cuda_plane
 from orbitflow.backend.kv.pool import Notice, PageShape
 from orbitflow.backend.link.channel import DEFAULT_BYTES_PER_S, TransferSink
+from orbitflow.backend.model.checkpoint import LoadedModel
 from orbitflow.backend.model.decoder import DECODE_ROWS, Decoder
-from orbitflow.backend.models import LoadedModel
-from orbitflow.backend.wall_clock import Clock
 from orbitflow.errors import UserError
 from orbitflow.units import format_bytes
 
@@ -33,8 +32,8 @@ SLOWEST_BYTES_PER_S = 1e7
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
-    """A device, ready for use. `link_bytes_per_s` is the emulated link's, and None on a GPU."""
+class BackendMachine:
+    """A device. `link_bytes_per_s` is the rate of the emulated link, None on a GPU."""
 
     device: torch.device
     link_bytes_per_s: float | None
@@ -46,7 +45,7 @@ class Machine:
 
     @property
     def name(self) -> str:
-        """What it is, for people and for profiles."""
+        """Its name in messages and profiles."""
         if not self.is_cpu:
             return torch.cuda.get_device_name(self.device)
         assert self.link_bytes_per_s is not None
@@ -59,18 +58,18 @@ class Machine:
         return CPU_PAGE_TOKENS if self.is_cpu else CUDA_PAGE_TOKENS
 
     def shape(self, decoder: Decoder, page_tokens: int | None = None) -> PageShape:
-        """A page of that model's KV."""
+        """A page of the model's KV."""
         size = page_tokens or self.page_tokens
         return PageShape(size, decoder.kv_heads, decoder.head_dim, decoder.dtype)
 
     def decoder(self, model: LoadedModel) -> Decoder:
-        """The computation. On a GPU, where rows cost little, more of them make a block."""
+        """The model's computation. On a GPU rows cost little, so blocks have more of them."""
         rows = DECODE_ROWS if self.is_cpu else CUDA_DECODE_ROWS
         return Decoder(model.architecture, model.weights, rows)
 
     @contextmanager
     def computing(self) -> Iterator[None]:
-        """Where planes are made and passes run: on a GPU a stream that goes before the copies."""
+        """Make planes and run passes in here: on a GPU it is a stream that precedes the copies."""
         if self.is_cpu:
             yield
             return
@@ -101,13 +100,13 @@ class Machine:
         )
 
     def release(self) -> None:
-        """Give back the memory of planes that nobody uses any more; they may be in cycles."""
+        """Free the memory of unused planes, which may be in reference cycles."""
         gc.collect()
         if not self.is_cpu:
             torch.cuda.empty_cache()
 
     def free_bytes(self) -> int | None:
-        """Device memory that is free; None where the CPU plays the device."""
+        """Free device memory; None where the CPU plays the device."""
         return None if self.is_cpu else int(torch.cuda.mem_get_info(self.device)[0])
 
     def _refuse_too_large(self, wanted_bytes: int) -> None:
@@ -119,7 +118,7 @@ class Machine:
             )
 
 
-def find_machine(name: str, link_bytes_per_s: float | None = None) -> Machine:
+def find_machine(name: str, link_bytes_per_s: float | None = None) -> BackendMachine:
     """Find `cpu`, `cuda` or `cuda:N`, and set torch up for it.
 
     Raise a UserError if there is no such device, or if a real link is given a rate.
@@ -131,7 +130,7 @@ def find_machine(name: str, link_bytes_per_s: float | None = None) -> Machine:
         )
     if name == "cpu":
         torch.set_num_threads(1)
-        return Machine(torch.device("cpu"), link_bytes_per_s or DEFAULT_BYTES_PER_S)
+        return BackendMachine(torch.device("cpu"), link_bytes_per_s or DEFAULT_BYTES_PER_S)
     kind, _, index = name.partition(":")
     if kind != "cuda" or (":" in name and not (index.isascii() and index.isdigit())):
         raise UserError(f"--device {name} is unknown: use cpu, cuda or cuda:N")
@@ -143,11 +142,11 @@ def find_machine(name: str, link_bytes_per_s: float | None = None) -> Machine:
         raise UserError(f"--device {name}: there are {count} GPUs, 0 to {count - 1}: name one")
     if link_bytes_per_s is not None:
         raise UserError("--link-bandwidth paces the emulated link: leave it out on a GPU")
-    return Machine(torch.device("cuda", number), None)
+    return BackendMachine(torch.device("cuda", number), None)
 
 
 def _cpu_name() -> str:
-    """The processor's name where Linux tells it."""
+    """The processor's name, from Linux if it has one."""
     if os.path.exists("/proc/cpuinfo"):
         with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:
             for line in lines:

@@ -1,9 +1,9 @@
 """Serve a scenario's trace on a machine under one policy, in real time, into an open run folder.
 
 The counterpart of `orbitflow.sim.run`: the same session, driven by the clock instead of by events.
-Host memory for KV is what the largest batch that may ever be there needs at its end, because a
-written-through request reserves its final length; the device pool is the planner's account, page
-for page.
+The device pool is the planner's account, page for page. Host memory for KV is what the largest
+batch needs at its end, because a written-through request reserves its final length. A trace has
+lengths and no text, so prompts are drawn at random.
 """
 
 from __future__ import annotations
@@ -17,15 +17,13 @@ import numpy as np
 
 from orbitflow.arrays import IntArray
 from orbitflow.backend.clock import AlarmClock
-from orbitflow.backend.ctrl_c import on_ctrl_c
-from orbitflow.backend.driver import Driver
+from orbitflow.backend.driver import Driver, on_ctrl_c
 from orbitflow.backend.executor import OnToken, Prompts, TorchExecutor
 from orbitflow.backend.kv.pool import Notice, refuse_too_large
 from orbitflow.backend.kv.store import KvStore
-from orbitflow.backend.machine import Machine
+from orbitflow.backend.machine import BackendMachine
 from orbitflow.backend.model.decoder import Decoder
-from orbitflow.backend.token_file import TokenFile
-from orbitflow.backend.watch import Watch
+from orbitflow.backend.observers import TokenFile, Watch
 from orbitflow.config import DeliveryPace
 from orbitflow.engine.engine import ServingCore
 from orbitflow.engine.journal import Journal, JournalFile
@@ -38,10 +36,28 @@ from orbitflow.step import Observers
 
 
 @dataclass(frozen=True, slots=True)
-class Backend:
-    """A model on a machine: what the policies of a run have in common."""
+class RandomPrompts:
+    """Token ids, uniform over the vocabulary.
 
-    machine: Machine
+    Request i of a run with seed s gets the same tokens in every run and under every policy, so what
+    policies generate can be compared token by token.
+    """
+
+    seed: int
+    vocab_size: int
+
+    def __call__(self, request: Request) -> list[int]:
+        """The prompt of a request, `prompt_tokens` long."""
+        generator = np.random.Generator(np.random.PCG64((self.seed, request.id)))
+        tokens: list[int] = generator.integers(self.vocab_size, size=request.prompt_tokens).tolist()
+        return tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """A model on a machine. All policies of a run share it."""
+
+    machine: BackendMachine
     decoder: Decoder
     prompts: Prompts
     notice: Notice
@@ -61,7 +77,7 @@ class Backend:
         on_token: OnToken | None = None,
         watch: Watch | None = None,
     ) -> TorchExecutor:
-        """An executor with a data plane of its own. Raise a UserError if memory does not do."""
+        """An executor with a data plane of its own. Raise a UserError if memory is too small."""
         assert limits.layers == self.decoder.layers, "the profile is of another model"
         data_plane = core.policy.data_plane
         shape = self.machine.shape(self.decoder, limits.page_tokens)
@@ -82,14 +98,14 @@ class Backend:
             self.prompts,
             data_plane=data_plane,
             account=core.account,
-            roster=core.queues,
+            queues=core.queues,
             on_token=on_token,
             span=None if watch is None else watch.layer_sink,
         )
 
 
 class Served(NamedTuple):
-    """What a policy's run came to, and whether it was run to its end."""
+    """A policy's report, and whether its run came to the end."""
 
     report: PolicyReport
     is_complete: bool
@@ -102,9 +118,9 @@ def serve_policy(
     folder: Outputs,
     progress: Callable[[int], None],
 ) -> Served:
-    """Run one policy; Ctrl-C ends it at the next pass. `progress` is told as requests end.
+    """Run one policy. Ctrl-C ends it at the next pass. `progress` is called as requests end.
 
-    If the run fails, what was delivered until then is in the folder before the error is raised.
+    If the run fails, the folder has everything delivered until then before the error is raised.
     """
     failure: BaseException | None = None
     is_complete = False
@@ -143,7 +159,7 @@ def serve_policy(
 def _watching(
     scenario: Scenario, name: str, backend: Backend, folder: Outputs, core: ServingCore
 ) -> Iterator[Watch | None]:
-    """Open the timeline if it is wanted."""
+    """Open the timeline if the run asks for one."""
     if not scenario.config.timeline:
         yield None
         return
@@ -157,9 +173,7 @@ def _host_pages(scenario: Scenario) -> int:
 
 
 def host_pool_pages(limits: KvLimits, final_tokens: IntArray, max_batch: int | None) -> int:
-    """Pages that the most demanding requests, as many as may be there at once, hold at their ends;
-    never more than the limit.
-    """
+    """Pages that the `max_batch` longest requests hold at their ends, at most the limit."""
     largest = np.sort(final_tokens)[::-1][:max_batch]
     pages = limits.layers * int((-(-largest // limits.page_tokens)).sum())
     return pages if limits.host_pages is None else min(pages, limits.host_pages)

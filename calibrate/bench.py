@@ -1,9 +1,12 @@
 """The bench: passes of the serving code itself, on the machine, timed by its own outcomes.
 
     ServingCore (no-offload) -> Step -> TorchExecutor on a real Plane -> StepOutcome.pass_s
+    synthetic prompts:  decode is the real one;  prefill: k = v ~ N(0, 1), no product with weights
 
-One data plane for all runs; a run leaves nothing behind in it. The policy keeps all KV on the
-device, so a pass is compute alone unless the caller keeps the link busy meanwhile.
+All runs share one data plane, and a run leaves nothing behind in it. The policy keeps all KV on the
+device, so a pass is compute alone unless the caller keeps the link busy meanwhile. With synthetic
+prompts, decode passes over long contexts are timed without paying for the prompts. Memory and the
+time to read it are as with real prompts; the text means nothing.
 """
 
 from __future__ import annotations
@@ -14,15 +17,14 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from orbitflow.arrays import FloatArray
 from orbitflow.backend.clock import AlarmClock
 from orbitflow.backend.executor import TorchExecutor
 from orbitflow.backend.kv.store import KvStore
-from orbitflow.backend.machine import Machine
-from orbitflow.backend.model.decoder import Decoder
-from orbitflow.backend.sampling import greedy
-from orbitflow.calibrate.synthetic import SyntheticPrompts
+from orbitflow.backend.machine import BackendMachine
+from orbitflow.backend.model.decoder import QKV, Decoder, greedy
 from orbitflow.engine.engine import ServingCore
 from orbitflow.machine.cost import CostModel
 from orbitflow.machine.profile import DecodeFit, LinkFit, PrefillFit
@@ -43,7 +45,7 @@ class Passes(NamedTuple):
 
 
 class ChunkTime(NamedTuple):
-    """A piece of a prompt, alone in its pass."""
+    """Time of a piece of a prompt, alone in its pass."""
 
     prior_tokens: int
     tokens: int
@@ -54,7 +56,7 @@ class Bench:
     """A model on a machine, with room for `capacity_tokens` of KV."""
 
     def __init__(
-        self, decoder: Decoder, machine: Machine, capacity_tokens: int, host_pages: int
+        self, decoder: Decoder, machine: BackendMachine, capacity_tokens: int, host_pages: int
     ) -> None:
         self.clock = AlarmClock()
         self.clock.start()
@@ -114,7 +116,7 @@ class Bench:
         return one
 
     def outside_s(self) -> float:
-        """Time what a pass computes outside the layers for one block of rows."""
+        """Time the work outside the layers for one block of rows, in seconds."""
         decoder = self.decoder
         with torch.inference_mode():
             self.plane.compute.synchronize()
@@ -125,7 +127,7 @@ class Bench:
             return self.clock.now_s() - began_s
 
     def prefill(self, tokens: int, chunk: int = 0) -> list[ChunkTime]:
-        """Time one prompt, whole or piece by piece, computed for real."""
+        """Time one real prompt, whole or in pieces of `chunk` tokens."""
         core = self._core(chunk)
         timed: list[ChunkTime] = []
 
@@ -140,8 +142,9 @@ class Bench:
         return timed
 
     def serve(self, requests: Sequence[Request]) -> tuple[list[Passes], list[ChunkTime]]:
-        """Serve requests that are all there at once: prompts and decode by turns, all computed,
-        in batches that grow and shrink, on pages that others have left.
+        """Serve requests that all arrive at once, computed for real.
+
+        Prompts and decode take turns, in batches that grow and shrink, on pages used before.
         """
         core = self._core(0, self.decoder.block_rows)
         decoded: list[Passes] = []
@@ -179,7 +182,7 @@ class Bench:
         requests: Sequence[Request],
         execute: Callable[[TorchExecutor, Step], bool],
     ) -> None:
-        """Let the core say what to do until `execute` says that it has seen enough."""
+        """Take the core's steps to `execute` until that returns true."""
         store = KvStore(self.plane, self.limits.layers, core.policy.data_plane)
         executor = TorchExecutor(
             decoder, self.plane, store, self.clock, {r.id: r for r in requests}, _prompt,
@@ -212,10 +215,54 @@ def _chunk_time(piece: PrefillChunk, pass_s: float) -> ChunkTime:
 
 
 def _clear(store: KvStore, request_ids: set[int]) -> None:
-    """Free the pages of whoever is still there, and wait for it."""
+    """Free the pages of requests that are still there, and wait for their copies."""
     for request_id in request_ids:
         try:
             store.finish(request_id)
         except KeyError:
             continue  # served to its end
     store.drain()
+
+
+class SyntheticPrompts(Decoder):
+    """Decodes as `decoder` does, and fills prompts with random KV."""
+
+    def __init__(self, decoder: Decoder) -> None:
+        _share(self, decoder)
+
+    def for_prefill(self) -> Decoder:
+        """The decoder that fills prompts."""
+        return _Filler(self)
+
+
+class _Filler(Decoder):
+    """Fills prompts with one query for all, so that attention is linear in their length."""
+
+    def __init__(self, decoder: Decoder) -> None:
+        _share(self, decoder)
+        self._drawn = torch.empty(0)
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """A hidden state for the one query. The KV of all layers is drawn here."""
+        if len(tokens) > len(self._drawn):
+            shape = (len(tokens), self.kv_heads, self.head_dim)
+            self._drawn = torch.randn(shape, dtype=self.dtype, device=self.device)
+        return torch.zeros(1, 1, dtype=self.dtype, device=self.device)
+
+    def qkv(self, layer: int, hidden: Tensor, positions: Tensor) -> QKV:
+        """Random keys, which are also the values, and one query."""
+        drawn = self._drawn[: len(positions)]
+        return QKV(drawn.new_zeros(1, self.heads, self.head_dim), drawn, drawn)
+
+    def finish(self, layer: int, hidden: Tensor, attended: Tensor) -> Tensor:
+        """Nothing to add."""
+        return hidden
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """The first token is token 0."""
+        return torch.zeros(len(hidden), 1, device=self.device)
+
+
+def _share(taker: Decoder, giver: Decoder) -> None:
+    """Initialise `taker` with all that `giver` has; weights are shared."""
+    Decoder.__init__(taker, giver.architecture, giver.weights, giver.block_rows, giver._rotations)

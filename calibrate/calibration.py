@@ -1,8 +1,8 @@
-"""From a model and a machine to a profile: measure, fit, judge, and say what was only assumed.
+"""From a model and a machine to a profile: measure, fit, judge, and state what was assumed.
 
     capacity -> rounds over decode, prefill and link -> fits -> planner -> sealed profile
 
-Broken off by Ctrl-C, it makes a profile of what is there if every curve has enough points; the
+After Ctrl-C it makes a profile of the points so far if every curve has enough of them, and the
 profile says so.
 """
 
@@ -17,18 +17,16 @@ from typing import NamedTuple
 import torch
 
 from orbitflow import __version__
-from orbitflow.backend.machine import Machine
+from orbitflow.backend.machine import BackendMachine
+from orbitflow.backend.model.checkpoint import LoadedModel
 from orbitflow.backend.model.decoder import Decoder
-from orbitflow.backend.models import LoadedModel
 from orbitflow.calibrate.bench import Bench
 from orbitflow.calibrate.capacity import Capacity, find_capacity
-from orbitflow.calibrate.compute_tasks import decode_tasks, outside_task, prefill_tasks
+from orbitflow.calibrate.compute_tasks import decode_tasks, host_fit, outside_task, prefill_tasks
 from orbitflow.calibrate.fit_all import Fits, fit_all, is_enough, lacking, notices_of
-from orbitflow.calibrate.host_rates import host_fit
-from orbitflow.calibrate.link_tasks import link_tasks, slowdown_tasks
+from orbitflow.calibrate.link import link_tasks, slowdown_tasks
 from orbitflow.calibrate.planner_time import planner_latency_s
-from orbitflow.calibrate.runner import Told, run_tasks
-from orbitflow.calibrate.samples import Measured, Samples
+from orbitflow.calibrate.runner import Samples, SweepPoint, Told, run_tasks
 from orbitflow.calibrate.sweep import Sweep
 from orbitflow.errors import UserError
 from orbitflow.machine.cost import CostModel
@@ -36,11 +34,11 @@ from orbitflow.machine.profile import PLANNER_LATENCY_S, HostFit, Profile, Prove
 
 _POOL_BYTES = 64 * 2**20  # of host memory to copy from and to
 _LEAST_POOL_PAGES = 64
-Keep = Callable[[tuple[Measured, ...]], object]
+Keep = Callable[[tuple[SweepPoint, ...]], object]
 
 
 class Calibration(NamedTuple):
-    """A profile, and what its reader should know about how it came to be."""
+    """A profile, and notices about how it was measured."""
 
     profile: Profile
     notices: tuple[str, ...]
@@ -48,7 +46,7 @@ class Calibration(NamedTuple):
 
 
 class _Extras(NamedTuple):
-    """What is measured beside the curves, and whether it was broken off before."""
+    """What is measured beside the curves, and whether the calibration was interrupted."""
 
     host: HostFit | None
     planner_s: float
@@ -57,7 +55,7 @@ class _Extras(NamedTuple):
 
 def calibrate(
     model: LoadedModel,
-    machine: Machine,
+    machine: BackendMachine,
     sweep: Sweep,
     *,
     model_name: str,
@@ -68,10 +66,10 @@ def calibrate(
     keep: Keep | None = None,
     salvage: bool = True,
 ) -> Calibration:
-    """Measure a machine. `told` hears what is measured, how much is done and of how much.
+    """Measure a machine. `told` gets what is measured, the tasks done and the tasks in all.
 
-    Raise a KeyboardInterrupt if there is one before every curve has enough points, or if nothing is
-    to be salvaged, after `keep` got the points that there are; a UserError if memory does not do.
+    Raise a KeyboardInterrupt if one comes before every curve has enough points, or if `salvage` is
+    false; `keep` gets the points so far first. Raise a UserError if memory is too small.
     """
     if told is not None:
         told("the device's memory", 0, 1)
@@ -86,16 +84,12 @@ def calibrate(
             for notice in _measured(bench, sweep, samples, seed, told):
                 notices.append(notice)
             host = host_fit(bench)
-        except KeyboardInterrupt:
-            interrupted = True
-            if not (salvage and is_enough(samples)):
+        except BaseException as error:
+            interrupted = isinstance(error, KeyboardInterrupt) and salvage and is_enough(samples)
+            if not interrupted:
                 if keep is not None and samples.points():
                     keep(samples.points())
                 raise
-        except BaseException:
-            if keep is not None and samples.points():
-                keep(samples.points())
-            raise
         if not is_enough(samples):
             raise UserError(
                 f"{capacity.tokens:,} tokens of KV leave too few points to measure "
@@ -147,7 +141,7 @@ def _measured(
 
 
 def _cost(fits: Fits, bench: Bench) -> CostModel:
-    """What planners would be given."""
+    """The cost model that planners would be given."""
     return CostModel(
         layers=bench.limits.layers,
         page_tokens=bench.limits.page_tokens,
@@ -160,7 +154,7 @@ def _cost(fits: Fits, bench: Bench) -> CostModel:
     )
 
 
-def _provenance(machine: Machine, sweep: Sweep, model_name: str, date: str) -> Provenance:
+def _provenance(machine: BackendMachine, sweep: Sweep, model_name: str, date: str) -> Provenance:
     python = platform.python_version()
     return Provenance(
         device=machine.name,
@@ -175,7 +169,7 @@ def _provenance(machine: Machine, sweep: Sweep, model_name: str, date: str) -> P
 def _profile(
     model: LoadedModel,
     decoder: Decoder,
-    machine: Machine,
+    machine: BackendMachine,
     capacity: Capacity,
     fits: Fits,
     extras: _Extras,
@@ -207,7 +201,7 @@ def _profile(
 
 
 def _simplified(
-    decoder: Decoder, machine: Machine, capacity: Capacity, fits: Fits, interrupted: bool
+    decoder: Decoder, machine: BackendMachine, capacity: Capacity, fits: Fits, interrupted: bool
 ) -> Iterator[str]:
     if interrupted:
         yield "interrupted: fewer repeats than planned; planner_latency_s: 5 ms, not measured"

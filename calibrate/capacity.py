@@ -1,9 +1,9 @@
 """How much KV the device holds: asked of its allocator, not computed from a data sheet.
 
-    CUDA: 90 % of what is free beside the weights, less a workspace, tried out page pool and all
-    CPU:  what the emulated device is said to hold, 4096 tokens unless told otherwise
+    CUDA: 90 % of what is free beside the weights, less a workspace
+    CPU:  the given capacity of the emulated device, 4096 tokens by default
 
-The pool is allocated once to see whether it is there; what does not fit is tried 5 % smaller.
+On CUDA the pool is allocated once as a trial; one that does not fit is tried 5 % smaller.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 import torch
 
-from orbitflow.backend.machine import Machine
+from orbitflow.backend.machine import BackendMachine
+from orbitflow.backend.model.checkpoint import LoadedModel
 from orbitflow.backend.model.decoder import Decoder
-from orbitflow.backend.models import LoadedModel
 from orbitflow.calibrate.runner import is_out_of_memory
 from orbitflow.errors import UserError
 from orbitflow.machine.profile import USABLE_SHARE, WORKSPACE_BYTES
@@ -33,9 +33,9 @@ class Capacity(NamedTuple):
 
 
 def find_capacity(
-    model: LoadedModel, machine: Machine, decoder: Decoder, wanted_tokens: int | None
+    model: LoadedModel, machine: BackendMachine, decoder: Decoder, wanted_tokens: int | None
 ) -> Capacity:
-    """Ask the machine. Raise a UserError if `wanted_tokens`, or a single page, is not there."""
+    """Find the capacity, at most `wanted_tokens`. Raise a UserError if not a single page fits."""
     shape = machine.shape(decoder)
     page_bytes = decoder.layers * shape.page_bytes
     spec = model.architecture.spec

@@ -1,37 +1,42 @@
-"""Decode and prefill to be measured: which batches, contexts, prompts and chunks there are.
+"""Compute to be measured: batches, contexts, prompts and chunks, and the CPU's work on host KV.
 
     decode    (requests, context tokens) at the middle of the passes       all KV on the device
-    prefill   (tokens, tokens behind them), whole prompts and pieces, alone in their passes
+    prefill   (tokens, tokens before them), whole prompts and pieces, alone in their passes
     serving   both, of a small batch of mixed requests served to their ends
+    host      KV bytes / time of decode attention over host pages, and of gathering a tenth of the
+              tokens, scattered; one thread, as the backend has beside its copies
 
 A measurement of decode is the middle of its passes without the first, in which buffers grow.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from math import inf
 
 import numpy as np
+import torch
 
-from orbitflow.calibrate.bench import Bench
-from orbitflow.calibrate.runner import Task, is_out_of_memory
-from orbitflow.calibrate.samples import Sample, middle_mean
+from orbitflow.backend.attention.reference import Scratch, decode_attention
+from orbitflow.calibrate.bench import Bench, ChunkTime
+from orbitflow.calibrate.runner import MeasureTask, Sample, is_out_of_memory, middle_mean
 from orbitflow.calibrate.sweep import Sweep
+from orbitflow.machine.profile import HostFit
 from orbitflow.request import Request
 
 DECODE, PREFILL, OUTSIDE, SERVING = "decode", "prefill", "outside", "serving"
 SINGLE = "single passes"  # of decode, one by one: how far they lie apart
 _LEAST_CONTEXT = 4
 _OUTSIDE_TIMES = 8
+_HOST_PAGES, _GATHERED_SHARE, _HOST_TIMES = 64, 10, 7
 _SHORTEST_PROMPT, _LEAST_OUTPUTS, _STRIDE = 32, 6, 5
 
 
-def decode_tasks(bench: Bench, sweep: Sweep) -> Iterator[Task]:
+def decode_tasks(bench: Bench, sweep: Sweep) -> Iterator[MeasureTask]:
     """Batches of equal contexts over every fill of the capacity."""
     for requests, context in decode_grid(bench, sweep):
-        yield Task(
+        yield MeasureTask(
             DECODE,
             requests * context,
             f"decode of {requests} x {context} tokens",
@@ -40,8 +45,8 @@ def decode_tasks(bench: Bench, sweep: Sweep) -> Iterator[Task]:
 
 
 def decode_grid(bench: Bench, sweep: Sweep) -> list[tuple[int, int]]:
-    """Requests and the context of each, that fit to their ends. Batches end with the decoder's
-    blocks of rows: beyond, a pass goes up by steps, and serving does not go there by default.
+    """Requests and the context of each, such that all fit to their ends. Batches are at most one
+    block of rows: beyond it, a pass time rises by steps, and serving stays below it by default.
     """
     limits, grown = bench.limits, sweep.passes + 1
     rows = bench.decoder.block_rows or max(sweep.batches)
@@ -56,22 +61,22 @@ def decode_grid(bench: Bench, sweep: Sweep) -> list[tuple[int, int]]:
     return sorted(grid)
 
 
-def outside_task(bench: Bench) -> Task:
+def outside_task(bench: Bench) -> MeasureTask:
     """Embedding and logits of one block of rows: what lies outside the layers."""
-    return Task(OUTSIDE, 0.0, "outside the layers", partial(_outside, bench))
+    return MeasureTask(OUTSIDE, 0.0, "outside the layers", partial(_outside, bench))
 
 
-def prefill_tasks(bench: Bench, sweep: Sweep) -> Iterator[Task]:
-    """Prompts from the shortest up to the first that takes too long, or does not fit; and pieces.
+def prefill_tasks(bench: Bench, sweep: Sweep) -> Iterator[MeasureTask]:
+    """Prompts from the shortest up to the first that takes too long or does not fit; then pieces.
 
-    Finding out warms everything up.
+    Trying them also warms up the machine.
     """
     longest = 0
     for tokens in sorted(sweep.prompts):
         if tokens + 1 > bench.longest_tokens:
             break
         longest, took_s = tokens, _first_time_s(bench, tokens)
-        yield Task(
+        yield MeasureTask(
             PREFILL, tokens, f"prefill of {tokens} tokens", partial(_prefill, bench, tokens, 0)
         )
         if took_s > sweep.prompt_s:
@@ -79,16 +84,16 @@ def prefill_tasks(bench: Bench, sweep: Sweep) -> Iterator[Task]:
     for tokens, chunk in sweep.chunked:
         if tokens <= 2 * longest and tokens + 1 <= bench.longest_tokens:
             label = f"prefill of {tokens} tokens in pieces of {chunk}"
-            yield Task(PREFILL, tokens, label, partial(_prefill, bench, tokens, chunk))
+            yield MeasureTask(PREFILL, tokens, label, partial(_prefill, bench, tokens, chunk))
     mixed = serving_requests(bench, longest, sweep.served)
     if mixed:
-        yield Task(
+        yield MeasureTask(
             SERVING, longest, f"serving {len(mixed)} requests", partial(_serve, bench, mixed)
         )
 
 
 def serving_requests(bench: Bench, longest_prompt: int, count: int) -> list[Request]:
-    """Prompts from short to long and outputs that end one by one, in an order that mixes them."""
+    """Prompts from short to long, and outputs that end one by one, in mixed order."""
     prompts = np.geomspace(_SHORTEST_PROMPT, max(longest_prompt, _SHORTEST_PROMPT + 1), count)
     requests: list[Request] = []
     for number in range(count):
@@ -110,12 +115,12 @@ def _first_time_s(bench: Bench, tokens: int) -> float:
 
 
 def typical_s(pass_s: Sequence[float]) -> float:
-    """A pass among several; the first one grows buffers."""
+    """The middle of some passes without the first, which grows buffers."""
     return middle_mean(pass_s[1:] if len(pass_s) > 1 else pass_s)
 
 
 def middle(requests: int, context: int, passes: int) -> tuple[float, float]:
-    """What decode is a function of, at the middle of these passes without the first."""
+    """Requests and context tokens at the middle of these passes without the first."""
     return float(requests), requests * (context + 1 + passes / 2)
 
 
@@ -127,18 +132,19 @@ def _decode(bench: Bench, sweep: Sweep, requests: int, context: int) -> Sequence
 
 
 def _prefill(bench: Bench, tokens: int, chunk: int) -> Sequence[Sample]:
+    return _prefill_samples(bench.prefill(tokens, chunk))
+
+
+def _prefill_samples(pieces: Sequence[ChunkTime]) -> list[Sample]:
     return [
         Sample(PREFILL, (float(piece.tokens), float(piece.prior_tokens)), piece.pass_s)
-        for piece in bench.prefill(tokens, chunk)
+        for piece in pieces
     ]
 
 
 def _serve(bench: Bench, requests: Sequence[Request]) -> Sequence[Sample]:
     decoded, prompts = bench.serve(requests)
-    samples = [
-        Sample(PREFILL, (float(piece.tokens), float(piece.prior_tokens)), piece.pass_s)
-        for piece in prompts
-    ]
+    samples = _prefill_samples(prompts)
     for found in decoded:
         middle_tokens = found.context_tokens + found.requests * (len(found.pass_s) - 1) / 2
         pass_s = middle_mean(found.pass_s.tolist())
@@ -149,3 +155,28 @@ def _serve(bench: Bench, requests: Sequence[Request]) -> Sequence[Sample]:
 def _outside(bench: Bench) -> Sequence[Sample]:
     times = [bench.outside_s() for _ in range(_OUTSIDE_TIMES)]
     return [Sample(OUTSIDE, (1.0,), typical_s(times))]
+
+
+def host_fit(bench: Bench) -> HostFit:
+    """Time the CPU on pages of the host pool, which are overwritten."""
+    pages = bench.plane.host.storage[:_HOST_PAGES]
+    pages.normal_()
+    decoder, scratch = bench.decoder, Scratch()
+    query = torch.zeros(decoder.heads, decoder.head_dim, dtype=decoder.dtype)
+    segments = [(page[0], page[1]) for page in pages]
+    tokens = pages.transpose(1, 2).reshape(-1, 2 * decoder.kv_heads * decoder.head_dim)
+    scattered = torch.arange(0, len(tokens), _GATHERED_SHARE)
+    gathered = tokens[scattered]
+    with torch.inference_mode():
+        attention_s = _median_s(bench, lambda: decode_attention(query, segments, scratch))
+        gather_s = _median_s(bench, lambda: torch.index_select(tokens, 0, scattered))
+    return HostFit(pages.nbytes / attention_s, gathered.nbytes / gather_s)
+
+
+def _median_s(bench: Bench, work: Callable[[], object]) -> float:
+    times = []
+    for _ in range(_HOST_TIMES):
+        began_s = bench.clock.now_s()
+        work()
+        times.append(max(bench.clock.now_s() - began_s, 1e-9))
+    return float(np.median(times[1:]))

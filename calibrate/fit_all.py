@@ -1,6 +1,7 @@
-"""All curves of a calibration: enough points for each, their fits, and what to say of them.
+"""All curves of a calibration: enough points for each, their fits, and notices about them.
 
-Said are curves whose worst held-out error exceeds 10 %, and points far off their curve.
+There is a notice for a curve whose worst held-out error exceeds 10 %, and for points far off their
+curve.
 """
 
 from __future__ import annotations
@@ -13,16 +14,14 @@ import numpy as np
 from orbitflow.calibrate.compute_tasks import DECODE, OUTSIDE, PREFILL, SINGLE
 from orbitflow.calibrate.fits import (
     FEWEST,
-    Judged,
     fit_decode,
     fit_link,
     fit_prefill,
     fit_slowdown,
 )
-from orbitflow.calibrate.fitting import POOR, far_off
-from orbitflow.calibrate.link import D2H, H2D
-from orbitflow.calibrate.link_tasks import BESIDE, BUSY_LINK, IDLE_LINK
-from orbitflow.calibrate.samples import Samples
+from orbitflow.calibrate.fitting import POOR, JudgedFit, far_off
+from orbitflow.calibrate.link import BESIDE, BUSY_LINK, D2H, H2D, IDLE_LINK
+from orbitflow.calibrate.runner import Samples
 from orbitflow.machine.profile import DecodeFit, LinkFit, MeasuredPoint, PrefillFit
 
 _SHARED_LINK = 0.9  # of its own rate that a direction keeps beside the other one; less is said
@@ -40,7 +39,7 @@ class Fits(NamedTuple):
     link_slowdown: float
     pass_noise: float
     both_ways: float | None  # share of its own rate that the slower direction keeps
-    judged: tuple[Judged, ...]
+    judged: tuple[JudgedFit, ...]
 
 
 def is_enough(samples: Samples) -> bool:

@@ -5,24 +5,23 @@
     a copy     latency + bytes / bandwidth(bytes)              (bytes of a run) -> seconds per run
     slow-down  median over batches of busy / idle − 1          the link busy all the time
 
-Richer forms are taken only where points that were held out follow them better: a link has one
-bandwidth unless several by run size halve its worst error; a prefill that is poor is bent by the
-size of its pieces if that takes a quarter off. What is judged
-is the very formula that planner and simulator use.
+A richer form is taken only where the points that were held out follow it better. A link has one
+bandwidth unless several, by run size, halve its worst error. A poor prefill is bent by the size of
+its pieces if that takes a quarter off. What is judged is the formula that planner and simulator
+use.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
 
 import numpy as np
 
 from orbitflow.arrays import FloatArray
-from orbitflow.calibrate.fitting import POOR, Curve, Split, judge, solve, split
-from orbitflow.calibrate.samples import Measured, middle_mean
-from orbitflow.machine.profile import Bend, DecodeFit, FitError, LinkFit, MeasuredPoint, PrefillFit
+from orbitflow.calibrate.fitting import POOR, Curve, JudgedFit, Split, judge, solve, split
+from orbitflow.calibrate.runner import SweepPoint, middle_mean
+from orbitflow.machine.profile import Bend, DecodeFit, LinkFit, PrefillFit
 
 SMALLEST_S = 1e-12
 MOST_BANDWIDTHS = 5
@@ -30,46 +29,41 @@ FEWEST_BENDS = 6
 FEWEST = (("decode", 4), ("prefill", 4), ("h2d", 1), ("d2h", 1))  # points that a curve needs
 
 
-class Judged(NamedTuple):
-    """Points of a curve beside what the fit makes of them, and its error."""
-
-    error: FitError
-    points: tuple[MeasuredPoint, ...]
-
-
-def fit_decode(points: Sequence[Measured], outside_s: float, seed: int) -> tuple[DecodeFit, Judged]:
-    """Fit decode passes. `outside_s` was measured apart."""
+def fit_decode(
+    points: Sequence[SweepPoint], outside_s: float, seed: int
+) -> tuple[DecodeFit, JudgedFit]:
+    """Fit decode passes. `outside_s` is the measured time outside the layers."""
     parts = split(points, seed)
     rows = np.array([[1.0, *p.varied] for p in parts.fitted])
     base_s, request_s, token_s = solve(rows, _seconds(parts.fitted))
     base_s = max(base_s, SMALLEST_S)
     fit = DecodeFit(base_s, request_s, token_s, min(outside_s, base_s))
 
-    def curve(point: Measured) -> float:
+    def curve(point: SweepPoint) -> float:
         requests, tokens = point.varied
         return fit.base_s + fit.request_s * requests + fit.token_s * tokens
 
-    return fit, Judged(*judge("decode", parts, curve))
+    return fit, judge("decode", parts, curve)
 
 
-def fit_prefill(points: Sequence[Measured], seed: int) -> tuple[PrefillFit, Judged]:
+def fit_prefill(points: Sequence[SweepPoint], seed: int) -> tuple[PrefillFit, JudgedFit]:
     """Fit whole prompts and pieces."""
     parts = split(points, seed)
     rows = np.array([_prefill_terms(p) for p in parts.fitted])
     base_s, token_s, pair_s = solve(rows, _seconds(parts.fitted))
     plain = PrefillFit(base_s, max(token_s, SMALLEST_S), pair_s)
-    judged = Judged(*judge("prefill", parts, _prefill_curve(plain)))
-    if _is_good(judged) or not parts.held_out:
+    judged = judge("prefill", parts, _prefill_curve(plain))
+    if _worst(judged) <= POOR or not parts.held_out:
         return plain, judged
     bent = _bent(plain, parts.fitted)
     if bent is None:
         return plain, judged
-    again = Judged(*judge("prefill", parts, _prefill_curve(bent)))
-    return (bent, again) if _is_clearly_better(again.error, judged.error) else (plain, judged)
+    again = judge("prefill", parts, _prefill_curve(bent))
+    return (bent, again) if _worst(again) <= 0.75 * _worst(judged) else (plain, judged)
 
 
-def _bent(plain: PrefillFit, points: Sequence[Measured]) -> PrefillFit | None:
-    """What the line is off by at every size that was measured; None if those are few."""
+def _bent(plain: PrefillFit, points: Sequence[SweepPoint]) -> PrefillFit | None:
+    """The plain fit, bent by its error at every measured size; None if there are few sizes."""
     off: dict[float, list[float]] = {}
     curve = _prefill_curve(plain)
     for point in points:
@@ -82,42 +76,38 @@ def _bent(plain: PrefillFit, points: Sequence[Measured]) -> PrefillFit | None:
     return replace(plain, bend=Bend(tuple(sizes), tuple(factors)))
 
 
-def _is_good(judged: Judged) -> bool:
+def _worst(judged: JudgedFit) -> float:
     worst = judged.error.worst_relative_error
-    return worst is None or worst <= POOR
+    assert worst is not None, "a fit is judged by one point at least"
+    return worst
 
 
-def _is_clearly_better(one: FitError, other: FitError) -> bool:
-    worst, before = one.worst_relative_error, other.worst_relative_error
-    return worst is not None and before is not None and worst <= 0.75 * before
-
-
-def fit_link(name: str, points: Sequence[Measured], seed: int) -> tuple[LinkFit, Judged]:
+def fit_link(name: str, points: Sequence[SweepPoint], seed: int) -> tuple[LinkFit, JudgedFit]:
     """Fit one direction: one bandwidth, or several where that is clearly better."""
     parts = split(points, seed)
     plain = _line(parts.fitted)
-    judged = Judged(*judge(name, parts, _link_curve(plain)))
-    worst = judged.error.worst_relative_error
-    if worst is None or worst <= POOR or not parts.held_out:
+    judged = judge(name, parts, _link_curve(plain))
+    if _worst(judged) <= POOR or not parts.held_out:
         return plain, judged
     richer = _bandwidths(plain, parts)
-    again = Judged(*judge(name, parts, _link_curve(richer)))
-    better = again.error.worst_relative_error
-    return (richer, again) if better is not None and better <= worst / 2 else (plain, judged)
+    again = judge(name, parts, _link_curve(richer))
+    return (richer, again) if _worst(again) <= 0.5 * _worst(judged) else (plain, judged)
 
 
-def fit_slowdown(idle: Sequence[Measured], busy: Sequence[Measured]) -> tuple[float, Judged | None]:
-    """The share by which a link that never rests slows compute, 0 if it was not measured."""
+def fit_slowdown(
+    idle: Sequence[SweepPoint], busy: Sequence[SweepPoint]
+) -> tuple[float, JudgedFit | None]:
+    """The share by which a busy link slows compute; 0 if it was not measured."""
     alone = {point.varied: point.seconds for point in idle}
     pairs = [(point, alone[point.varied]) for point in busy if point.varied in alone]
     if not pairs:
         return 0.0, None
     slowdown = max(0.0, float(np.median([point.seconds / s - 1 for point, s in pairs])))
     parts = Split(tuple(point for point, _ in pairs), ())
-    return slowdown, Judged(*judge("busy link", parts, lambda p: alone[p.varied] * (1 + slowdown)))
+    return slowdown, judge("busy link", parts, lambda p: alone[p.varied] * (1 + slowdown))
 
 
-def _line(points: Sequence[Measured]) -> LinkFit:
+def _line(points: Sequence[SweepPoint]) -> LinkFit:
     if len(points) == 1:
         (point,) = points
         return LinkFit(0.0, point.varied, (point.varied[0] / point.seconds,))
@@ -138,7 +128,7 @@ def _bandwidths(plain: LinkFit, parts: Split) -> LinkFit:
 
 
 def _link_curve(fit: LinkFit) -> Curve:
-    def curve(point: Measured) -> float:
+    def curve(point: SweepPoint) -> float:
         (size,) = point.varied
         return fit.latency_s + size / float(np.interp(size, fit.run_bytes, fit.bytes_per_s))
 
@@ -146,7 +136,7 @@ def _link_curve(fit: LinkFit) -> Curve:
 
 
 def _prefill_curve(fit: PrefillFit) -> Curve:
-    def curve(point: Measured) -> float:
+    def curve(point: SweepPoint) -> float:
         _, tokens, pairs = _prefill_terms(point)
         straight = fit.token_s * tokens + fit.pair_s * pairs
         if fit.bend is not None:
@@ -156,10 +146,10 @@ def _prefill_curve(fit: PrefillFit) -> Curve:
     return curve
 
 
-def _prefill_terms(point: Measured) -> tuple[float, float, float]:
+def _prefill_terms(point: SweepPoint) -> tuple[float, float, float]:
     tokens, prior = point.varied
     return 1.0, tokens, tokens * (prior + tokens / 2)
 
 
-def _seconds(points: Sequence[Measured]) -> FloatArray:
+def _seconds(points: Sequence[SweepPoint]) -> FloatArray:
     return np.array([p.seconds for p in points])

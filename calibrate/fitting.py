@@ -2,9 +2,9 @@
 
     minimise  sum over points of soft_l1((fitted - measured) / measured),   coefficients >= 0
 
-Relative residuals, because a pass of 10 ms matters as much as one of 100; soft_l1, so that a point
-that something else disturbed pulls little. About every fourth point is held out, by the seed, none
-of them a corner of what was varied, and the coefficients come from the others alone.
+Residuals are relative, because a pass of 10 ms matters as much as one of 100 ms. With soft_l1 a
+point that something else disturbed pulls little. About every fourth point is held out, by the seed,
+but no corner of what was varied; the coefficients come from the other points alone.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from orbitflow.arrays import FloatArray
-from orbitflow.calibrate.samples import Measured
+from orbitflow.calibrate.runner import SweepPoint
 from orbitflow.machine.profile import FitError, MeasuredPoint
 
 SOFT = 0.05  # relative residuals beyond this count linearly, below it by their square
@@ -29,16 +29,16 @@ POOR = 0.10  # worst held-out error that is said
 class Split(NamedTuple):
     """The points that a curve is fitted to, and those that it is judged by."""
 
-    fitted: tuple[Measured, ...]
-    held_out: tuple[Measured, ...]
+    fitted: tuple[SweepPoint, ...]
+    held_out: tuple[SweepPoint, ...]
 
     @property
-    def all(self) -> tuple[Measured, ...]:
+    def all(self) -> tuple[SweepPoint, ...]:
         """Both."""
         return self.fitted + self.held_out
 
 
-def split(points: Sequence[Measured], seed: int) -> Split:
+def split(points: Sequence[SweepPoint], seed: int) -> Split:
     """Hold out about every fourth point. With fewer than four, none."""
     ends = [(min(column), max(column)) for column in zip(*(p.varied for p in points), strict=True)]
     inner = [
@@ -74,11 +74,18 @@ def solve(terms: FloatArray, seconds: FloatArray) -> tuple[float, ...]:
     return tuple((np.where(needed, found.x, 0.0) / scale).tolist())
 
 
-Curve = Callable[[Measured], float]  # what a fit makes of a point, in seconds
+class JudgedFit(NamedTuple):
+    """The error of a fit, and its points beside what the fit makes of them."""
+
+    error: FitError
+    points: tuple[MeasuredPoint, ...]
 
 
-def judge(name: str, parts: Split, curve: Curve) -> tuple[FitError, tuple[MeasuredPoint, ...]]:
-    """The error of a curve on the points held out, on all where there are none; and all points."""
+Curve = Callable[[SweepPoint], float]  # what a fit makes of a point, in seconds
+
+
+def judge(name: str, parts: Split, curve: Curve) -> JudgedFit:
+    """Judge a curve by the points held out, or by all points where none is held out."""
     points = tuple(
         MeasuredPoint(name, p.varied, p.seconds, curve(p), p.relative_spread, p.repeats, held)
         for group, held in ((parts.fitted, False), (parts.held_out, True))
@@ -93,7 +100,7 @@ def judge(name: str, parts: Split, curve: Curve) -> tuple[FitError, tuple[Measur
     error = FitError(
         name, len(points), len(parts.held_out), r2, float(np.median(errors)), max(errors)
     )
-    return error, tuple(sorted(points, key=lambda p: p.varied))
+    return JudgedFit(error, tuple(sorted(points, key=lambda p: p.varied)))
 
 
 def relative_error(point: MeasuredPoint) -> float:

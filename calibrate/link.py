@@ -1,29 +1,42 @@
-"""Copies through the plane's own channels: bursts to be timed, and a link that never rests.
+"""The link to be measured: each way alone, both at once, and decode beside a busy link.
 
-    seconds per run = wall time of a burst / runs in it,   a run being k pages side by side
+    h2d, d2h                   (bytes of a run)              seconds per run
+    h2d beside d2h, ...        (bytes of a run)              the same with the other way busy
+    idle link, busy link       (requests, context tokens)    seconds per decode pass
 
-A burst is long enough that starting the first transfer does not count; what each transfer costs in
-threads and queues does, as it does when serving.
+A run is k pages side by side; its seconds are the wall time of a burst over the runs in it. Bursts
+go through the plane's own channels and are long enough that starting the first transfer does not
+count. What each transfer costs in threads and queues counts, as it does when serving.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator, Sequence
+from functools import partial
 from math import ceil
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
+from orbitflow.backend.clock import Clock
 from orbitflow.backend.kv.plane import Plane
 from orbitflow.backend.link.channel import Channel, Copy
 from orbitflow.backend.link.events import Event
-from orbitflow.backend.wall_clock import Clock
+from orbitflow.calibrate.bench import Bench
+from orbitflow.calibrate.compute_tasks import decode_grid, middle, typical_s
+from orbitflow.calibrate.runner import MeasureTask, Sample
+from orbitflow.calibrate.sweep import Sweep
 
 H2D, D2H = "h2d", "d2h"
 RUNS_PER_TRANSFER = 4  # about what a group of a small batch has
-_FEEDER_RUN_PAGES = 256
+_BUSY_RUN_PAGES = 256
 _LEAST_TRANSFERS = 3
 _MOST_TRANSFERS = 2000
+IDLE_LINK, BUSY_LINK = "idle link", "busy link"
+BESIDE = {H2D: "h2d beside d2h", D2H: "d2h beside h2d"}
+_TURNS = 2
 
 
 class Burst(NamedTuple):
@@ -35,7 +48,7 @@ class Burst(NamedTuple):
 
 
 class LinkBench:
-    """Both directions of a plane whose pages nobody uses. All pages of its pools may be written."""
+    """Both directions of a plane without requests. All pages of its pools are overwritten."""
 
     def __init__(self, plane: Plane, clock: Clock) -> None:
         self._plane = plane
@@ -49,7 +62,7 @@ class LinkBench:
         return min(len(self._device), len(self._host)) // RUNS_PER_TRANSFER
 
     def burst(self, direction: str, run_pages: int, least_s: float) -> Burst:
-        """Time copies of so many pages for about `least_s` seconds; the first try says how many."""
+        """Time copies of `run_pages` pages for about `least_s` s. A first try says how many."""
         first = self._burst(direction, run_pages, _LEAST_TRANSFERS)
         per_transfer_s = first.seconds / _LEAST_TRANSFERS
         transfers = int(min(least_s / max(per_transfer_s, 1e-9), _MOST_TRANSFERS))
@@ -58,7 +71,7 @@ class LinkBench:
         )
 
     def both_ways(self, run_pages: int, least_s: float) -> tuple[Burst, Burst]:
-        """Time h2d while d2h is busy, then d2h while h2d is."""
+        """Time h2d while d2h is busy, then d2h while h2d is busy."""
         return self._beside(H2D, run_pages, least_s), self._beside(D2H, run_pages, least_s)
 
     def _beside(self, direction: str, run_pages: int, least_s: float) -> Burst:
@@ -93,32 +106,99 @@ class LinkBench:
         return self._plane.up if direction == H2D else self._plane.down
 
 
-class Feeder:
-    """Keeps the link to the device busy beside passes; it writes to memory of its own only."""
+class BusyLink:
+    """Keeps the link to the device busy beside passes. It writes to memory of its own only."""
 
     def __init__(self, plane: Plane, clock: Clock) -> None:
         self._plane = plane
-        pages = min(_FEEDER_RUN_PAGES, len(plane.host.storage), len(plane.device.storage))
+        pages = min(_BUSY_RUN_PAGES, len(plane.host.storage), len(plane.device.storage))
         self._source = plane.host.storage[:pages]
         self._target = torch.empty_like(plane.device.storage[:pages])
         self._under_way: deque[Event] = deque()
         began_s = clock.now_s()
-        self._fill(_LEAST_TRANSFERS)
+        self._submit(_LEAST_TRANSFERS)
         self.drain()
         self._transfer_s = (clock.now_s() - began_s) / _LEAST_TRANSFERS
 
-    def feed(self, seconds: float) -> None:
-        """Have about so many seconds of transfers queued or under way."""
-        self._fill(2 + ceil(seconds / self._transfer_s))
+    def fill(self, seconds: float) -> None:
+        """Have about `seconds` of transfers queued or in flight."""
+        self._submit(2 + ceil(seconds / self._transfer_s))
 
     def drain(self) -> None:
-        """Let what is queued end."""
+        """Wait for all transfers."""
         self._plane.up.drain()
         self._plane.up.take_use()
 
-    def _fill(self, ahead: int) -> None:
+    def _submit(self, ahead: int) -> None:
         while self._under_way and self._under_way[0].is_done:
             self._under_way.popleft()
         while len(self._under_way) < ahead:
             copy = Copy(self._source, self._target)
             self._under_way.append(self._plane.up.submit((copy,), (), "calibration"))
+
+
+def link_tasks(bench: Bench, sweep: Sweep) -> Iterator[MeasureTask]:
+    """Every size of run each way, and the largest one both ways at once."""
+    link = LinkBench(bench.plane, bench.clock)
+    runs = sorted({run for run in sweep.runs if run <= link.longest_run} or {1})
+    for direction in (H2D, D2H):
+        for run in runs:
+            label = f"{direction} in runs of {run} pages"
+            yield MeasureTask(
+                direction, run, label, partial(_alone, link, direction, run, sweep.link_s)
+            )
+    yield MeasureTask("both ways", runs[-1], "both ways at once", partial(_both, link, runs, sweep))
+
+
+def slowdown_tasks(bench: Bench, sweep: Sweep) -> Iterator[MeasureTask]:
+    """A few batches from small to large, each beside an idle and beside a busy link."""
+    busy_link = BusyLink(bench.plane, bench.clock)
+    grid = sorted(decode_grid(bench, sweep), key=lambda batch: batch[0] * batch[1])
+    parts = sweep.besides + 1
+    picked = sorted({grid[len(grid) * part // parts] for part in range(1, parts)}) if grid else []
+    for requests, context in picked:
+        yield MeasureTask(
+            BUSY_LINK,
+            requests * context,
+            f"decode of {requests} x {context} tokens beside a busy link",
+            partial(_beside_link, bench, busy_link, sweep, requests, context),
+        )
+
+
+def _alone(link: LinkBench, direction: str, run: int, least_s: float) -> Sequence[Sample]:
+    return [_sample(direction, link.burst(direction, run, least_s))]
+
+
+def _both(link: LinkBench, runs: Sequence[int], sweep: Sweep) -> Sequence[Sample]:
+    up, down = link.both_ways(runs[-1], sweep.link_s)
+    return [_sample(BESIDE[H2D], up), _sample(BESIDE[D2H], down)]
+
+
+def _sample(curve: str, burst: Burst) -> Sample:
+    return Sample(curve, (float(burst.run_bytes),), burst.seconds / burst.runs)
+
+
+def _beside_link(
+    bench: Bench, busy_link: BusyLink, sweep: Sweep, requests: int, context: int
+) -> Sequence[Sample]:
+    """Idle and busy by turns, so that a machine that drifts treats both alike."""
+    contexts, varied = [context] * requests, middle(requests, context, sweep.passes)
+    idle_s: list[float] = []
+    busy_s: list[float] = []
+    for _ in range(_TURNS):
+        idle = bench.decode(contexts, sweep.passes, most_s=sweep.decode_s)
+        idle_s.append(typical_s(idle.pass_s.tolist()))
+        ahead_s = 2 * idle_s[-1]
+        try:
+            busy = bench.decode(
+                contexts,
+                sweep.passes,
+                most_s=sweep.decode_s,
+                between=partial(busy_link.fill, ahead_s),
+            )
+        finally:
+            busy_link.drain()
+        busy_s.append(typical_s(busy.pass_s.tolist()))
+    ratio = float(np.median(np.array(busy_s) / np.array(idle_s)))
+    alone_s = float(np.median(idle_s))
+    return [Sample(IDLE_LINK, varied, alone_s), Sample(BUSY_LINK, varied, alone_s * ratio)]

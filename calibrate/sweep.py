@@ -1,8 +1,8 @@
 """What is measured, by preset: how many points, how often, and for how long at most.
 
 START is for a first run without a profile, QUICK for a minute, FULL for a profile to publish. Sizes
-are shares of what the machine holds, or are cut off where one measurement takes too long, so one
-preset does for a toy on a CPU and for a large model on a GPU.
+are shares of what the machine holds, or end where one measurement takes too long. So one preset
+suits a toy model on a CPU and a large model on a GPU.
 """
 
 from __future__ import annotations

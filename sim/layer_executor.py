@@ -1,10 +1,10 @@
 """Fidelity `layer`: every layer's compute and every transfer is an event, each link direction a
 resource.
 
-The reference that keeps fidelity `step` honest, and the source of timelines. While the link carries
-only decode streaming both agree to rounding. They differ, within bounds that the tests measure,
-where the link is shared: here a prompt's layers are written out one by one as they are computed,
-loads take whole pages of link time, and a chunk beside the decode starts prefetching afresh.
+It is the reference for fidelity `step` and the source of timelines. While the link carries only
+decode streaming, the two agree to rounding. Where the link is shared they differ, within bounds
+that the tests measure: here a prompt's layers are written out one by one as they are computed,
+loads take whole pages of link time, and a chunk beside the decode restarts prefetching.
 """
 
 from __future__ import annotations
@@ -19,17 +19,15 @@ from orbitflow.machine.cost import CostModel
 from orbitflow.machine.pipeline import Overlap
 from orbitflow.request import Request
 from orbitflow.results.timeline import SpanSink
-from orbitflow.sim.layer_pass import LayerPass
-from orbitflow.sim.link import LOADING, Flow
-from orbitflow.sim.links import Links
-from orbitflow.sim.noise import Noise
+from orbitflow.sim.layer_pass import LayerPass, StepCounters
+from orbitflow.sim.link import LOADING, Flow, Links
+from orbitflow.sim.pass_work import Noise
 from orbitflow.sim.server import Performance, Process, Server
-from orbitflow.sim.tally import Tally
 from orbitflow.step import Core, Move, MoveKind, Observer, Step, StepOutcome
 
 
 class LayerMachine:
-    """Carries steps out in simulated time. It keeps the links, the flow and background loads."""
+    """Carries steps out in simulated time. It keeps what outlasts a step: links, flow, loads."""
 
     def __init__(
         self,
@@ -51,7 +49,7 @@ class LayerMachine:
         self._load_done = env.event()
 
     def perform(self, step: Step, stop_at_s: float) -> Performance:
-        """Do a step, now; end it at the first pass boundary at or after `stop_at_s`."""
+        """Do a step that starts now. It ends at the first pass boundary at or after `stop_at_s`."""
         env, start_s = self._env, self._env.now
         key = (step.version, step.ring_pages)
         if key != self._flow_key or step.chunks:
@@ -65,40 +63,39 @@ class LayerMachine:
             yield self._load_done
         done = [m.id for m in blocking]
         promoted = [m.id for m in step.moves if m.kind is MoveKind.PROMOTE]
-        tally = Tally(self._cost, blocking)
+        counters = StepCounters(self._cost, blocking)
         begin_s = env.now
         if self._flow is None and step.passes and self._plane.overlap is Overlap.RING:
             ring_bytes = float(step.ring_pages * self._cost.page_bytes)
             passes = 1 if step.chunks else None
-            links = self._links
-            self._flow = Flow(env, links.h2d, self._cost, step, ring_bytes, passes, links.span)
+            self._flow = Flow(self._links, self._cost, step, ring_bytes, passes)
             self._flow_key = key
         ends: list[float] = []
         for number in range(1 if promoted else step.passes):
             slowed = None if self._noise is None else self._noise.factors(self._passes, 1)
             self._passes += 1
             one = LayerPass(self._links, self._cost, self._plane, step, number, slowed)
-            yield from one.perform(self._flow, tally)
+            yield from one.perform(self._flow, counters)
             ends.append(env.now)
-            self._store(step, number, tally)
+            self._store(step, number, counters)
             if env.now >= stop_at_s or self._loaded:
                 break
         for move in self._loaded:
-            tally.up(move.pages, len(move.layers))
+            counters.up(move.pages, len(move.layers))
         done += [*promoted, *(m.id for m in self._loaded)]
         self._loaded = []
         if step.chunks:
             self._drop_flow()
-        stall = np.array(tally.stalls)
+        stall = np.array(counters.stalls)
         if len(stall):
             stall[0] += begin_s - start_s
         return StepOutcome(
             start_s,
             np.array(ends),
             float(stall.sum()),
-            tally.link_s,
-            tally.h2d_bytes,
-            tally.d2h_bytes,
+            counters.link_s,
+            counters.h2d_bytes,
+            counters.d2h_bytes,
             tuple(done),
             env.now,
             stall,
@@ -109,7 +106,7 @@ class LayerMachine:
             self._flow.stop()
         self._flow = self._flow_key = None
 
-    def _store(self, step: Step, number: int, tally: Tally) -> None:
+    def _store(self, step: Step, number: int, counters: StepCounters) -> None:
         """Send the pages that this pass filled to the host, in the background."""
         if not self._plane.write_through:
             return
@@ -118,19 +115,19 @@ class LayerMachine:
         for chunk in step.chunks:
             new = cost.new_pages(chunk.start, chunk.tokens)
             pages += (cost.layers - len(chunk.host_layers)) * new
-            tally.d2h_bytes += len(chunk.host_layers) * new * cost.page_bytes
+            counters.d2h_bytes += len(chunk.host_layers) * new * cost.page_bytes
         if step.contexts is not None:
             filled = (step.contexts + number) % cost.page_tokens == 0
             pages += cost.layers * int(filled.sum())
         if pages:
-            tally.d2h_bytes += pages * cost.page_bytes
+            counters.d2h_bytes += pages * cost.page_bytes
             seconds = pages * cost.copy_s(cost.d2h, cost.page_bytes)
             self._env.process(self._links.down(seconds))
 
     # -- transfers -----------------------------------------------------------------------------
 
     def _blocking(self, move: Move) -> Process:
-        """Frees wait behind the stores that are queued, the rest for its turn on the way up."""
+        """Moves that free memory wait behind the queued stores, others for their turn on H2D."""
         cost = self._cost
         size = move.pages * cost.page_bytes
         if move.kind in (MoveKind.PARK, MoveKind.DEMOTE):
@@ -139,7 +136,7 @@ class LayerMachine:
             yield from self._links.up(cost.copy_s(cost.h2d, size, cost.layers), str(move.kind))
 
     def _load(self, move: Move) -> Process:
-        """A background load, page by page behind whatever streams."""
+        """A background load, page by page. Streaming goes first."""
         size = move.pages * self._cost.page_bytes
         seconds = self._cost.copy_s(self._cost.h2d, size, len(move.layers))
         for _ in range(move.pages):

@@ -1,17 +1,16 @@
-"""One pass, layer by layer: in which order a form fetches, has the CPU work, and computes.
+"""One pass, layer by layer: the order in which a form fetches, has the CPU work, and computes.
 
 serial, paper, ring   wait for the group (serial: and for the CPU), compute, free the segment
 batches               fetch, compute for the host's sub-batch, then the CPU and the rest in parallel
-barrier               the next layer's group travels beside this one, after it has attended if the
-                      CPU has to gather the group first
+barrier               the next layer's group travels beside this layer; if the CPU has to gather
+                      that group, it travels once this layer has attended
 
-The event-level twin of the forms in `orbitflow.machine.pipeline`.
+This is the event-level twin of the forms in `orbitflow.machine.pipeline`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from math import inf
+from collections.abc import Generator, Iterable
 from typing import Any
 
 import simpy
@@ -20,18 +19,36 @@ from orbitflow.arrays import FloatArray
 from orbitflow.engine.policy import DataPlane
 from orbitflow.machine.cost import CostModel
 from orbitflow.machine.pipeline import Overlap
-from orbitflow.sim.demand import streaming_demand
-from orbitflow.sim.link import Flow, Group, pass_groups
-from orbitflow.sim.links import Links, Work
-from orbitflow.sim.pass_work import gpu_work
-from orbitflow.sim.tally import Tally
-from orbitflow.step import Step
+from orbitflow.sim.link import Flow, Group, Links, Work, pass_groups
+from orbitflow.sim.pass_work import gpu_work, streaming_demand
+from orbitflow.step import Move, MoveKind, Step
 
 Stall = Generator[simpy.Event, Any, float]  # gives the seconds that compute waited
 
 
+class StepCounters:
+    """What a step moved and how long compute waited; `stalls` has one entry for each pass done."""
+
+    def __init__(self, cost: CostModel, blocking: Iterable[Move]) -> None:
+        self._cost = cost
+        self.stalls: list[float] = []
+        self.link_s = 0.0
+        self.h2d_bytes = self.d2h_bytes = 0
+        for move in blocking:
+            if move.kind in (MoveKind.PARK, MoveKind.DEMOTE):
+                self.d2h_bytes += move.pages * cost.page_bytes
+            else:
+                self.up(move.pages, cost.layers)
+
+    def up(self, pages: int, runs: int) -> None:
+        """Count a move to the GPU."""
+        size = pages * self._cost.page_bytes
+        self.h2d_bytes += size
+        self.link_s += self._cost.copy_s(self._cost.h2d, size, runs)
+
+
 class LayerPass:
-    """Pass number `number` of a step. `flow` is what prefetches for it, if something does."""
+    """Pass number `number` of a step. `slowed` stretches its compute, shape (1,)."""
 
     def __init__(
         self,
@@ -53,18 +70,18 @@ class LayerPass:
             self._work = self._work.slowed(slowed)
         self._writes: list[simpy.Event] = []
 
-    def perform(self, flow: Flow | None, tally: Tally) -> Work:
-        """Do the pass and count what it moved and waited."""
+    def perform(self, flow: Flow | None, counters: StepCounters) -> Work:
+        """Do the pass and count what it moved and waited. `flow` prefetches for it, if given."""
         env, cost, links = self._env, self._cost, self._links
         demand, size = streaming_demand(cost, self._now, 1, self._plane.host_read)
         groups = {} if demand is None else pass_groups(demand, 0)
         if self._plane.overlap is Overlap.PAPER:
-            flow = Flow(env, links.h2d, cost, self._now, inf, 1, links.span)
+            flow = Flow(links, cost, self._now, passes=1)
         if flow is not None:
             groups = flow.groups(flow.passes_made)
         link_s = sum(group.link_s for group in groups.values())
-        tally.link_s += link_s
-        tally.h2d_bytes += int(size[0])
+        counters.link_s += link_s
+        counters.h2d_bytes += int(size[0])
         if cost.link_slowdown and groups:
             busy = (link_s / self._work.total_s).clip(max=1.0)
             self._work = self._work.slowed(1 + cost.link_slowdown * busy)
@@ -74,7 +91,7 @@ class LayerPass:
             stall_s = yield from self._in_turn(groups, flow)
         waits_from = env.now
         yield env.all_of(self._writes)
-        tally.stalls.append(stall_s + env.now - waits_from)
+        counters.stalls.append(stall_s + env.now - waits_from)
         if flow is not None:
             flow.passes_made += 1
 
@@ -120,7 +137,7 @@ class LayerPass:
         return stall_s
 
     def _beside_group(self, layer: int | None, seconds: float, group: Group | None) -> Stall:
-        """Compute a layer, or what is outside of them, while the group of the next one comes."""
+        """Compute a layer (None: what is outside the layers) while the next layer's group comes."""
         env, began = self._env, self._env.now
         if group is None:
             yield from self._compute(layer, seconds)

@@ -1,8 +1,8 @@
-"""Streaming as events: a ring, a link, and a prefetcher that runs ahead of compute.
+"""The link as SimPy resources, and streaming over it: a ring, and a prefetcher ahead of compute.
 
-The prefetcher walks the host groups in execution order, pass after pass: it waits for room in the
-ring, then for the link, then copies. Compute waits for a group's arrival and frees its segment. The
-event-level twin of `orbitflow.machine.pipeline.RingPipeline`.
+The prefetcher walks the host groups in execution order, pass after pass. It waits for room in the
+ring, then for the link, then it copies. Compute waits for a group's arrival and frees its segment.
+This is the event-level twin of `orbitflow.machine.pipeline.RingPipeline`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import simpy
 from orbitflow.machine.cost import CostModel
 from orbitflow.machine.pipeline import TransferDemand
 from orbitflow.results.timeline import Span, SpanSink
-from orbitflow.sim.demand import streaming_demand
+from orbitflow.sim.pass_work import streaming_demand
 from orbitflow.step import Step
 
 Work = Generator[simpy.Event, Any, None]
@@ -42,8 +42,8 @@ def pass_groups(demand: TransferDemand, number: int) -> dict[int, Group]:
     return {layer: Group(layer, float(x), float(size), float(a)) for layer, x, size, a in rows}
 
 
-class Ring:
-    """A staging ring of bytes; whoever asks first is served first."""
+class ByteRing:
+    """A staging ring of bytes. Requests are served in the order in which they come."""
 
     def __init__(self, env: simpy.Environment, capacity_bytes: float) -> None:
         self._env = env
@@ -51,7 +51,7 @@ class Ring:
         self._waiting: deque[tuple[float, simpy.Event]] = deque()
 
     def take(self, size: float) -> simpy.Event:
-        """An event that happens as soon as `size` bytes are free, and takes them."""
+        """Take `size` bytes. The event happens when they are free."""
         event = self._env.event()
         self._waiting.append((size, event))
         self._serve()
@@ -69,42 +69,69 @@ class Ring:
             event.succeed()
 
 
-class Flow:
-    """What one batch streams from one step on, while batch and residency stay the same.
+class Links:
+    """Both directions. H2D serves by priority, D2H first come first served."""
 
-    `passes` bounds the prefetcher; None lets it run on while the ring has room.
+    def __init__(self, env: simpy.Environment, span: SpanSink | None = None) -> None:
+        self.env = env
+        self.span = span
+        self.h2d = simpy.PriorityResource(env)
+        self.d2h = simpy.Resource(env)
+
+    def up(self, seconds: float, name: str, priority: int = STREAMING) -> Work:
+        """Copy to the GPU for `seconds` when its turn comes."""
+        with self.h2d.request(priority=priority) as turn:
+            yield turn
+            began = self.env.now
+            yield self.env.timeout(seconds)
+        self.note("H2D", name, began)
+
+    def down(self, seconds: float) -> Work:
+        """Copy to the host for `seconds` when its turn comes."""
+        with self.d2h.request() as turn:
+            yield turn
+            began = self.env.now
+            yield self.env.timeout(seconds)
+        self.note("D2H", "store", began)
+
+    def note(self, track: str, name: str, began_s: float) -> None:
+        """Give the timeline a span from `began_s` until now."""
+        if self.span is not None and self.env.now > began_s:
+            self.span(Span(track, name, began_s, self.env.now))
+
+
+class Flow:
+    """What one batch streams while batch and residency stay the same.
+
+    `passes` bounds the prefetcher; with None it runs on while the ring has room.
     """
 
     def __init__(
         self,
-        env: simpy.Environment,
-        link: simpy.PriorityResource,
+        links: Links,
         cost: CostModel,
         step: Step,
         ring_bytes: float = inf,
         passes: int | None = None,
-        span: SpanSink | None = None,
     ) -> None:
-        self._env = env
-        self._link = link
+        self._links = links
         self._cost = cost
         self._step = step
         self._passes = passes
-        self._span = span
-        self._ring = Ring(env, ring_bytes)
+        self._ring = ByteRing(links.env, ring_bytes)
         demand, _ = streaming_demand(cost, step, passes or _LOOK_AHEAD_PASSES)
         self._demand: TransferDemand | None = demand
         self._arrived: dict[tuple[int, int], simpy.Event] = {}
         self.passes_made = 0
-        self._prefetcher = env.process(self._prefetch()) if self._demand else None
+        self._prefetcher = links.env.process(self._prefetch()) if self._demand else None
 
     def groups(self, number: int) -> dict[int, Group]:
-        """The groups of one pass by layer, counted from the flow's first."""
+        """The groups of one pass by layer. Passes are counted from the flow's first."""
         return {} if self._demand is None else pass_groups(self._rows(number), number)
 
     def arrival(self, number: int, layer: int) -> simpy.Event:
         """The event of a group's arrival."""
-        return self._arrived.setdefault((number, layer), self._env.event())
+        return self._arrived.setdefault((number, layer), self._links.env.event())
 
     def consumed(self, number: int, group: Group) -> None:
         """A layer is computed: its segment is free."""
@@ -125,7 +152,6 @@ class Flow:
         return self._demand
 
     def _prefetch(self) -> Work:
-        env = self._env
         try:
             for number in count():
                 if number == self._passes:
@@ -133,12 +159,7 @@ class Flow:
                 for group in self.groups(number).values():
                     if group.ring_bytes:
                         yield self._ring.take(group.ring_bytes)
-                    with self._link.request(priority=STREAMING) as turn:
-                        yield turn
-                        began = env.now
-                        yield env.timeout(group.link_s)
-                    if self._span is not None and group.link_s:
-                        self._span(Span("H2D", f"layer {group.layer}", began, env.now))
+                    yield from self._links.up(group.link_s, f"layer {group.layer}")
                     self.arrival(number, group.layer).succeed()
         except simpy.Interrupt:
             return

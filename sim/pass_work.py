@@ -1,26 +1,33 @@
-"""What the GPU computes in the passes of a step, and which part of it runs beside the CPU's work.
+"""What the passes of a step need: seconds of the GPU, the link and the CPU; noise on compute.
 
-one batch      base + request n + token c + chunks     c: context that the GPU itself reads
-two batches    (base + request n_h) + the above for everybody else, where there is somebody else
+GPU, one batch     base + request n + token c + chunks     c: context that the GPU itself reads
+GPU, two batches   (base + request n_h) + the above for the other requests, where there are any
+noise              pass k of a run takes factor_k, uniform on [1 - spread, 1 + spread]
 
-n_h requests have their KV on the host and the CPU attends for them. `orbitflow.machine.pipeline` says
-what the GPU reads of host KV. Simplified: what it reads is spread evenly over the layers; the tail page,
-which never leaves the GPU, is not counted as read there.
+n_h requests have their KV on the host, and the CPU attends for them. KV that is being promoted and
+the KV behind a chunk cross the link whole. `orbitflow.machine.pipeline` says how other KV on the
+host is used. Simplified: what the GPU reads of it is spread evenly over the layers. The tail page
+never leaves the GPU and is not counted as read there.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+from numpy.random import PCG64, Generator, SeedSequence
 
-from orbitflow.arrays import FloatArray
+from orbitflow.arrays import FloatArray, IntArray
 from orbitflow.engine.policy import DataPlane
 from orbitflow.machine.cost import CostModel
-from orbitflow.machine.pipeline import Overlap
+from orbitflow.machine.pipeline import STREAM, HostRead, Overlap, TransferDemand
+from orbitflow.placement import HostLayers
 from orbitflow.step import Step
 
 _SHORTEST_S = 1e-30
+_NOISE_FACTORS = 1 << 16  # they repeat after so many passes
+_NOISE_STREAM = 0x6E6F697365  # of the seed: arrivals are drawn from another
 
 
 class GpuWork(NamedTuple):
@@ -99,3 +106,90 @@ def _spared(cost: CostModel, plane: DataPlane, step: Step) -> tuple[float, float
         growth += share * len(stream.contexts)
         hosted += len(stream.contexts) if stream.staged else 0
     return spared, growth, hosted
+
+
+class _Transfer(NamedTuple):
+    """Layers of some requests that cross the link, a share of their tokens."""
+
+    layers: HostLayers
+    staged: HostLayers
+    contexts: IntArray
+    share: float = 1.0
+
+
+def streaming_demand(
+    cost: CostModel, step: Step, passes: int, read: HostRead = STREAM
+) -> tuple[TransferDemand, FloatArray] | tuple[None, FloatArray]:
+    """The demand of the step's next `passes` passes, and the bytes of each, shape (passes,).
+
+    None where no KV is on the host.
+    """
+    transfers = list(_transfers(step, read))
+    total = np.zeros(passes)
+    used: set[int] = set()
+    for transfer in transfers:
+        used.update(transfer.layers)
+    if read.attends:
+        used.update(layer for stream in step.streams for layer in stream.staged)
+    if not used:
+        return None, total
+    layers = tuple(sorted(used))
+    column = {layer: index for index, layer in enumerate(layers)}
+    link_s, ring = np.zeros((passes, len(layers))), np.zeros((passes, len(layers)))
+    for transfer in transfers:
+        seconds, size = cost.stream_s(transfer.contexts, passes, transfer.share)
+        link_s[:, [column[layer] for layer in transfer.layers]] += seconds[:, None]
+        staged = [column[layer] for layer in transfer.staged if layer in column]
+        ring[:, staged] += size[:, None]
+        total += size * len(transfer.layers)
+    return TransferDemand(layers, link_s, ring, _host_s(cost, step, passes, read, layers)), total
+
+
+def _transfers(step: Step, read: HostRead) -> Iterator[_Transfer]:
+    for layers, staged, contexts in step.streams:
+        worked_on = read.worked_on(staged) if read.needs_host else ()
+        if not worked_on:
+            yield _Transfer(layers, staged, contexts)
+            continue
+        whole = tuple(x for x in layers if x not in worked_on)
+        if whole:
+            yield _Transfer(whole, tuple(x for x in staged if x not in worked_on), contexts)
+        if read.selects:
+            yield _Transfer(worked_on, worked_on, contexts, read.fetched_share)
+    for chunk in step.chunks:
+        if chunk.start and chunk.streamed_layers:
+            behind = np.array([chunk.start + 1])
+            yield _Transfer(chunk.streamed_layers, chunk.host_layers, behind)
+
+
+def _host_s(
+    cost: CostModel, step: Step, passes: int, read: HostRead, layers: HostLayers
+) -> FloatArray | None:
+    """CPU seconds by pass and layer: attention where it attends, else gathers."""
+    if not read.needs_host:
+        return None
+    kv_bytes, requests = np.zeros((passes, len(layers))), np.zeros(len(layers), dtype=np.int64)
+    share = 1.0 if read.attends else read.fetched_share
+    for stream in step.streams:
+        columns = [layers.index(layer) for layer in read.worked_on(stream.staged)]
+        kv_bytes[:, columns] += cost.stream_bytes(stream.contexts, passes, share)[:, None]
+        requests[columns] += len(stream.contexts)
+    if read.selects:
+        return cost.host_gather_s(kv_bytes)
+    return np.stack(
+        [cost.host_attention_s(kv_bytes[:, i], n) for i, n in enumerate(requests.tolist())], axis=1
+    )
+
+
+class Noise:
+    """Factors on the compute time of passes. They belong to pass numbers, so a step that ends early
+    draws nothing anew. Equal seeds give equal factors.
+    """
+
+    def __init__(self, spread: float, seed: int) -> None:
+        draw = Generator(PCG64(SeedSequence([seed, _NOISE_STREAM])))
+        self._factors: FloatArray = draw.uniform(1 - spread, 1 + spread, _NOISE_FACTORS)
+
+    def factors(self, first_pass: int, passes: int) -> FloatArray:
+        """Factors of these passes, shape (passes,)."""
+        return self._factors.take(np.arange(first_pass, first_pass + passes), mode="wrap")

@@ -13,7 +13,7 @@ from orbitflow.results.timeline_tracks import Tracks
 from orbitflow.scenario import Scenario
 from orbitflow.session import Outputs, open_session
 from orbitflow.sim.layer_executor import LayerSimulation
-from orbitflow.sim.noise import Noise
+from orbitflow.sim.pass_work import Noise
 from orbitflow.sim.server import Server, Simulation
 from orbitflow.sim.step_executor import SimExecutor
 from orbitflow.step import Observer, Observers

@@ -1,8 +1,8 @@
 """SimPy processes around the serving core: arrivals, the engine, the planner.
 
-One event per step, not per token: the engine knows when the next arrival or plan comes and lets a
-step run to the first pass boundary at or after it. So cost grows with changes of the batch, not
-with tokens. Fidelity `step`.
+A step is one event, not one for each token. The engine knows when the next arrival or plan comes
+and lets a step run to the first pass boundary at or after it. So the cost of a simulation grows
+with changes of the batch, not with tokens.
 """
 
 from __future__ import annotations
@@ -21,16 +21,18 @@ Process = Generator[simpy.Event, Any, None]
 Performance = Generator[simpy.Event, Any, StepOutcome]
 
 
-class Executor(Protocol):
-    """Times steps; the backend's executors do them."""
+class StepExecutor(Protocol):
+    """Times steps."""
 
     def execute(self, step: Step, start_s: float, stop_at_s: float) -> StepOutcome:
-        """Do a step from `start_s` on; stop at the first pass boundary at or after `stop_at_s`."""
+        """Time a step that starts at `start_s`. It ends at the first pass boundary at or after
+        `stop_at_s`.
+        """
         ...
 
 
 class Server(ABC):
-    """One server, one trace, one policy, on SimPy's clock; subclasses carry the steps out."""
+    """One server, one trace, one policy, on SimPy's clock. Subclasses carry the steps out."""
 
     def __init__(
         self,
@@ -51,10 +53,10 @@ class Server(ABC):
 
     @abstractmethod
     def _carry_out(self, step: Step, stop_at_s: float) -> Performance:
-        """Let a step take its time; return what came of it."""
+        """Let the time of a step pass; return its outcome."""
 
     def run(self) -> float:
-        """Run until the last request is served; return when that was, in seconds."""
+        """Run until the last request is served; return that time in seconds."""
         self._env.process(self._arrivals())
         engine = self._env.process(self._engine())
         self._env.run(until=engine)
@@ -109,7 +111,7 @@ class Server(ABC):
         return self._next_arrival_s == inf and self._plan_ready_s == inf
 
     def _planner(self, request: PlanRequest) -> Process:
-        """Solve beside the passes; the answer is there after the modelled latency."""
+        """Solve beside the passes. The answer comes after the modelled latency."""
         plan = self._core.solve(request)
         self._observer.planned(self._planner_latency_s)
         yield self._env.timeout(self._planner_latency_s)
@@ -119,12 +121,12 @@ class Server(ABC):
 
 
 class Simulation(Server):
-    """Fidelity `step`: an executor times a step at once, and one event lets the time pass."""
+    """Fidelity `step`: an executor times a step at once, and one event lets that time pass."""
 
     def __init__(
         self,
         core: Core,
-        executor: Executor,
+        executor: StepExecutor,
         requests: Iterable[Request],
         observer: Observer,
         *,

@@ -1,13 +1,13 @@
 """The simulated machine: how long a step takes, from the true profile. Fidelity `step`.
 
 Passes that nothing disturbs are timed all at once: with n requests, pass j costs t_0 + j n token_s,
-so the pass ends are a closed form; only where KV is streamed does the ring recursion run pass by
-pass. Simplified, and so in every result of this fidelity:
+so the pass ends are a closed form. The ring recursion runs pass by pass only where KV is streamed.
+What this fidelity simplifies, in every result:
 
 * the two directions of the link do not disturb each other; stores and write-outs share D2H, first
   come first served;
 * background loads use the H2D time that streaming leaves idle (it has priority, page by page);
-* prefetching starts afresh whenever the batch, the residency or the size of the ring changes;
+* prefetching restarts whenever the batch, the residency or the size of the ring changes;
 * the link-busy slow-down stretches a pass by its average busy share.
 """
 
@@ -32,9 +32,7 @@ from orbitflow.machine.pipeline import (
     paper_stalls,
     serial_stalls,
 )
-from orbitflow.sim.demand import streaming_demand
-from orbitflow.sim.noise import Noise
-from orbitflow.sim.pass_work import GpuWork, gpu_work
+from orbitflow.sim.pass_work import GpuWork, Noise, gpu_work, streaming_demand
 from orbitflow.step import Move, MoveKind, Step, StepOutcome
 
 _NOTHING = np.empty(0)
@@ -50,7 +48,7 @@ class _Timing(NamedTuple):
 
 
 class _Blocking(NamedTuple):
-    """The blocking moves of a step: when they are over and what they moved."""
+    """The blocking moves of a step: when they end and what they moved."""
 
     end_s: float
     up_s: float
@@ -77,7 +75,7 @@ class SimExecutor:
         self._growth = counts * (counts - 1) / 2
 
     def execute(self, step: Step, start_s: float, stop_at_s: float) -> StepOutcome:
-        """Time a step that starts now; end it early at the first pass boundary at or after
+        """Time a step that starts at `start_s`. It ends at the first pass boundary at or after
         `stop_at_s`.
         """
         links = step.moves or step.streams or self._loads or self._plane.write_through
@@ -264,7 +262,7 @@ class SimExecutor:
                 self._loads[move.id] = (seconds, size)
 
     def _advance_loads(self, idle_s: FloatArray) -> tuple[int, list[int], int]:
-        """Spend idle link time on background loads; stop after the pass that finishes one.
+        """Spend idle link time on background loads, up to the pass that finishes one.
 
         Return the passes made, the finished moves and their bytes.
         """

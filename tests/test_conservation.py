@@ -110,11 +110,11 @@ class Auditor:
         assert 0 <= ahead <= self.loads_bytes
 
     def recount_pages(self, core: ServingCore, events: Events) -> None:
-        limits, account, roster = core.limits, core.account, core.queues
+        limits, account, queues = core.limits, core.account, core.queues
         page, layers = limits.page_tokens, limits.layers
         gpu = host = kept = 0
         staged: Counter[int] = Counter()
-        for sequence in (*roster.active.values(), *roster.paused.values()):
+        for sequence in (*queues.active.values(), *queues.paused.values()):
             tokens = sequence.context_tokens(core.passes) - 1
             if sequence.phase is Phase.PREFILL:
                 tokens = sequence.prefilled_tokens

@@ -3,9 +3,9 @@
     loop    for each request: join its pages, then the reference        any device, exact on a CPU
     paged   paged_decode_attention(q, storage, table of the layer, contexts)     a GPU, one launch
 
-A table names the pages of each request in order. Those of a layer on the device change only where a
-page was filled, those that are staged with every pass; so each layer keeps its table on the device,
-and sends it again, pinned and without waiting, only where the pages are not those it was made of.
+A table names the pages of each request in order. In a layer on the device they change only when a
+page was filled; staged pages change with every pass. So each layer keeps its table on the device
+and sends it again, pinned and without waiting, only when its pages have changed.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ Segments = Callable[[int, int], list[Segment]]  # request, layer: KV of all its 
 
 
 class DecodeAttention(Protocol):
-    """Attends with one new token of each request, whose K and V are written already."""
+    """Attends with one new token of each request. Its K and V are written already."""
 
     def begin_pass(self, request_ids: Sequence[int], positions: Tensor) -> None:
-        """Say who decodes, and where each new token is."""
+        """Set the batch and the position of each new token, shape (B,)."""
 
     def __call__(self, layer: int, q: Tensor) -> Tensor:
-        """Return what `q` [B, H, d] attends to, of the same shape."""
+        """Attend with `q` [B, H, d]; return the same shape."""
 
 
 class LoopAttention:
-    """Request by request: no request's result depends on another's."""
+    """Attends request by request, so no result depends on another request."""
 
     def __init__(self, segments: Segments, scratch: Scratch) -> None:
         self._segments = segments
@@ -45,7 +45,7 @@ class LoopAttention:
         self._ids: Sequence[int] = ()
 
     def begin_pass(self, request_ids: Sequence[int], positions: Tensor) -> None:
-        """Remember who decodes."""
+        """Set the batch."""
         self._ids = request_ids
 
     def __call__(self, layer: int, q: Tensor) -> Tensor:
@@ -71,7 +71,7 @@ class PagedAttention:
         self._contexts = torch.empty(0, dtype=torch.int32)
 
     def begin_pass(self, request_ids: Sequence[int], positions: Tensor) -> None:
-        """Contexts, the new token included, are alike in all layers."""
+        """Set the batch. All layers have the same contexts, the new token included."""
         self._ids = request_ids
         self._contexts = (positions + 1).to(torch.int32)
 
@@ -96,7 +96,7 @@ class PageTables:
         self._made: dict[int, _Table] = {}
 
     def of(self, layer: int, pages: list[tuple[int, ...]]) -> Tensor:
-        """The table [B, width] of a layer, int32; what follows a request's pages is page 0."""
+        """The table [B, width] of a layer, int32. Rows are filled up with page 0."""
         made = self._made.get(layer)
         if made is None or made.pages != pages:
             made = self._made[layer] = _Table(pages, self._send(pages))
@@ -116,7 +116,7 @@ class PageTables:
 def attention_for(
     store: KvStore, storage: Tensor, segments: Segments, scratch: Scratch, *, attends: bool
 ) -> DecodeAttention:
-    """Paged on a GPU with Triton, unless the CPU `attends` to a part; the loop everywhere else."""
+    """`PagedAttention` on a GPU with Triton, unless the CPU `attends` to a part; else the loop."""
     if storage.is_cuda and not attends and find_spec("triton") is not None:
         return PagedAttention(store, storage)
     return LoopAttention(segments, scratch)

@@ -2,10 +2,10 @@
 
     attention(q, K, V) = softmax(q Kᵀ / √d) V,   K = [K_1; K_2; ...] in the order of tokens
 
-Invariant: the result depends on the values only, bit for bit, never on how they are cut into pages
-nor on where these lie: pieces are first joined in one buffer, and one kernel with one shape runs
-over it. Query heads that share a KV head are folded into the query's length, which reads each key
-once (on a CPU 2.4 times the speed of `enable_gqa` in fp32, 12 times in bf16).
+Invariant: the result depends only on the values, bit for bit, and not on how they are cut into
+pages or where these lie. So pieces are first joined in one buffer, and one kernel with one shape
+runs over it. Query heads that share a KV head are folded into the query's length, which reads each
+key once (on a CPU 2.4 times the speed of `enable_gqa` in fp32, 12 times in bf16).
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ _ALIGNMENT = 64
 class CpuPages:
     """The pages of a pool on the CPU, [pages, 2, t, Hkv, d], to be gathered from.
 
-    numpy takes rows at the speed of memory, however they are scattered; torch's own ways cost
-    microseconds for each page (measured: 86 us against 175 for 62 pages, both K and V).
+    numpy gathers scattered rows at the speed of memory; torch costs microseconds for each page
+    (measured: 86 us against 175 for 62 pages, both K and V).
     """
 
     def __init__(self, storage: Tensor) -> None:
@@ -63,16 +63,15 @@ Segment = Views | Gathered
 
 
 class Scratch:
-    """Room in which pieces are joined, kept from call to call: fresh memory costs page faults.
-
-    What a call returns never aliases it.
+    """Memory in which pieces are joined. It is kept between calls, because fresh memory costs page
+    faults. Results of attention never alias it.
     """
 
     def __init__(self) -> None:
         self._room: Views | None = None
 
     def join(self, segments: Sequence[Segment]) -> Views:
-        """Lay the pieces end to end; a piece that needs no copy is passed on."""
+        """Join the pieces in order. A single contiguous, aligned piece is returned as it is."""
         first = segments[0]
         if len(segments) == 1 and not isinstance(first, Gathered) and all(map(_is_plain, first)):
             return first
@@ -108,7 +107,7 @@ def prefill_attention(
     prior: Sequence[Segment] = (),
     scratch: Scratch | None = None,
 ) -> Tensor:
-    """Attend with T successive tokens, each to all of `prior`, to the ones before it and itself.
+    """Attend with T successive tokens, each to all of `prior`, to the tokens before it and itself.
 
     `q` is [T, H, d], the new `k` and `v` are [T, Hkv, d]; return [T, H, d].
     """

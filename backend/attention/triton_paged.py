@@ -28,8 +28,8 @@ def paged_decode_attention(q: Tensor, storage: Tensor, tables: Tensor, contexts:
     """Attend with one token each of B requests; return what `q` is shaped like, [B, H, d].
 
     Row b of `tables` [B, pages], int32, names the pages of request b, which holds `contexts` [B],
-    int32, tokens, at least one; what follows the last page is never read. Nothing waits for the
-    device: shapes alone say how many programs run.
+    int32, tokens, at least one. Entries after the last page are never read. The call does not wait
+    for the device: the number of programs follows from shapes alone.
     """
     requests, heads, head_dim = q.shape
     _, _, page_tokens, kv_heads, _ = storage.shape

@@ -1,33 +1,32 @@
-"""Moves carried out: the difference between where KV is and where the policy wants it.
+"""Moves carried out: from where KV is to where the policy wants it.
 
 demote   the device pages are free once their stores are done; nothing is copied
 promote  pages of its own are loaded with the next pass's group, instead of ring pages
-park     the tails (without write-through, everything) are stored, then all is free but the full
-         pages of layers that stay
+park     the tails (without write-through, everything) are stored; then all pages are free but the
+         full ones of layers that stay
 resume   the tails (without write-through, everything) come back; compute waits for them
-load     see `loads`
+load     see `orbitflow.backend.kv.loads`
 
-Frees come first, so that what they leave can be taken. Nothing here blocks the host: pages that a
-copy still uses are deferred, and who needs them waits (`pages`). Kinds: `orbitflow.engine.moves`.
+Moves that free pages come first, so that the others can take those pages. Nothing here blocks the
+host: pages that a copy still uses are deferred, and whatever needs them waits
+(`orbitflow.backend.kv.pages`). `orbitflow.engine.moves` says what each kind is for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from orbitflow.backend.kv.layers import LayerKv, RequestKv
+from orbitflow.backend.kv.loads import Loads
 from orbitflow.backend.kv.plane import Plane
-from orbitflow.backend.layer_kv import LayerKv, RequestKv
-from orbitflow.backend.link.events import Event
-from orbitflow.backend.loads import Loads
-from orbitflow.backend.runs import page_copies
-from orbitflow.backend.stores import Stores
-from orbitflow.backend.waits import Wait
+from orbitflow.backend.kv.tails import Stores
+from orbitflow.backend.link.events import Event, Wait
 from orbitflow.placement import HostLayers
 from orbitflow.step import Move, MoveKind
 
 
 class Relocator:
-    """Changes where KV is. `fetched_bytes` counts what resumptions moved up."""
+    """Carries out moves. `fetched_bytes` counts what resumptions copied to the device."""
 
     def __init__(
         self, plane: Plane, requests: Mapping[int, RequestKv], stores: Stores, write_through: bool
@@ -42,7 +41,7 @@ class Relocator:
         self.fetched_bytes = 0
 
     def free(self, moves: Iterable[Move]) -> None:
-        """Do what frees pages."""
+        """Carry out the moves that free pages."""
         for move in moves:
             request = self._requests[move.request_id]
             if move.kind is MoveKind.DEMOTE:
@@ -54,7 +53,7 @@ class Relocator:
                 self._done.append(move.id)
 
     def fetch(self, moves: Iterable[Move]) -> None:
-        """Do, or begin, what needs pages."""
+        """Carry out, or begin, the moves that need pages."""
         for move in moves:
             request = self._requests[move.request_id]
             if move.kind is MoveKind.RESUME:
@@ -68,7 +67,7 @@ class Relocator:
                 self.loads.ask(move, request)
 
     def finish_loads(self, request_id: int) -> None:
-        """A request decodes again: what was being loaded for it must be there."""
+        """Wait for the loads of a request that decodes again."""
         self._done += self.loads.finish_for(request_id)
 
     def await_load(self) -> None:
@@ -76,7 +75,7 @@ class Relocator:
         self._done += self.loads.finish()
 
     def end_pass(self) -> None:
-        """The pass that promotes is over."""
+        """Count the promotions of this pass, and finished loads, as done."""
         self._done += self._promoting
         self._promoting.clear()
         self._done += self.loads.take_done()
@@ -94,12 +93,12 @@ class Relocator:
                 self.land(kv)
 
     def land(self, kv: LayerKv) -> None:
-        """What was loaded is where the layer is now."""
+        """Make the pages that were loaded the layer's own."""
         if kv.arriving is not None:
             kv.resident, kv.arriving, kv.on_host = kv.arriving, None, False
 
     def demote(self, kv: LayerKv) -> None:
-        """Let a layer be on the host."""
+        """Put a layer on the host: free its device pages after their stores."""
         assert kv.arriving is None, "a layer that is being loaded cannot be demoted"
         assert kv.on_host or kv.stored == kv.full, "a page was never stored"
         self._plane.device.book.give_back(kv.resident, kv.owner, kv.storing)
@@ -130,12 +129,10 @@ class Relocator:
                 self._give_back_tail(kv, [self._stores.tail(kv)])
             if not kv.on_host and layer in leaving:
                 self.demote(kv)
-        request.is_parked = True
 
     def _resume(self, request: RequestKv) -> None:
         events = [e for kv in request.layers for e in self._bring_back(kv)]
         self._plane.compute.wait(self._plane.waits(Wait.LOADED, events))
-        request.is_parked = False
 
     def _bring_back(self, kv: LayerKv) -> list[Event]:
         """Load a layer's tail and, without write-through, its full pages."""
@@ -159,15 +156,9 @@ class Relocator:
     def _load(self, kv: LayerKv, pairs: list[tuple[int, int]], stored: list[Event]) -> list[Event]:
         if not pairs:
             return []
-        plane = self._plane
-        wait_for = [
-            *plane.waits(Wait.STORED, stored),
-            *plane.waits(Wait.CONSUMED, plane.device.ready([page for _, page in pairs])),
-        ]
-        copies = page_copies(plane.host.storage, plane.device.storage, pairs)
-        event = plane.up.submit(copies, wait_for, f"resume {kv.request_id}")
+        event = self._plane.fetch(pairs, stored, f"resume {kv.request_id}")
         kv.note_read(event)
-        self.fetched_bytes += len(pairs) * plane.shape.page_bytes
+        self.fetched_bytes += len(pairs) * self._plane.shape.page_bytes
         return [event]
 
     def _give_back_tail(self, kv: LayerKv, after: list[Event]) -> None:

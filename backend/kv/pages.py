@@ -1,9 +1,9 @@
-"""Page numbers: who owns each page, which are free, and which will be once a copy is done.
+"""Page numbers: who owns each page, which are free, and which become free after a copy.
 
     free + owned + deferred = total, and no page has two owners
 
-A page that is given back while a copy still uses it is deferred: it has no owner, and it is free
-when the copy is done. Whoever needs a page and finds none waits for the oldest of these.
+A page that is given back while a copy still uses it is deferred: it has no owner, and it becomes
+free when the copy is done. If no page is free, `take` waits for the oldest of these copies.
 """
 
 from __future__ import annotations
@@ -14,13 +14,10 @@ from enum import StrEnum
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from orbitflow.backend.link.events import Event
-from orbitflow.backend.waits import Wait, Waits
+from orbitflow.arrays import IntArray
+from orbitflow.backend.link.events import Event, Wait, Waits
 from orbitflow.errors import BackendError
-
-IntArray = npt.NDArray[np.int64]
 
 
 class Use(StrEnum):
@@ -33,7 +30,7 @@ class Use(StrEnum):
 
 
 class Owner(NamedTuple):
-    """Who holds a page; the ring belongs to nobody's layer."""
+    """What a page is held for. A page of the ring belongs to no request and no layer."""
 
     use: Use
     request_id: int | None = None
@@ -44,7 +41,7 @@ RING = Owner(Use.RING)
 
 
 class PageBook:
-    """Ownership of `total` pages. `on_free` hears which pages became free."""
+    """Ownership of `total` pages. `on_free` is called with pages that became free."""
 
     def __init__(
         self,
@@ -67,7 +64,7 @@ class PageBook:
 
     @property
     def deferred(self) -> int:
-        """Pages that are free once a copy is done."""
+        """Pages that become free when a copy is done."""
         return sum(len(pages) for _, pages in self._deferred)
 
     @property
@@ -104,14 +101,14 @@ class PageBook:
         return pages
 
     def hand_over(self, page: int, before: Owner, after: Owner) -> None:
-        """Let a page change hands."""
+        """Change the owner of a page."""
         assert self._owners[page] == before, f"page {page} belongs to {self._owners[page]}"
         self._owners[page] = after
         self._held[before.use] -= 1
         self._held[after.use] += 1
 
     def give_back(self, pages: Sequence[int], owner: Owner, after: Iterable[Event] = ()) -> None:
-        """Stop owning pages; they are free after the events."""
+        """Give up pages; they are free after the events."""
         for page in pages:
             assert self._owners[page] == owner, f"page {page} belongs to {self._owners[page]}"
             self._owners[page] = None
@@ -122,7 +119,7 @@ class PageBook:
             self._release(pages)
 
     def settle(self) -> None:
-        """Free what the copies that are done by now have left."""
+        """Free the deferred pages whose copies are done."""
         waiting: deque[tuple[tuple[Event, ...], list[int]]] = deque()
         for events, pages in self._deferred:
             if all(event.is_done for event in events):
@@ -132,7 +129,7 @@ class PageBook:
         self._deferred = waiting
 
     def check(self) -> None:
-        """Raise a BackendError unless every page is free, owned or deferred, and just one of it."""
+        """Raise a BackendError unless every page is exactly one of free, owned and deferred."""
         deferred = [page for _, pages in self._deferred for page in pages]
         owned = [page for page, owner in enumerate(self._owners) if owner is not None]
         free = np.flatnonzero(self._is_free).tolist()

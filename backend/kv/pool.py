@@ -1,18 +1,19 @@
-"""Memory for KV: one tensor of pages on the device, one on the host.
+"""Memory for KV: one tensor of pages on the device, one on the host, and copies between them.
 
 A page holds `page_tokens` tokens of one (request, layer), K and V adjacent:
 
     storage: (pages, 2, page_tokens, kv_heads, head_dim)
 
-so that a full page is one contiguous copy (design section 6). With poison, whatever is free or not
-yet filled is NaN, and a wrong read shows at once. A device page that becomes free is ready for
-copies into it when compute is done with it; compute itself keeps its own order.
+So a full page is one contiguous copy, and so is a run of neighbours that goes to neighbours; large
+runs are what makes a link fast (design section 6). With poison, pages that are free or not yet
+filled hold NaN, so a wrong read shows at once. A device page that becomes free is ready for copies
+when compute is done with it. Compute keeps its own order.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from math import nan
@@ -20,9 +21,9 @@ from math import nan
 import torch
 
 from orbitflow.backend.kv.pages import PageBook
+from orbitflow.backend.link.channel import Copy
 from orbitflow.backend.link.compute import Compute
-from orbitflow.backend.link.events import DONE, Event
-from orbitflow.backend.waits import Wait, Waits
+from orbitflow.backend.link.events import DONE, Event, Wait, Waits
 from orbitflow.errors import UserError
 from orbitflow.units import KIB, format_bytes
 
@@ -85,7 +86,7 @@ class PagePool:
             self._ready[page] = event
 
     def spoil(self, pages: Sequence[int]) -> None:
-        """Fill pages with NaN, if this pool does that."""
+        """Fill pages with NaN if the pool is poisoned."""
         if self._poison and pages:
             storage = self.storage
             rows = torch.tensor(list(pages), device=storage.device)
@@ -97,7 +98,7 @@ class PagePool:
 
 
 class HostPool:
-    """Pages on the host: pinned where the device copies from them."""
+    """Pages on the host, pinned for a GPU. `notice` is told if pinning fails."""
 
     def __init__(
         self,
@@ -127,7 +128,7 @@ class HostPool:
 
 
 def refuse_too_large(wanted_bytes: int, available_bytes: int | None = None) -> None:
-    """Raise a UserError if the host has no room for a pool; said before it is allocated."""
+    """Raise a UserError if the host has no room for a pool, before it is allocated."""
     if available_bytes is None:
         available_bytes = _available_bytes()
     if wanted_bytes > available_bytes:
@@ -138,7 +139,7 @@ def refuse_too_large(wanted_bytes: int, available_bytes: int | None = None) -> N
 
 
 def _available_bytes() -> int:
-    """Memory that can be had without swapping; the file cache counts where Linux says so."""
+    """Memory available without swapping. The file cache counts where Linux says so."""
     with suppress(OSError), open("/proc/meminfo") as lines:
         for line in lines:
             if line.startswith("MemAvailable:"):
@@ -156,3 +157,43 @@ def _allocate(
             if notice is not None:
                 notice(f"the host pool cannot be pinned, so copies are slower: {refusal}")
     return torch.empty(sizes, dtype=dtype)
+
+
+def runs(pages: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """First page and length of each run of neighbours.
+
+    >>> list(runs([4, 5, 6, 2, 9, 10]))
+    [(4, 3), (2, 1), (9, 2)]
+    """
+    first = count = 0
+    for page in pages:
+        if count and page == first + count:
+            count += 1
+            continue
+        if count:
+            yield first, count
+        first, count = page, 1
+    if count:
+        yield first, count
+
+
+def page_copies(
+    source: torch.Tensor, target: torch.Tensor, pairs: Iterable[tuple[int, int]]
+) -> Iterator[Copy]:
+    """Copies of pages (i, j) from `source[i]` to `target[j]`; consecutive pairs make one copy."""
+    first: tuple[int, int] | None = None
+    count = 0
+    for pair in pairs:
+        if first is not None and pair == (first[0] + count, first[1] + count):
+            count += 1
+            continue
+        if first is not None:
+            yield _run(source, target, first, count)
+        first, count = pair, 1
+    if first is not None:
+        yield _run(source, target, first, count)
+
+
+def _run(source: torch.Tensor, target: torch.Tensor, first: tuple[int, int], count: int) -> Copy:
+    here, there = first
+    return Copy(source[here : here + count], target[there : there + count])

@@ -1,4 +1,4 @@
-"""The KV store: what a pass of the model reads and writes, whatever moves meanwhile.
+"""The KV store: what a pass of the model reads and writes while KV moves.
 
     begin_step(step)                                  moves, ring, prefetcher
     for each layer:  begin_layer                      compute waits for what was on the host
@@ -7,8 +7,8 @@
                      end_layer                        full tails are stored, the ring moves on
     end_pass
 
-Every request has exactly the tokens it was given: `read` raises where pages are missing, so nothing
-is attended to in part (race 7 of `waits`). Layout and loop: design section 6.
+Every request has exactly the tokens it was given. `read` raises where pages are missing, so no
+request is attended to in part (`Wait.COUNTED`). Layout and loop: design section 6.
 """
 
 from __future__ import annotations
@@ -20,17 +20,14 @@ import numpy as np
 import torch
 
 from orbitflow.backend.attention.reference import CpuPages, Gathered, Segment
-from orbitflow.backend.batch_groups import BatchGroups
+from orbitflow.backend.kv.layers import BatchGroups, LayerKv, RequestKv
 from orbitflow.backend.kv.moves import Relocator
 from orbitflow.backend.kv.pages import Use
 from orbitflow.backend.kv.plane import Plane
-from orbitflow.backend.kv.staging import Prefetcher
-from orbitflow.backend.kv.tails import Tails
-from orbitflow.backend.layer_kv import LayerKv, RequestKv
-from orbitflow.backend.ring import Ring
-from orbitflow.backend.runs import runs
-from orbitflow.backend.stores import Stores
-from orbitflow.backend.waits import Wait
+from orbitflow.backend.kv.pool import runs
+from orbitflow.backend.kv.staging import Prefetcher, StagingRing
+from orbitflow.backend.kv.tails import Stores, Tails
+from orbitflow.backend.link.events import Wait
 from orbitflow.engine.policy import DataPlane
 from orbitflow.errors import BackendError
 from orbitflow.memory import KvAccount
@@ -46,13 +43,18 @@ class Table(NamedTuple):
 
 
 class Traffic(NamedTuple):
-    """Bytes that crossed the link, or are about to, since the start."""
+    """Bytes submitted to the link since the start."""
 
     streamed: int  # in groups that compute used
-    dropped: int  # in groups that were loaded for nothing
+    dropped: int  # in groups that were loaded and never used
     fetched: int  # by resumptions
     loaded: int  # in the background
     sent: int  # down
+
+    @property
+    def up(self) -> int:
+        """To the device, without what was loaded and never used."""
+        return self.streamed + self.fetched + self.loaded
 
 
 class KvStore:
@@ -69,15 +71,15 @@ class KvStore:
         self._tails = Tails(plane, self._stores)
         self._relocator = Relocator(plane, self._requests, self._stores, self._write_through)
         self._groups = BatchGroups(self._page_tokens, self._requests, self._attends)
-        self._ring = Ring(plane.device)
+        self._ring = StagingRing(plane.device)
         self._prefetcher = Prefetcher(layers, data_plane.overlap, self._ring, plane, self._groups)
         storage = plane.device.storage
         self._cpu_pages = None if storage.is_cuda else CpuPages(storage)
         self._version: int | None = None  # of the batch that is prefetched for
-        self._readers: tuple[int, ...] = ()
+        self._running: tuple[int, ...] = ()
         self._staged: dict[int, Sequence[int]] = {}
 
-    # -- who is here ---------------------------------------------------------------------------
+    # -- requests -----------------------------------------------------------------------------
 
     def admit(self, request_id: int, final_tokens: int, host_layers: HostLayers = ()) -> None:
         """Make room on the host for a request that will hold `final_tokens` tokens."""
@@ -88,15 +90,9 @@ class KvStore:
             self._relocator.reserve(request)
 
     def finish(self, request_id: int) -> None:
-        """Free what a request holds; what a copy still uses is freed after it."""
+        """Free all pages of a request; pages that a copy still uses, after the copy."""
         self._stop()
         self._relocator.forget(self._requests.pop(request_id))
-
-    def drop(self, request_id: int) -> None:
-        """Lose a request's KV; it will be prefilled again."""
-        request = self._requests[request_id]
-        self.finish(request_id)
-        self.admit(request_id, request.pages * self._page_tokens)
 
     def tokens(self, request_id: int) -> int:
         """Tokens whose KV is here."""
@@ -109,7 +105,7 @@ class KvStore:
 
         Raise a PolicyError if a group exceeds the ring.
         """
-        readers = (*step.decode_ids, *(chunk.request_id for chunk in step.chunks))
+        running = (*step.decode_ids, *(chunk.request_id for chunk in step.chunks))
         moves = [move for move in step.moves if move.kind is not MoveKind.LOAD]
         changed = step.version != self._version or step.ring_pages != self._ring.capacity
         if moves or step.chunks or (step.passes and changed):
@@ -118,17 +114,17 @@ class KvStore:
         if step.ring_pages != self._ring.capacity:
             self._stop()
             self._ring.resize(step.ring_pages)
-        for request_id in readers:
+        for request_id in running:
             self._relocator.finish_loads(request_id)
         self._relocator.fetch(step.moves)
         if not step.passes:
             return
         for chunk in step.chunks:
             self._place(self._requests[chunk.request_id], chunk.host_layers)
-        self._readers = readers
+        self._running = running
         restarts = self._version is None
         if restarts:
-            self._groups.start(readers)
+            self._groups.start(running)
         self._groups.refuse_too_large(step.passes, step.ring_pages)
         if restarts:
             self._prefetcher.start(1 if step.chunks else None)
@@ -145,7 +141,7 @@ class KvStore:
     # -- a pass ---------------------------------------------------------------------------------
 
     def begin_layer(self, layer: int) -> None:
-        """Let compute wait for what this layer has on the host."""
+        """Let compute wait for this layer's group."""
         self._staged = self._prefetcher.begin(layer)
 
     def append(
@@ -157,7 +153,7 @@ class KvStore:
     def extend(self, request_id: int, layer: int, k: torch.Tensor, v: torch.Tensor) -> None:
         """Write a piece of a prompt, contiguous, shape (tokens, kv_heads, head_dim).
 
-        Read what is behind it before: in a layer on the host the piece does not stay on the device.
+        Read the tokens before it first: in a host layer the piece does not stay on the device.
         """
         self._tails.extend(self._requests[request_id].layers[layer], k, v)
 
@@ -188,8 +184,10 @@ class KvStore:
         return Table(tuple(kv.slots[: kv.full]), kv.full * self._page_tokens)
 
     def segments(self, table: Table) -> list[Segment]:
-        """K and V in order: full pages, then what is in the last page. On a GPU pages that are
-        neighbours are one piece; on the CPU all are, gathered from wherever they are.
+        """K and V in order: full pages, then the tokens of the last page.
+
+        On a GPU neighbouring pages are one piece. On the CPU all full pages are one, gathered from
+        wherever they lie.
         """
         storage = self._plane.device.storage
         full, rest = divmod(table.tokens, self._page_tokens)
@@ -207,8 +205,8 @@ class KvStore:
         return pieces
 
     def end_layer(self, layer: int) -> None:
-        """Compute is done with a layer: store what became full, let the ring move on."""
-        for request_id in self._readers:
+        """Compute is done with a layer: store pages that became full and release its segment."""
+        for request_id in self._running:
             kv = self._requests[request_id].layers[layer]
             self._tails.close(kv)
             if kv.arriving is not None:
@@ -237,7 +235,7 @@ class KvStore:
         )
 
     def check(self, account: KvAccount) -> None:
-        """Raise a BackendError if pages are lost, or if more is held than the account charges."""
+        """Raise a BackendError if pages are lost, or if more are held than the account charges."""
         book = self._plane.device.book
         extra = self._ring.capacity if account.limits.ring_is_extra else 0
         if book.free + book.held + book.deferred != book.total:
@@ -254,7 +252,7 @@ class KvStore:
             )
 
     def drain(self) -> None:
-        """Stop prefetching and wait for everything under way."""
+        """Stop prefetching and wait for all compute and copies."""
         self._stop()
         self._plane.drain()
 
@@ -265,7 +263,7 @@ class KvStore:
         self._version = None
 
     def _place(self, request: RequestKv, host_layers: HostLayers) -> None:
-        """Let a prompt's KV be where its next piece wants it."""
+        """Move a prompt's KV to where its next piece wants it."""
         for kv in request.layers:
             if kv.layer in host_layers and not kv.on_host:
                 self._relocator.demote(kv)

@@ -1,7 +1,12 @@
-"""New tokens go into tail pages; a tail page that is full becomes one of the full pages.
+"""New tokens go into tail pages; full pages go to the host, each once and in order.
 
-Full, in a layer on the device, it stays where it is; in a layer on the host it is free once it is
-stored. Either way it is stored if the request has host slots (write-through).
+A tail page that is full becomes one of the full pages. In a layer on the device it stays where it
+is. In a layer on the host it is free once it is stored. Either way it is stored if the request has
+host slots (write-through).
+
+A store waits until compute has written its page. That is enough also where a slot held the tail of
+a paused request before: compute waited for the load of that tail first. Pages that a prompt fills
+in a host layer are stored straight from the new K and V, so they need no device pages.
 """
 
 from __future__ import annotations
@@ -10,14 +15,55 @@ from collections.abc import Sequence
 
 import torch
 
+from orbitflow.backend.kv.layers import LayerKv
 from orbitflow.backend.kv.plane import Plane
-from orbitflow.backend.layer_kv import LayerKv
-from orbitflow.backend.runs import runs
-from orbitflow.backend.stores import Stores
+from orbitflow.backend.kv.pool import page_copies, runs
+from orbitflow.backend.link.channel import Copy, bytes_of
+from orbitflow.backend.link.events import Event, Wait
+
+
+class Stores:
+    """Copies to the host. `sent_bytes` counts them."""
+
+    def __init__(self, plane: Plane) -> None:
+        self._plane = plane
+        self.sent_bytes = 0
+
+    def pages(self, kv: LayerKv, pages: Sequence[int]) -> Event:
+        """Store device pages: the next full pages of the layer."""
+        slots = kv.slots[kv.stored : kv.stored + len(pages)]
+        event = self._send(kv, pages, slots)
+        kv.note_store(len(pages), event)
+        return event
+
+    def tail(self, kv: LayerKv) -> Event:
+        """Store the tail page in the slot behind the full ones."""
+        assert kv.tail is not None
+        kv.tail_stored = self._send(kv, [kv.tail], [kv.slots[kv.full]])
+        return kv.tail_stored
+
+    def slabs(self, kv: LayerKv, k: torch.Tensor, v: torch.Tensor) -> None:
+        """Store full pages of new K and V, shape (pages, page_tokens, kv_heads, head_dim)."""
+        copies = []
+        slots = kv.slots[kv.stored : kv.stored + len(k)]
+        for index, slot in enumerate(slots):
+            page = self._plane.host.page(slot)
+            copies += [Copy(k[index], page[0]), Copy(v[index], page[1])]
+        kv.note_store(len(k), self._submit(kv, copies))
+
+    def _send(self, kv: LayerKv, pages: Sequence[int], slots: Sequence[int]) -> Event:
+        device, host = self._plane.device.storage, self._plane.host.storage
+        return self._submit(kv, list(page_copies(device, host, zip(pages, slots, strict=True))))
+
+    def _submit(self, kv: LayerKv, copies: list[Copy]) -> Event:
+        waits = self._plane.waits
+        wait_for = waits(Wait.WRITTEN, [self._plane.compute.record()])
+        self.sent_bytes += bytes_of(copies)
+        return self._plane.down.submit(copies, wait_for, f"layer {kv.layer}")
 
 
 class Tails:
-    """Writes K and V."""
+    """Writes new K and V, shape (..., kv_heads, head_dim), into the pages of their layers."""
 
     def __init__(self, plane: Plane, stores: Stores) -> None:
         self._plane = plane
@@ -74,7 +120,7 @@ class Tails:
             self._stores.pages(kv, pages)
 
     def close(self, kv: LayerKv) -> None:
-        """Let a tail page that is full be a full page."""
+        """Make a full tail page one of the full pages."""
         if kv.tail is None or kv.tail_tokens < self._page_tokens:
             return
         book, page = self._plane.device.book, kv.tail
@@ -88,7 +134,7 @@ class Tails:
         kv.tail, kv.tail_tokens = None, 0
 
     def _fill(self, kv: LayerKv, k: torch.Tensor, v: torch.Tensor) -> int:
-        """Write as many tokens as the tail page takes; how many that were."""
+        """Write as many tokens as the tail page takes; return how many."""
         if kv.tail is None:
             self._open(kv)
         assert kv.tail is not None

@@ -1,11 +1,14 @@
 """A FIFO channel that copies KV in one direction: a worker thread on a paced link.
 
-The link has a virtual clock. A transfer of n bytes that could start at time r takes it from
-max(clock, r) to that plus fixed + n / rate. It is copied in chunks, never more than `AHEAD_S`
-before their time, and done at its end: a late wake-up is caught up with, the rate never exceeded.
-Each sleep costs compute two hand-overs of the interpreter lock; one per 256 KiB slowed a small
-model by a seventh. A worker that fails, fails every later transfer too. Up to 0.5 GB/s two cores
-keep pace beside compute; torch copies release the interpreter lock, so a thread is enough.
+The link has a virtual clock. A transfer of n bytes that is ready at time r
+
+    starts at max(clock, r)   and ends fixed + n / rate later
+
+It is copied in chunks, never more than `AHEAD_S` before their time, and is done at its end. So a
+late wake-up is caught up with, and the rate is never exceeded. Each sleep costs compute two
+hand-overs of the interpreter lock; one per 256 KiB slowed a small model by a seventh. Torch copies
+release the interpreter lock, so a thread is enough; up to 0.5 GB/s two cores keep pace beside
+compute. After a failure every later transfer fails too.
 """
 
 from __future__ import annotations
@@ -18,8 +21,8 @@ from typing import NamedTuple, Protocol
 
 import torch
 
+from orbitflow.backend.clock import Clock
 from orbitflow.backend.link.events import Event, Signal
-from orbitflow.backend.wall_clock import Clock
 from orbitflow.errors import BackendError
 
 CHUNK_BYTES = 1024 * 1024
@@ -36,7 +39,7 @@ class Copy(NamedTuple):
 
 
 class LinkUse(NamedTuple):
-    """What a channel did; `busy_s` is time spent on transfers."""
+    """Transfers that a channel made, their bytes, and the seconds spent on them."""
 
     transfers: int = 0
     copied_bytes: int = 0
@@ -52,32 +55,32 @@ class Channel(Protocol):
     def submit(
         self, copies: Iterable[Copy], wait_for: Iterable[Event] = (), label: str = ""
     ) -> Event:
-        """Queue one transfer that starts after the events. Its event happens when it is done.
+        """Queue one transfer that starts after the events; return the event of its end.
 
         Raise a BackendError if the channel is closed or has failed.
         """
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing is queued or under way."""
+        """Whether nothing is queued or in flight."""
 
     def take_use(self) -> LinkUse:
-        """What was done since the last call."""
+        """Use of the channel since the last call."""
 
     def drain(self) -> None:
         """Return when everything submitted is done; raise a BackendError if some of it failed."""
 
     def close(self) -> None:
-        """End. What is still queued is not copied."""
+        """Close the channel. Queued transfers are not made."""
 
 
 def bytes_of(copies: Iterable[Copy]) -> int:
-    """How much is copied."""
+    """Bytes of these copies."""
     return sum(copy.source.nbytes for copy in copies)
 
 
 class PacedLink:
-    """A link that takes its time. `bytes_per_s` None copies as fast as the machine can."""
+    """A link with a rate. With `bytes_per_s` None it copies as fast as the machine can."""
 
     def __init__(self, clock: Clock, bytes_per_s: float | None, fixed_s: float = 0.0) -> None:
         self._clock = clock
@@ -87,7 +90,7 @@ class PacedLink:
         self.latest_s = 0.0  # the most that the copying was ever behind the virtual clock
 
     def carry(self, copies: Iterable[Copy], ready_s: float) -> tuple[float, float]:
-        """Copy what could have started at `ready_s`. Return start and end on the virtual clock."""
+        """Make a transfer that is ready at `ready_s`. Return start and end on the virtual clock."""
         clock, rate = self._clock, self._bytes_per_s
         start_s = max(self._free_s, ready_s)
         due_s = start_s + self._fixed_s
@@ -127,7 +130,7 @@ class _Transfer:
 
 
 class WorkerChannel:
-    """A channel of its own thread. `sink` hears of every transfer's start and end."""
+    """A channel with a thread of its own. `sink` gets every transfer's start and end."""
 
     def __init__(
         self, name: str, link: PacedLink, clock: Clock, sink: TransferSink | None = None
@@ -177,12 +180,12 @@ class WorkerChannel:
         return self._link.latest_s
 
     def drain(self) -> None:
-        """Wait for the last transfer, and with it all."""
+        """Wait for all transfers."""
         if self._last is not None:
             self._last.wait()
 
     def close(self) -> None:
-        """End the thread after the transfer under way; fail what is queued behind it."""
+        """End the thread after the transfer in flight; fail the queued ones."""
         if not self._closed:
             self._closed = True
             self._queue.put(None)
@@ -196,7 +199,7 @@ class WorkerChannel:
             if self._error is None:
                 try:
                     self._carry(transfer)
-                except BaseException as error:  # whatever it is, who waits must hear of it
+                except BaseException as error:  # of any kind: whatever waits must get it
                     self._error = error
             transfer.done.set(self._error)
 

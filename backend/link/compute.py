@@ -1,8 +1,8 @@
-"""The order in which compute happens, as far as KV is concerned.
+"""The order of compute, as far as KV is concerned.
 
-Writes to pages, reads of them and waits for copies form one sequence; `record` gives an event that
-happens when all before it has. On the CPU everything runs at once, in program order; on CUDA the
-sequence is the current stream and the host runs ahead of it.
+Writes to pages, reads of pages and waits for copies form one sequence. `record` gives an event that
+happens when everything before it has happened. On the CPU work runs at once, in program order. On
+CUDA the sequence is the current stream, and the host runs ahead of it.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
+from orbitflow.backend.clock import Clock
 from orbitflow.backend.link.events import DONE, Event
-from orbitflow.backend.wall_clock import Clock
 
 
 class Compute(Protocol):
@@ -21,7 +21,7 @@ class Compute(Protocol):
         """Append work, such as writing a page."""
 
     def wait(self, events: Iterable[Event]) -> None:
-        """Let what is appended from now on start after these events."""
+        """Let later work start after these events."""
 
     def record(self) -> Event:
         """An event that happens when all work appended so far is done."""
@@ -52,7 +52,7 @@ class EagerCompute:
         self._stall_s += self._clock.now_s() - began_s
 
     def record(self) -> Event:
-        """Everything is done already."""
+        """All work is done already."""
         return DONE
 
     def synchronize(self) -> None:

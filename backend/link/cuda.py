@@ -1,10 +1,10 @@
 """Channels and compute on CUDA: streams and events instead of threads and signals.
 
-A channel is a stream of its own, of the lowest priority, so that attention goes first; a transfer
-waits on the device, never on the host, and each is timed by a pair of events. Compute is the
-current stream. What a copy reads besides the pools is kept until it is done (`record_stream`). A
-host pool that could not be pinned is copied from and to only after its waits, on the host: an
-asynchronous copy of pageable memory may read it before the stream's waits are over.
+A channel is a stream of the lowest priority, so that attention goes first. A transfer waits on the
+device, never on the host, and a pair of events times it. Compute is the current stream. Tensors
+that a copy reads besides the pools are kept until it is done (`record_stream`). If the host pool
+could not be pinned, the host waits before each copy: an asynchronous copy of pageable memory may
+read it before the stream's waits are over.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterable
 
 import torch
 
+from orbitflow.backend.clock import Clock
 from orbitflow.backend.link.channel import Copy, LinkUse, TransferSink, bytes_of
 from orbitflow.backend.link.events import Event
-from orbitflow.backend.wall_clock import Clock
 from orbitflow.errors import BackendError
 
 
@@ -67,7 +67,7 @@ class CudaCompute:
         work()
 
     def wait(self, events: Iterable[Event]) -> None:
-        """Let later launches wait on the device; note for how long."""
+        """Let later launches wait on the device, and time that wait."""
         waited = tuple(events)
         if waited:
             began = CudaEvent(self._stream, timed=True)
@@ -90,7 +90,7 @@ class CudaCompute:
 
 
 class CudaChannel:
-    """A copy stream. `sink` hears of transfers when `take_use` finds them done."""
+    """A copy stream. `sink` gets transfers when `take_use` finds them done."""
 
     def __init__(
         self,
@@ -138,11 +138,11 @@ class CudaChannel:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing is queued or under way."""
+        """Whether nothing is queued or in flight."""
         return self._last is None or self._last.is_done
 
     def take_use(self) -> LinkUse:
-        """What was done since the last call."""
+        """Use of the channel since the last call."""
         use = LinkUse()
         while self._timed and self._timed[0][2].is_done:
             label, began, done, size = self._timed.popleft()
@@ -159,5 +159,5 @@ class CudaChannel:
         self._stream.synchronize()
 
     def close(self) -> None:
-        """Take no more; what is queued still runs."""
+        """Take no more transfers. Queued ones still run."""
         self._closed = True

@@ -1,11 +1,11 @@
-"""What tells the Llama-like families apart, read from a Hugging Face `config.json`. No torch.
+"""The differences between Llama-like families, read from a Hugging Face `config.json`. No torch.
 
     block:  h += O · attention(rope(norm_q(Q x)), rope(norm_k(K x)), V x),  x = rmsnorm(h)
             h += Down · (silu(Gate y) ∘ (Up y)),                            y = rmsnorm(h)
 
-Llama and Mistral have neither biases nor norms of heads; Qwen2 adds biases to Q, K and V; Qwen3
-norms each head of Q and K. (Touvron et al. 2023; Qwen technical reports 2024 and 2025.) What this
-block does not compute is refused, never approximated.
+Llama and Mistral have neither biases nor norms of heads. Qwen2 adds biases to Q, K and V. Qwen3
+norms each head of Q and K. (Touvron et al. 2023; Qwen technical reports 2024 and 2025.) A model
+that this block does not compute exactly is refused.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from orbitflow.errors import ProfileError
 from orbitflow.machine.model import DTYPE_BYTES, ModelSpec, dtype_of, model_from_fields, read_config
 
 
-class Family(NamedTuple):
-    """What a family adds to the plain block."""
+class ModelFamily(NamedTuple):
+    """Additions of a family to the plain block."""
 
     qkv_bias: bool = False
     head_norms: bool = False
 
 
 FAMILIES = {
-    "llama": Family(),
-    "mistral": Family(),
-    "qwen2": Family(qkv_bias=True),
-    "qwen3": Family(head_norms=True),
+    "llama": ModelFamily(),
+    "mistral": ModelFamily(),
+    "qwen2": ModelFamily(qkv_bias=True),
+    "qwen3": ModelFamily(head_norms=True),
 }
 _NOT_COMPUTED = {
     "attention_bias": "biases in attention",
@@ -41,7 +41,7 @@ _NOT_COMPUTED = {
 
 @dataclass(frozen=True, slots=True)
 class Llama3Scaling:
-    """Slow rotations are divided by `factor`, fast ones kept, those between blended."""
+    """Slow rotations are divided by `factor`, fast ones are kept, those between are blended."""
 
     factor: float
     low_freq_factor: float
@@ -63,13 +63,13 @@ class Architecture:
     """A decoder that the backend can compute."""
 
     spec: ModelSpec
-    family: Family
+    family: ModelFamily
     rope: Rope
     norm_eps: float
     dtype: str
 
     def with_dtype(self, dtype: str) -> Architecture:
-        """Compute and keep KV in another type. Raise a ProfileError for one that is not known."""
+        """Compute and keep KV in another type. Raise a ProfileError for an unknown type."""
         if dtype not in DTYPE_BYTES:
             known = ", ".join(DTYPE_BYTES)
             raise ProfileError(f"dtype {dtype} is not supported: use one of {known}")
@@ -81,7 +81,7 @@ def read_architecture(path_or_preset: str) -> Architecture:
     """Look up a preset, or read a `config.json` or a directory that holds one.
 
     >>> read_architecture("qwen3-8b").family
-    Family(qkv_bias=False, head_norms=True)
+    ModelFamily(qkv_bias=False, head_norms=True)
 
     Raise a ProfileError if there is no such model, or if the backend cannot compute it.
     """

@@ -1,8 +1,12 @@
-"""Weights from a local Hugging Face directory: `model.safetensors`, or shards with their index.
+"""A model in memory, from a local Hugging Face directory or with random weights.
 
-Invariant: a tensor is used under exactly its name and shape, or the load is refused in one line.
-Tensors are converted to the model's type one at a time, so that loading needs the weights once.
-Format: github.com/huggingface/safetensors; the index maps each tensor's name to its file.
+    directory with weights -> its weights;   preset or config.json -> random weights by seed
+
+Weights are `model.safetensors`, or shards with an index that maps each tensor's name to its file.
+Invariant: a tensor is used under exactly its name and shape, or the load is refused in one line. A
+directory without weights is refused as well, and the refusal names both remedies. Tensors are
+converted to the model's type one at a time, so loading needs the weights once.
+Format: github.com/huggingface/safetensors.
 """
 
 from __future__ import annotations
@@ -11,14 +15,14 @@ import os
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from orbitflow.backend.model.architecture import Architecture
-from orbitflow.backend.model.weights import Weights, assemble
+from orbitflow.backend.model.architecture import Architecture, read_architecture
+from orbitflow.backend.model.weights import Weights, assemble, random_weights
 from orbitflow.codec import read_json
 from orbitflow.errors import ProfileError
 
@@ -112,3 +116,27 @@ def _remedy(folder: Path) -> str:
     if list(folder.glob("*.bin")) or list(folder.glob("*.pt")) or list(folder.glob("*.gguf")):
         return "save the model with safe_serialization=True, other formats are not read"
     return f"download them, or name {folder / 'config.json'} to draw them at random"
+
+
+class LoadedModel(NamedTuple):
+    """An architecture, its weights, and the directory they came from; None for random weights."""
+
+    architecture: Architecture
+    weights: Weights
+    folder: Path | None
+
+
+def load_model(
+    path_or_preset: str, device: torch.device, dtype: str | None = None, seed: int = 0
+) -> LoadedModel:
+    """Read a model directory, or draw the weights of a preset or of a bare `config.json`.
+
+    `dtype` overrides the configuration's. Raise a ProfileError if the model cannot be used.
+    """
+    architecture = read_architecture(path_or_preset)
+    if dtype is not None:
+        architecture = architecture.with_dtype(dtype)
+    if os.path.isdir(path_or_preset):
+        folder = Path(path_or_preset)
+        return LoadedModel(architecture, load_weights(architecture, folder, device), folder)
+    return LoadedModel(architecture, random_weights(architecture, seed, device), None)

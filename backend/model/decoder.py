@@ -1,16 +1,19 @@
-"""A Llama-like decoder, one layer at a time: whoever drives it moves KV and attends in between.
+"""A Llama-like decoder, one layer at a time. Its driver moves KV and attends in between.
 
     h = embed(t);   each layer: q, k, v = qkv(l, h, p),  h = finish(l, h, attention);   logits(h)
+    rope:  the pair (x_i, x_{i+d/2}) turns by p f_i,   f_i = theta^(-2i/d)     (Su et al. 2021)
 
 Exactness: with `block_rows` M, rows are padded with zeros to whole blocks of M and every block is
-multiplied on its own, so that a row's result depends on that row alone: not on its neighbours, its
-place or the size of the batch (a product of M rows rounds alike in all of them; other sizes may
-take other kernels). Without blocks all rows are one product: for a prefill chunk, which is one
-request's. Two decoders may share one set of weights.
+multiplied on its own. So a row's result depends on that row alone, not on its neighbours, its place
+or the size of the batch: a product of M rows rounds alike in all of them; other sizes may take
+other kernels. Without blocks all rows are one product; that is for a prefill chunk, which is one
+request's. Two decoders may share one set of weights. Rotations are tabulated once for all
+positions, because a vectorised cosine may differ in the last bit from a scalar one.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -18,9 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from orbitflow.backend.model.architecture import Architecture
+from orbitflow.backend.model.architecture import Architecture, Llama3Scaling, Rope
 from orbitflow.backend.model.weights import Weights
-from orbitflow.backend.rope import rotate, rotation_table
 
 DECODE_ROWS = 8  # more may take another kernel (16 did on AVX-512), fewer waste less padding
 DEFAULT_CONTEXT_TOKENS = 32_768
@@ -35,7 +37,7 @@ class QKV(NamedTuple):
 
 
 class Decoder:
-    """The computation, given the weights. It holds no KV.
+    """The computation on given weights. It holds no KV.
 
     n is the number of tokens given, P that number padded to whole blocks; hidden states stay padded
     from `embed` to `logits`.
@@ -129,3 +131,42 @@ class Decoder:
             return compute(*rows)
         blocks = zip(*(torch.split(part, self.block_rows) for part in rows), strict=True)
         return torch.cat([compute(*block) for block in blocks])
+
+
+def greedy(logits: Tensor) -> Tensor:
+    """The most likely token of each row, the lowest id among equals: [M] of `logits` [M, V].
+
+    On a GPU `argmax` may name any of several equals, so this looks for the first maximum.
+    """
+    best = logits.max(dim=-1, keepdim=True).values
+    return (logits == best).int().argmax(dim=-1) if logits.is_cuda else logits.argmax(dim=-1)
+
+
+def frequencies(rope: Rope, head_dim: int) -> Tensor:
+    """Radians per position of each pair, shape (head_dim / 2,), fp32 on the CPU. Llama 3.1 slows
+    rotations longer than its original context by a factor.
+    """
+    exponents = torch.arange(0, head_dim, 2, dtype=torch.int64).float() / head_dim
+    plain = 1.0 / rope.theta**exponents / rope.factor
+    return plain if rope.llama3 is None else _stretched(plain, rope.llama3)
+
+
+def _stretched(plain: Tensor, scaling: Llama3Scaling) -> Tensor:
+    """Blend by how many turns a pair makes within the original context."""
+    low, high = scaling.low_freq_factor, scaling.high_freq_factor
+    turns = scaling.original_context_tokens * plain / (2 * math.pi)
+    kept = ((turns - low) / (high - low)).clamp(0, 1)
+    return kept * plain + (1 - kept) * plain / scaling.factor
+
+
+def rotation_table(rope: Rope, head_dim: int, positions: int, device: torch.device) -> Tensor:
+    """Cosines and sines of every position, shape (positions, 2, head_dim / 2), fp32."""
+    angles = torch.outer(torch.arange(positions).float(), frequencies(rope, head_dim))
+    return torch.stack((angles.cos(), angles.sin()), dim=1).to(device)
+
+
+def rotate(heads: Tensor, rotation: Tensor) -> Tensor:
+    """Turn `heads` [M, H, d] by `rotation` [M, 2, d/2]; the result is fp32."""
+    cos, sin = rotation.unsqueeze(1).unbind(2)  # [M, 1, d/2] each
+    first, second = heads.chunk(2, dim=-1)
+    return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)

@@ -1,7 +1,7 @@
 """Text to tokens and back, where a model's directory has a `tokenizer.json`.
 
-Streaming keeps one invariant: what was printed is never taken back. A token may end in the middle
-of a character, so text is held until it decodes to whole characters. (Hugging Face `tokenizers`.)
+Invariant of streaming: printed text is never taken back. A token may end in the middle of a
+character, so text is held until it decodes to whole characters. (Hugging Face `tokenizers`.)
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _CONTEXT_TOKENS = 6
 
 
 class Tokenizer:
-    """The tokenizer of one directory. Raise a UserError if it has none that can be read."""
+    """The tokenizer of one directory. Raise a UserError if there is none or it cannot be read."""
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         if not has_tokenizer(folder):
@@ -39,7 +39,7 @@ class Tokenizer:
         self.end_tokens = _end_tokens(Path(folder))
 
     def encode(self, text: str) -> list[int]:
-        """Tokens of a prompt, with the ones that the model wants at the start."""
+        """Tokens of a prompt, with the model's own tokens at the start."""
         tokens: list[int] = self._reader.encode(text).ids
         return tokens
 
@@ -50,7 +50,7 @@ class Tokenizer:
 
 
 class TextStream:
-    """Turns tokens into text as they come; the end of the prompt is context, and not repeated."""
+    """Turns tokens into text as they come. The end of the prompt is context and not printed."""
 
     def __init__(self, tokenizer: Tokenizer, prompt: Sequence[int] = ()) -> None:
         self._tokenizer = tokenizer
@@ -59,13 +59,13 @@ class TextStream:
         self._shown = len(self._tokens)  # tokens before this one are printed
 
     def push(self, token: int) -> str:
-        """Add a token; return the text that is now complete, maybe none."""
+        """Add a token; return the text that is now complete, possibly empty."""
         self._tokens.append(token)
         text = self._pending()
         return "" if text.endswith(_UNFINISHED) else self._show(text)
 
     def flush(self) -> str:
-        """Return what is left at the end, a broken character included."""
+        """Return the rest of the text, a broken character included."""
         return self._show(self._pending())
 
     def _pending(self) -> str:
@@ -79,7 +79,7 @@ class TextStream:
 
 
 def has_tokenizer(folder: str | os.PathLike[str]) -> bool:
-    """Say whether the directory holds a tokenizer."""
+    """Whether the directory holds a tokenizer."""
     return (Path(folder) / _FILE).exists()
 
 

@@ -1,13 +1,16 @@
 """The tensors of a decoder, fused as they are multiplied: Q, K and V in one, Gate and Up in one.
 
     qkv = [Q; K; V]   ((H + 2 Hkv) d, D)        gate_up = [Gate; Up]   (2 I, D)
+    random weights:   W ~ N(0, 1 / columns),   norms = 1,   biases ~ N(0, 0.1²)
 
-Every part is filled from a source under its Hugging Face name, be it a checkpoint or a dice. Few
+A source fills every part under its Hugging Face name, be it a checkpoint or random numbers. Few
 wide products read the same bytes in fewer kernels than many narrow ones (as vLLM and nano-vllm do).
+Random weights of that size keep activations at their size through the layers.
 """
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,6 +24,7 @@ DTYPES = {
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
+_RANDOM_BIAS_STD = 0.1
 
 
 class TensorSource(Protocol):
@@ -47,7 +51,7 @@ class LayerWeights:
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """All of them; a tied `head` is the embedding itself."""
+    """All tensors of a decoder. A tied `head` is the embedding itself."""
 
     embedding: Tensor  # (V, D)
     layers: tuple[LayerWeights, ...]
@@ -95,3 +99,27 @@ def assemble(architecture: Architecture, source: TensorSource, device: torch.dev
         norm=take((spec.hidden_size,), ("model.norm.weight", spec.hidden_size)),
         head=embedding if tied else take(vocabulary, ("lm_head.weight", spec.vocab_size)),
     )
+
+
+class RandomSource:
+    """Random tensors. Each has a generator of its own, seeded by (seed, name), so the order of
+    filling does not matter.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+
+    def fill(self, name: str, target: Tensor) -> None:
+        """Draw one tensor."""
+        if name.endswith("norm.weight"):
+            target.fill_(1.0)
+            return
+        digest = hashlib.sha256(f"{self._seed}/{name}".encode()).digest()
+        dice = torch.Generator(target.device).manual_seed(int.from_bytes(digest[:7], "big"))
+        std = _RANDOM_BIAS_STD if target.dim() == 1 else target.shape[-1] ** -0.5
+        target.normal_(0.0, std, generator=dice)
+
+
+def random_weights(architecture: Architecture, seed: int, device: torch.device) -> Weights:
+    """Draw all weights of a decoder. The same seed and kind of device give the same weights."""
+    return assemble(architecture, RandomSource(seed), device)

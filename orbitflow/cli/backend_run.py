@@ -15,11 +15,10 @@ from pathlib import Path
 
 import torch
 
-from orbitflow.backend.machine import Machine
-from orbitflow.backend.models import LoadedModel
-from orbitflow.backend.prompts import RandomPrompts
-from orbitflow.backend.servable import refuse_unserved
-from orbitflow.backend.serve import Backend, serve_policy
+from orbitflow.backend.executor import refuse_unserved
+from orbitflow.backend.machine import BackendMachine
+from orbitflow.backend.model.checkpoint import LoadedModel
+from orbitflow.backend.serve import Backend, RandomPrompts, serve_policy
 from orbitflow.calibrate.bench import Bench
 from orbitflow.cli.backend_parts import believed_profile, load_parts, refuse_too_long
 from orbitflow.cli.progress import Progress
@@ -103,7 +102,7 @@ class _Run:
     """Everything that is there before the first request."""
 
     scenario: Scenario
-    machine: Machine
+    machine: BackendMachine
     model: LoadedModel
     backend: Backend
 
@@ -182,7 +181,7 @@ def _described(run: _Run, replay: Replay) -> dict[str, object]:
     }
 
 
-def _torch_environment(machine: Machine) -> dict[str, object]:
+def _torch_environment(machine: BackendMachine) -> dict[str, object]:
     return {
         "torch": torch.__version__,
         "device": machine.name,

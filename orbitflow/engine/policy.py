@@ -60,14 +60,14 @@ class View:
 
     def __init__(
         self,
-        roster: Queues,
+        queues: Queues,
         account: KvAccount,
         token_times_s: Callable[[RequestState], FloatArray],
         tau_s: float,
         ttft_of: Callable[[Request], float] | None = None,
         arriving: Callable[[int], set[int]] | None = None,
     ) -> None:
-        self._roster = roster
+        self._queues = queues
         self.account = account
         self.limits = account.limits
         self.token_times_s = token_times_s
@@ -81,23 +81,23 @@ class View:
     @property
     def active(self) -> tuple[RequestState, ...]:
         """Prefilling and running sequences, in order of admission."""
-        return tuple(self._roster.active.values())
+        return tuple(self._queues.active.values())
 
     @property
     def contexts(self) -> IntArray:
         """Contexts of everybody active in the next pass, in no particular order, in tokens."""
-        return self._roster.contexts(self.passes)
+        return self._queues.contexts(self.passes)
 
     @property
     def parked(self) -> tuple[RequestState, ...]:
         """Parked sequences, in order of arrival."""
-        parked = self._roster.paused
+        parked = self._queues.paused
         return tuple(sorted(parked.values(), key=lambda s: s.order)) if parked else ()
 
     @property
     def waiting(self) -> Reversible[Request]:
         """Requests not yet admitted, in order of arrival."""
-        return self._roster.waiting.values()
+        return self._queues.waiting.values()
 
     def tau_of(self, request: Request) -> float:
         """Limit on the time between two tokens of a request, in seconds."""
@@ -116,7 +116,7 @@ class View:
     @property
     def batch_room(self) -> int:
         """How many more requests may be admitted."""
-        return self._roster.room
+        return self._queues.room
 
 
 class Decision(NamedTuple):

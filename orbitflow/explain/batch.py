@@ -148,10 +148,10 @@ def _no_host_memory(core: SeatedCore, page_bytes: int) -> str:
 def _meet(policy: Policy, core: SeatedCore, seat: Seat) -> None:
     """Let a policy meet one request on its own, and tell it of the tokens so far."""
     request, times = seat
-    roster = Queues(None, 0)
-    roster.submit(request)
+    queues = Queues(None, 0)
+    queues.submit(request)
     tau_s = core.queues.active[request.id].tau_s
-    policy.decide(View(roster, KvAccount(core.limits), _no_times, tau_s))
+    policy.decide(View(queues, KvAccount(core.limits), _no_times, tau_s))
     nothing = np.empty(0)
     _tell(policy, (), nothing, float(times[0]), first=(request.id,))
     if len(times) > 1:

@@ -13,8 +13,8 @@ from orbitflow.explain.explain import Moment, describe
 from orbitflow.explain.seated_engine import SeatedCore
 from orbitflow.scenario import Scenario
 from orbitflow.session import outfit
-from orbitflow.sim.noise import Noise
-from orbitflow.sim.server import Executor, Simulation
+from orbitflow.sim.pass_work import Noise
+from orbitflow.sim.server import Simulation, StepExecutor
 from orbitflow.sim.step_executor import SimExecutor
 from orbitflow.step import Observers, Step, StepOutcome
 from orbitflow.units import format_seconds
@@ -27,7 +27,7 @@ class _Reached(Exception):
 class _Watch:
     """An executor that ends the simulation at a moment."""
 
-    def __init__(self, inner: Executor, at_s: float) -> None:
+    def __init__(self, inner: StepExecutor, at_s: float) -> None:
         self._inner = inner
         self._at_s = at_s
         self.step_s: float | None = None  # when the step began that the moment falls into, or next

@@ -68,7 +68,7 @@ class StepColumns:
 
     def add(self, step: Step, outcome: StepOutcome, core: ServingCore) -> None:
         """Add one step's row."""
-        roster, account = core.queues, core.account
+        queues, account = core.queues, core.account
         row = (
             outcome.start_s,
             outcome.end_s,
@@ -82,8 +82,8 @@ class StepColumns:
             outcome.d2h_bytes,
             account.gpu_used,
             account.host_used,
-            len(roster.waiting),
-            len(roster.paused),
+            len(queues.waiting),
+            len(queues.paused),
         )
         for append, value in zip(self._append, row, strict=True):
             append(value)

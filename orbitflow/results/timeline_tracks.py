@@ -155,13 +155,13 @@ class Counters(_StepObserver):
             return
         if self._deposits is not None:
             self._count_deposits(self._deposits, step, outcome, events)
-        roster, account = self._core.queues, self._core.account
-        prefilling = sum(1 for _ in roster.prefills)
+        queues, account = self._core.queues, self._core.account
+        prefilling = sum(1 for _ in queues.prefills)
         states = {
-            "running": len(roster.active) - prefilling,
+            "running": len(queues.active) - prefilling,
             "prefill": prefilling,
-            "waiting": len(roster.waiting),
-            "paused": len(roster.paused),
+            "waiting": len(queues.waiting),
+            "paused": len(queues.paused),
         }
         self._show("requests", outcome.end_s, states)
         pages = {"gpu": account.gpu_used, "host": account.host_used}

@@ -8,10 +8,10 @@ pytest.importorskip("torch", reason="the backend needs torch")
 
 import torch
 from reference.kv_machine import LAYERS, PAGE_TOKENS, SHAPE, Bench
+from reference.stepped_channel import LinkMode
 
 from orbitflow.backend.attention.reference import Scratch
 from orbitflow.backend.kv.pages import Use
-from orbitflow.backend.stepped_channel import LinkMode
 from orbitflow.engine.policy import DataPlane
 from orbitflow.errors import BackendError, PolicyError
 from orbitflow.memory import KvAccount
@@ -134,7 +134,8 @@ def test_a_pool_that_is_too_small_says_so() -> None:
 def test_a_dropped_request_is_prefilled_again() -> None:
     bench = Bench()
     bench.prefill(1, 9, (0,))
-    bench.store.drop(1)
+    bench.finish(1)
+    bench.admit(1, 9)
     assert bench.store.tokens(1) == 0
     assert bench.plane.device.book.used_for(Use.RESIDENT) == 0
 

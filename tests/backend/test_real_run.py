@@ -14,8 +14,8 @@ from orbitflow.backend.executor import TorchExecutor  # noqa: E402
 from orbitflow.backend.kv.plane import cpu_plane  # noqa: E402
 from orbitflow.backend.kv.pool import PageShape  # noqa: E402
 from orbitflow.backend.kv.store import KvStore  # noqa: E402
+from orbitflow.backend.model.checkpoint import load_model  # noqa: E402
 from orbitflow.backend.model.decoder import Decoder  # noqa: E402
-from orbitflow.backend.models import load_model  # noqa: E402
 from orbitflow.config import DeliveryPace  # noqa: E402
 from orbitflow.engine.engine import ServingCore  # noqa: E402
 from orbitflow.machine.cost import CostModel  # noqa: E402
@@ -59,7 +59,7 @@ def run(decoder: Decoder, name: str, gpu_tokens: int) -> tuple[dict[int, list[in
     executor = TorchExecutor(
         decoder, plane, KvStore(plane, LAYERS, policy.data_plane), clock,
         {r.id: r for r in REQUESTS}, prompt,
-        data_plane=policy.data_plane, account=core.account, roster=core.queues,
+        data_plane=policy.data_plane, account=core.account, queues=core.queues,
     )  # fmt: skip
     slo = Slo(0.02, 2.0, 5.0, "test")
     recorder = Recorder(

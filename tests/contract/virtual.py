@@ -14,7 +14,7 @@ from copy import deepcopy
 from math import inf
 
 from orbitflow.request import Request
-from orbitflow.sim.server import Executor
+from orbitflow.sim.server import StepExecutor
 from orbitflow.step import Core, Events, Idle, PlanAnswer, PlanRequest, Step, StepOutcome
 
 PATIENCE_S = 30.0  # real seconds until a test gives up on a thread
@@ -73,7 +73,7 @@ class VirtualClock:
 class VirtualExecutor:
     """The simulator's executor pass by pass: it learns after each whether it is to stop."""
 
-    def __init__(self, inner: Executor, clock: VirtualClock) -> None:
+    def __init__(self, inner: StepExecutor, clock: VirtualClock) -> None:
         self._inner = inner
         self._clock = clock
         self.closed = 0

@@ -10,7 +10,7 @@ from strategies import Machine, small_machine
 from orbitflow.policy.orbitflow import OrbitFlow
 from orbitflow.request import Request
 from orbitflow.results.metrics import pace
-from orbitflow.sim.noise import Noise
+from orbitflow.sim.pass_work import Noise
 from orbitflow.sim.step_executor import SimExecutor
 from orbitflow.tuning import Tuning
 

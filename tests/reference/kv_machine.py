@@ -9,13 +9,12 @@ import numpy as np
 import torch
 
 from orbitflow.backend.attention.reference import Scratch
+from orbitflow.backend.clock import WallClock
 from orbitflow.backend.kv.plane import Plane, cpu_plane
 from orbitflow.backend.kv.pool import PageShape
 from orbitflow.backend.kv.store import KvStore
 from orbitflow.backend.link.compute import Compute, EagerCompute
-from orbitflow.backend.stepped_channel import LinkMode, SteppedChannel
-from orbitflow.backend.waits import Wait, Waits
-from orbitflow.backend.wall_clock import WallClock
+from orbitflow.backend.link.events import Wait, Waits
 from orbitflow.engine.policy import DataPlane
 from orbitflow.machine.pipeline import Overlap
 from orbitflow.memory import KvAccount, KvLimits
@@ -23,6 +22,7 @@ from orbitflow.placement import HostLayers
 from orbitflow.step import Move, MoveKind, PrefillChunk, Step
 
 from .lagging import LaggingCompute
+from .stepped_channel import LinkMode, SteppedChannel, channels
 
 LAYERS, PAGE_TOKENS = 3, 4
 SHAPE = PageShape(PAGE_TOKENS, kv_heads=2, head_dim=2)
@@ -64,7 +64,7 @@ class Bench:
         self.compute: Compute = compute or (LaggingCompute() if lagging else EagerCompute(clock))
         self.plane: Plane = cpu_plane(
             SHAPE, device_pages, host_pages, clock,
-            mode=mode, poison=True, waits=Waits(frozenset(off)), compute=self.compute,
+            channels=channels(mode), poison=True, waits=Waits(frozenset(off)), compute=self.compute,
             link_bytes_per_s=None,
         )  # fmt: skip
         self.store = KvStore(self.plane, LAYERS, DataPlane(overlap, write_through, 2))

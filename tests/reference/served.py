@@ -13,18 +13,17 @@ from random import Random
 import torch
 from torch import Tensor
 
+from orbitflow.backend.clock import Clock, WallClock
 from orbitflow.backend.executor import TorchExecutor
 from orbitflow.backend.kv.pages import Use
 from orbitflow.backend.kv.plane import Plane, cpu_plane
 from orbitflow.backend.kv.pool import PageShape
 from orbitflow.backend.kv.store import KvStore
 from orbitflow.backend.link.channel import TransferSink
+from orbitflow.backend.link.events import Wait, Waits
 from orbitflow.backend.model.architecture import read_architecture
 from orbitflow.backend.model.decoder import Decoder
-from orbitflow.backend.random_weights import random_weights
-from orbitflow.backend.stepped_channel import LinkMode
-from orbitflow.backend.waits import Wait, Waits
-from orbitflow.backend.wall_clock import Clock, WallClock
+from orbitflow.backend.model.weights import random_weights
 from orbitflow.engine.engine import ServingCore
 from orbitflow.engine.policy import Policy
 from orbitflow.machine.cost import CostModel
@@ -35,6 +34,7 @@ from orbitflow.request import Request
 from orbitflow.step import Idle, MoveKind, Step, StepOutcome
 
 from .served_links import Shuffler, StirredStore
+from .stepped_channel import LinkMode, channels
 
 torch.set_num_threads(1)
 
@@ -135,7 +135,8 @@ def server(
     clock: Clock = WallClock() if mode is LinkMode.PACED else TickingClock()
     plane = cpu_plane(
         shape, limits.gpu_pages, HOST_PAGES, clock,
-        link_bytes_per_s=None, mode=mode, poison=True, waits=Waits(frozenset(off)), sink=sink,
+        link_bytes_per_s=None, poison=True, waits=Waits(frozenset(off)), sink=sink,
+        channels=channels(mode),
     )  # fmt: skip
     store = KvStore(plane, LAYERS, chosen.data_plane)
     if mode is LinkMode.MANUAL:
@@ -143,7 +144,7 @@ def server(
     logits: Logits = {}
     executor = TorchExecutor(
         decoder, plane, store, clock, {r.id: r for r in requests}, prompt,
-        data_plane=chosen.data_plane, account=core.account, roster=core.queues,
+        data_plane=chosen.data_plane, account=core.account, queues=core.queues,
         on_logits=lambda i, row: logits.setdefault(i, []).append(row.clone()),
     )  # fmt: skip
     return Server(chosen, core, plane, store, executor, clock, logits)

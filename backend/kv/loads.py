@@ -1,7 +1,7 @@
-"""Background loads: KV of a parked request comes to the device while the link has nothing better.
+"""Background loads: KV of a paused request comes to the device while the link is idle.
 
-Page by page, and only onto an idle link, so that streaming waits for one page at most. A load that
-is still under way when its request decodes again is finished first.
+A load goes page by page and only onto an idle link, so streaming waits for one page at most. A load
+that is not done when its request decodes again is finished first.
 """
 
 from __future__ import annotations
@@ -9,11 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from orbitflow.backend.kv.layers import LayerKv, RequestKv
 from orbitflow.backend.kv.plane import Plane
-from orbitflow.backend.layer_kv import LayerKv, RequestKv
 from orbitflow.backend.link.events import Event, pending
-from orbitflow.backend.runs import page_copies
-from orbitflow.backend.waits import Wait
 from orbitflow.step import Move
 
 
@@ -26,7 +24,7 @@ class _Load:
 
 
 class Loads:
-    """Loads asked for and not done, oldest first. `sent_bytes` counts what they move."""
+    """Loads that are not done, oldest first. `sent_bytes` counts what they move."""
 
     def __init__(self, plane: Plane, landed: Callable[[LayerKv], object]) -> None:
         self._plane = plane
@@ -49,7 +47,7 @@ class Loads:
             self._send(load, 1)
 
     def take_done(self) -> list[int]:
-        """Let KV be where finished loads brought it; return the moves."""
+        """Land what finished loads brought; return the ids of their moves."""
         done = []
         for load in list(self._loads):
             load.sent = list(pending(load.sent))
@@ -58,24 +56,22 @@ class Loads:
         return done
 
     def finish(self) -> list[int]:
-        """Wait for the oldest load; return the moves that are done by it."""
+        """Wait for the oldest load; return the id of its move, if there is one."""
         return [self._complete(self._loads[0])] if self._loads else []
 
     def finish_for(self, request_id: int) -> list[int]:
-        """Wait for the loads of a request that decodes again."""
+        """Wait for the loads of a request that decodes again; return the ids of their moves."""
         mine = [load for load in self._loads if load.move.request_id == request_id]
         return [self._complete(load) for load in mine]
 
     def cancel(self, request_id: int) -> list[int]:
-        """Forget the loads of a request; what is on its way still lands in its pages."""
+        """Forget the loads of a request; return the ids of their moves.
+
+        Copies in flight still arrive.
+        """
         mine = [load for load in self._loads if load.move.request_id == request_id]
         self._loads = [load for load in self._loads if load not in mine]
         return [load.move.id for load in mine]
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing is to be loaded."""
-        return not self._loads
 
     def _complete(self, load: _Load) -> int:
         self._send(load, len(load.todo))
@@ -100,12 +96,7 @@ class Loads:
             ]
             if not pairs:
                 continue
-            wait_for = [
-                *plane.waits(Wait.STORED, kv.storing),
-                *plane.waits(Wait.CONSUMED, plane.device.ready([own for _, own in pairs])),
-            ]
-            copies = page_copies(plane.host.storage, plane.device.storage, pairs)
-            event = plane.up.submit(copies, wait_for, f"load {kv.request_id}")
+            event = plane.fetch(pairs, kv.storing, f"load {kv.request_id}")
             kv.note_read(event)
             kv.arrived = event
             load.sent.append(event)

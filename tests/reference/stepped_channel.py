@@ -1,11 +1,11 @@
-"""Channels without time, for tests: a copy takes effect as late, or as early, as is legal.
+"""Channels without time: a copy takes effect as late, or as early, as is legal.
 
-late     nothing moves until somebody waits for it: who forgets to wait reads old bytes
-early    it moves as soon as its own waits allow: who forgets a wait moves, or overwrites, too soon
-manual   it moves when the test says so; who waits asks `mover` to move something, of either
+late     a copy moves when something waits for it: a reader that forgets to wait reads old bytes
+early    it moves as soon as its own waits allow: a copy that forgets a wait moves too soon
+manual   it moves when the test says so; a wait asks `mover` to move something, of either
          direction; where there is no mover, or nothing may move, that is a deadlock and raises
 
-All are deterministic and first come first served.
+All modes are deterministic and first come first served.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from enum import StrEnum
 
-from orbitflow.backend.link.channel import Copy, LinkUse, bytes_of
+from orbitflow.backend.link.channel import Channel, Copy, LinkUse, bytes_of
 from orbitflow.backend.link.events import Event
 from orbitflow.errors import BackendError
 
@@ -143,3 +143,8 @@ class SteppedChannel:
         ticket.has_moved = True
         count, copied, _ = self._use
         self._use = LinkUse(count + 1, copied + bytes_of(ticket.copies))
+
+
+def channels(mode: LinkMode) -> Callable[[str], Channel] | None:
+    """What makes a plane's channels in that mode; None leaves them to the emulated link."""
+    return None if mode is LinkMode.PACED else lambda name: SteppedChannel(name, mode)
