@@ -107,7 +107,7 @@ def test_check_refuses_what_does_not_fit() -> None:
     account.set_window(36, 4)
     account.check()
     account.set_window(36, 5)
-    with pytest.raises(PolicyError, match=r"41 GPU pages of 40 \(ring 5\).*park, offload"):
+    with pytest.raises(PolicyError, match=r"41 GPU pages of 40 \(ring 5\).*pause, offload"):
         account.check()
     account.set_window(0, 0)
     account.charge(1, 0, 101)
