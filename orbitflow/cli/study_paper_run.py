@@ -8,7 +8,7 @@ from pathlib import Path
 
 import typer
 
-from orbitflow.cli.study_run import CellProgress
+from orbitflow.cli.progress import CellProgress
 from orbitflow.paper.compare import compare
 from orbitflow.paper.experiments import FULL, Scope, all_points, figures
 from orbitflow.paper.measured import Measured

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import typer
 
-from orbitflow.cli.study_executor import OpenExecutor
+from orbitflow.cli.progress import CellProgress, usable_cpus
+from orbitflow.errors import UserError
 from orbitflow.study.executors import Executor
-from orbitflow.study.folder import Row, StudyFolder, row_id
+from orbitflow.study.folder import StudyFolder
+from orbitflow.study.names import ExecutorName
 from orbitflow.study.parquet import check_parquet, write_parquet
 from orbitflow.study.runner import run_on, unfinished
 from orbitflow.study.search_run import run_search
 from orbitflow.study.study import Job, Study
 from orbitflow.study.summary import CellResult, results, summary
+from orbitflow.study.task import do_task
+from orbitflow.study.worker import Lanes
 
-if TYPE_CHECKING:
-    from rich.progress import Progress as RichProgress
-    from rich.progress import TaskID
+OpenExecutor: TypeAlias = Callable[[], Executor[Job]]
 
 
 class Output(NamedTuple):
@@ -32,6 +35,21 @@ class Output(NamedTuple):
     as_json: bool
     quiet: bool
     parquet: bool
+
+
+def executor_of(name: ExecutorName, ray_address: str | None, workers: int | None) -> OpenExecutor:
+    """What opens the executor. Raise a UserError at once if it needs what is not installed."""
+    if name is ExecutorName.LOCAL:
+        if ray_address is not None:
+            raise UserError("--ray-address is for --executor ray: add it, or leave the address out")
+        return lambda: Lanes[Job](workers or usable_cpus(), do_task, "spawn")
+    from orbitflow.study.apart import Apart
+    from orbitflow.study.ray_cluster import AUTO, check_ray
+    from orbitflow.study.ray_lanes import RayLanes, lost
+
+    check_ray()
+    address = ray_address or os.environ.get("RAY_ADDRESS") or AUTO
+    return lambda: Apart[Job](partial(RayLanes[int], address, workers), lost(address))
 
 
 def run(study: Study, output: Output, open_executor: OpenExecutor) -> None:
@@ -106,7 +124,7 @@ def _print(study: Study, found: Sequence[CellResult], path: Path) -> None:
 
         print_results(study, found, path)
     else:
-        from orbitflow.cli.search_table import print_search
+        from orbitflow.cli.study_tables import print_search
 
         print_search(study, found, path)
 
@@ -128,69 +146,3 @@ def _announce(study: Study, folder: StudyFolder, missing: int) -> None:
 
 def _jobs_of(study: Study) -> str:
     return "simulations and bounds" if study.bounded else "simulations"
-
-
-class CellProgress:
-    """Progress on stderr: a bar on a terminal, else a line per tenth."""
-
-    def __init__(self, total: int, jobs: str, *, shown: bool) -> None:
-        self._total = total
-        self._jobs = jobs
-        self._shown = shown
-        self._seen: set[tuple[str, int]] = set()
-        self._failed: set[tuple[str, int]] = set()
-        self._told = 0
-        self._bar: RichProgress | None = None
-        self._task: TaskID | None = None
-
-    def __enter__(self) -> CellProgress:
-        if self._shown and sys.stderr.isatty():
-            self._bar = _make_bar()
-            self._task = self._bar.add_task("cells", total=self._total, failed="")
-            self._bar.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-    def advance(self, row: Row) -> None:
-        """Count a job that is over; one that is tried again counts once."""
-        self._seen.add(row_id(row))
-        (self._failed.discard if row["status"] == "ok" else self._failed.add)(row_id(row))
-        failed = f"{len(self._failed)} failed" if self._failed else ""
-        if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=len(self._seen), failed=failed)
-            return
-        tenth = len(self._seen) * 10 // self._total
-        if self._shown and tenth > self._told:
-            self._told = tenth
-            more = f", {failed}" if failed else ""
-            print(f"{tenth * 10} % of {self._total} {self._jobs}{more}", file=sys.stderr)
-
-
-def _make_bar() -> RichProgress:
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-    from rich.progress import Progress as RichProgress
-
-    return RichProgress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[failed]}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-    )

@@ -20,6 +20,7 @@ from math import inf
 from typing import NamedTuple
 
 from orbitflow.arrays import FloatArray, IntArray
+from orbitflow.config import Tuning
 from orbitflow.engine.figures import PlanningFigures
 from orbitflow.engine.queues import Roster
 from orbitflow.errors import ProfileError
@@ -31,7 +32,6 @@ from orbitflow.placement import ALL_RESIDENT, Placement
 from orbitflow.request import Request
 from orbitflow.sequence import Sequence
 from orbitflow.step import Events, Plan, PlanRequest, Step, StepOutcome
-from orbitflow.tuning import Tuning
 
 
 class Lengths(StrEnum):

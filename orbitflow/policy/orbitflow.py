@@ -20,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from orbitflow.bank import Bank
+from orbitflow.config import Tuning
 from orbitflow.engine.figures import PlanningFigures
 from orbitflow.engine.policy import DataPlane, Decision, Lengths, Policy, View
 from orbitflow.machine.cost import CostModel
@@ -37,7 +38,6 @@ from orbitflow.refiner import Refiner
 from orbitflow.request import Request
 from orbitflow.sequence import Sequence
 from orbitflow.step import Events, Plan, PlanRequest, Step, StepOutcome
-from orbitflow.tuning import Tuning
 
 ILP_NODES = 20
 RETRY_PASSES = 16  # until the gate looks again at who waits for balances to grow

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from orbitflow.config import SolverName, Tuning
 from orbitflow.engine.figures import PlanningFigures
 from orbitflow.engine.policy import View
 from orbitflow.machine.cost import CostModel
@@ -28,7 +29,6 @@ from orbitflow.policy.draft import RING_GROUPS
 from orbitflow.policy.staging import Staged, Stager
 from orbitflow.request import Request
 from orbitflow.sequence import Sequence, State
-from orbitflow.tuning import SolverName, Tuning
 
 PLANNED_PAGES = 2  # a turn is planned for that much growth
 LAST_RESORTS = (4, 1)  # passes to plan for where less growth fits

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from orbitflow.cli import app
-from orbitflow.cli.doctor_checks import State, examine
+from orbitflow.cli.doctor import State, examine
 
 
 @pytest.fixture(autouse=True)

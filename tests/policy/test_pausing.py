@@ -10,6 +10,7 @@ from reference.harness import Run, serve
 from strategies import Machine, machines, small_machine, workloads
 
 from orbitflow.bank import Bank
+from orbitflow.config import Tuning, Victim
 from orbitflow.deposit import next_due_s
 from orbitflow.policy.orbitflow import OrbitFlow
 from orbitflow.policy.pausing import (
@@ -21,7 +22,6 @@ from orbitflow.policy.pausing import (
 )
 from orbitflow.request import Request
 from orbitflow.sequence import Sequence, State
-from orbitflow.tuning import Tuning, Victim
 
 
 def _members(*prompts: int) -> list[Sequence]:

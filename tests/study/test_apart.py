@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from orbitflow.cli import main, study_executor
+from orbitflow.cli import main
+from orbitflow.cli import study_run as study_executor
 from orbitflow.errors import OrbitFlowError, UserError
 from orbitflow.study.apart import Apart
 from orbitflow.study.executors import Reply

@@ -13,8 +13,8 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from orbitflow.cli import app, main, search_table
-from orbitflow.cli.options_of_sim import arguments_of_sim
+from orbitflow.cli import app, main, study_tables
+from orbitflow.cli.options import arguments_of_sim
 from orbitflow.config import DepositRule, RunConfig
 from orbitflow.study.names import Sampler
 from orbitflow.study.objective import read_objective
@@ -117,7 +117,7 @@ def test_the_command_of_a_configuration_reads_back_as_it(
     """Through the real command line, up to where it would run."""
     seen: list[RunConfig] = []
     monkeypatch.setattr(
-        "orbitflow.cli.sim_run.run_simulation", lambda config, *_, **__: seen.append(config)
+        "orbitflow.cli.sim.run_simulation", lambda config, *_, **__: seen.append(config)
     )
     words = arguments_of_sim(config, tau_s=0.1 / 3)
     assert CliRunner().invoke(app, ["sim", *words]).exit_code == 0
@@ -135,9 +135,9 @@ def test_a_narrow_terminal_keeps_what_is_looked_for(
     found = [CellResult(cell, 0.1, 1, 0, (), figures) for cell in study.cells]
     for width, titles in ((48, 1), (68, 3), (200, 7)):
         console = Console(width=width, force_terminal=True)
-        monkeypatch.setattr(search_table, "console_of", lambda console=console: console)
+        monkeypatch.setattr(study_tables, "console", lambda console=console: console)
         console.file = sys.stdout
-        search_table.print_search(study, found, Path("out"))
+        study_tables.print_search(study, found, Path("out"))
         shown = capsys.readouterr().out
         head = next(line for line in shown.splitlines() if "kv_capacity_tokens" in line)
         assert head.count("┃") - 3 == titles
