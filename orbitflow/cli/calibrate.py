@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orbitflow.cli.options import AsJson, Asked, configured
+from orbitflow.cli.options import AsJson, Given, configured
 from orbitflow.errors import UserError
 from orbitflow.options import MACHINE, OUTPUT
 
@@ -43,7 +43,7 @@ class Order:
     shown=("model", "dtype", "link_bandwidth"),
 )
 def calibrate_command(
-    asked: Asked,
+    given: Given,
     device: Annotated[
         str | None,
         typer.Option(
@@ -99,7 +99,7 @@ def calibrate_command(
     from orbitflow.config import Replay
 
     require("torch", "safetensors")
-    replay = Replay(**asked.replay, device=_device(device, gpu))
+    replay = Replay(**given.replay, device=_device(device, gpu))
     order = Order(kv_capacity_tokens, quick, seed, out, force, plot)
     run_calibration(replay, order, as_json=as_json)
 

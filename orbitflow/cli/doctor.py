@@ -45,7 +45,7 @@ _OPTIONAL = {
 }
 
 
-class State(StrEnum):
+class Health(StrEnum):
     """How something is."""
 
     OK = "ok"
@@ -57,14 +57,14 @@ class Finding(NamedTuple):
     """One line of the report."""
 
     name: str
-    state: State
+    state: Health
     detail: str
     is_needed: bool = True
 
     @property
     def is_fatal(self) -> bool:
         """Whether nothing can be trusted as long as it is so."""
-        return self.is_needed and self.state is not State.OK
+        return self.is_needed and self.state is not Health.OK
 
 
 class Missing(Exception):
@@ -126,12 +126,12 @@ def _check(
     name: str, look: Callable[[], str], *, is_needed: bool = True, remedy: str = _REMEDY
 ) -> Finding:
     try:
-        return Finding(name, State.OK, look(), is_needed)
+        return Finding(name, Health.OK, look(), is_needed)
     except Missing as missing:
-        return Finding(name, State.MISSING, str(missing), is_needed)
+        return Finding(name, Health.MISSING, str(missing), is_needed)
     except Exception as error:
         said = " ".join(f"{type(error).__name__}: {error}".split())
-        return Finding(name, State.BROKEN, f"{said}; {remedy}", is_needed)
+        return Finding(name, Health.BROKEN, f"{said}; {remedy}", is_needed)
 
 
 def _python() -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from orbitflow.cli.options import AsJson, Asked, Quiet, configured, split_policies
+from orbitflow.cli.options import AsJson, Given, Quiet, configured, split_policies
 from orbitflow.errors import UserError
 from orbitflow.options import BACKEND
 from orbitflow.units import format_bytes, format_seconds
@@ -34,7 +34,7 @@ SCHEMA_VERSION = 1
     own_first=True,
 )
 def generate_command(
-    asked: Asked,
+    given: Given,
     model: Annotated[
         str,
         typer.Option(
@@ -77,13 +77,13 @@ def generate_command(
     policies = split_policies([policy])
     if len(policies) > 1 or policies == ("all",):
         raise UserError(f"--policy {policy}: one prompt has one policy: name it")
-    config = asked.config(trace="prompt", policies=policies, profile=profile)
-    replay = Replay(**asked.replay, model=model)
-    question = Question(prompt, prompt_tokens, max_new_tokens)
+    config = given.config(trace="prompt", policies=policies, profile=profile)
+    replay = Replay(**given.replay, model=model)
+    question = Prompt(prompt, prompt_tokens, max_new_tokens)
     _generate(config, replay, question, as_json=as_json, talks=not (quiet or as_json))
 
 
-class Question(NamedTuple):
+class Prompt(NamedTuple):
     """The prompt, as text or as tokens, and how much to answer."""
 
     prompt: str | None
@@ -92,7 +92,7 @@ class Question(NamedTuple):
 
 
 def _generate(
-    config: RunConfig, replay: Replay, question: Question, *, as_json: bool, talks: bool
+    config: RunConfig, replay: Replay, question: Prompt, *, as_json: bool, talks: bool
 ) -> None:
     from orbitflow.backend.servable import refuse_unserved
     from orbitflow.cli.backend_parts import believed_profile, load_parts, refuse_too_long
@@ -143,7 +143,7 @@ def _generate(
         )
 
 
-def _read_prompt(parts: Parts, question: Question) -> tuple[Tokenizer | None, list[int]]:
+def _read_prompt(parts: Parts, question: Prompt) -> tuple[Tokenizer | None, list[int]]:
     """The model's tokenizer, if it has one, and the prompt's tokens."""
     from orbitflow.backend.model.tokenizer import Tokenizer, has_tokenizer
 

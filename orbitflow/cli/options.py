@@ -98,14 +98,14 @@ class Command(typer.core.TyperCommand):
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """The configuration's options as they were given, by field. `given` names, as parameters, all
-    that were not left at their defaults.
+class Given:
+    """The configuration's options as they were given, by field. `explicit` names, as parameters,
+    all options that were not left at their defaults.
     """
 
     run: dict[str, Any]
     replay: dict[str, Any]
-    given: frozenset[str]
+    explicit: frozenset[str]
 
     def config(self, **own: Any) -> RunConfig:
         """The configuration, with fields that the command has options of its own for."""
@@ -125,7 +125,7 @@ def configured(
 ) -> Callable[[_Command], _Command]:
     """Give a command options for these fields of RunConfig and Replay, before or after its own.
 
-    It is called with them as `asked`. Its own of the same name count. `shown` are the parameters
+    It is called with them as `given`. Its own of the same name count. `shown` are the parameters
     that `--help` lists of them, otherwise the basic ones.
     """
 
@@ -133,7 +133,7 @@ def configured(
         own = {
             name: parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
             for name, parameter in inspect.signature(command, eval_str=True).parameters.items()
-            if name != "asked"
+            if name != "given"
         }
         taken = {p.name: (source, field, p) for source, field, p in _parameters(run, replay, shown)}
         for name in own:
@@ -142,12 +142,12 @@ def configured(
         listed = [*own.values(), *theirs] if own_first else [*theirs, *own.values()]
 
         def call(ctx: typer.Context, help_all: bool, **options: Any) -> None:
-            given = frozenset(n for n in (*own, *taken) if _is_given(ctx, n))
-            refuse_contradictions(given)
+            explicit = frozenset(n for n in (*own, *taken) if _is_explicit(ctx, n))
+            refuse_contradictions(explicit)
             read: dict[type, dict[str, Any]] = {RunConfig: {}, Replay: {}}
             for name, (source, field, _) in taken.items():
                 read[source][field] = _value(source, field, options.pop(name))
-            command(**options, asked=Asked(read[RunConfig], read[Replay], given))
+            command(**options, given=Given(read[RunConfig], read[Replay], explicit))
 
         signature = inspect.Signature([_CONTEXT, *listed, _HELP_ALL], return_annotation=None)
         call.__signature__ = signature  # type: ignore[attr-defined]
@@ -158,12 +158,12 @@ def configured(
     return decorate
 
 
-def refuse_contradictions(given: Collection[str], keys: Collection[str] = ()) -> None:
+def refuse_contradictions(explicit: Collection[str], keys: Collection[str] = ()) -> None:
     """Raise a UserError if two options were given of which one makes the other meaningless; `keys`
     are fields that a study varies.
     """
     varied = {parameter_name(key, RUN_OPTIONS[key]) for key in keys if key in RUN_OPTIONS}
-    given = varied.union(given)
+    given = varied.union(explicit)
     for field, spec in RUN_OPTIONS.items():
         if spec.instead_of in given and parameter_name(field, spec) in given:
             other = "--" + spec.instead_of.replace("_", "-")
@@ -245,7 +245,7 @@ def _value(source: type, field: str, value: Any) -> Any:
     return value
 
 
-def _is_given(ctx: typer.Context, name: str) -> bool:
+def _is_explicit(ctx: typer.Context, name: str) -> bool:
     source = ctx.get_parameter_source(name)
     return source is not None and source.name not in _NOT_GIVEN
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias, TypeVar
 
 import typer
 
-from orbitflow.cli.options import RUN_FIELDS, AsJson, Asked, configured, split_policies
+from orbitflow.cli.options import RUN_FIELDS, AsJson, Given, configured, split_policies
 from orbitflow.errors import UserError
 from orbitflow.options import RUN_OPTIONS, SERVING, option_name
 from orbitflow.units import parse_moment, parse_option
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from orbitflow.explain.decision import DecisionShown, NotShown
     from orbitflow.scenario import Scenario
 
-Question: TypeAlias = "Standing | float"  # running requests, or a moment of the trace in seconds
+PlanQuestion: TypeAlias = (
+    "Standing | float"  # running requests, or a moment of the trace in seconds
+)
 
 T = TypeVar("T")
 
@@ -31,7 +33,7 @@ _OF_TRACES = ("rate_scale", "context_scale", "output_scale", "num_requests", "ar
 
 @configured([name for name in RUN_FIELDS if name not in _NOT_TAKEN], own_first=True)
 def plan_command(
-    asked: Asked,
+    given: Given,
     contexts: Annotated[
         str | None,
         typer.Option(
@@ -92,11 +94,11 @@ def plan_command(
 
     Example: orbitflow plan --trace azure_conv --at 120s --policy dynamic,orbitflow
     """
-    if trace is not None and "output_tokens" in asked.given:
+    if trace is not None and "output_tokens" in given.explicit:
         raise UserError("--output-tokens is of --contexts: a --trace has its own; leave it out")
     question = _read_question(contexts, balances, waiting, output_tokens, trace, at)
     policies = split_policies(policy or ["orbit"])
-    config = asked.config(trace=trace or "contexts", policies=policies)
+    config = given.config(trace=trace or "contexts", policies=policies)
     scenario = scenario_for(config, question)
     _run_plan(scenario, question, as_json=as_json)
 
@@ -108,7 +110,7 @@ def _read_question(
     output_tokens: int,
     trace: str | None,
     at: str | None,
-) -> Question:
+) -> PlanQuestion:
     """What is asked. Raise a UserError for two questions, or none."""
     from orbitflow.explain.batch import Standing
 
@@ -131,7 +133,7 @@ def _read_question(
     return parse_option("--at", at, parse_moment)
 
 
-def _run_plan(scenario: Scenario, question: Question, *, as_json: bool) -> None:
+def _run_plan(scenario: Scenario, question: PlanQuestion, *, as_json: bool) -> None:
     """Ask every policy and print. Raise a UserError if none of them has anything to show."""
     from orbitflow.explain.decision import DecisionShown, NotShown
 
@@ -149,7 +151,7 @@ def _run_plan(scenario: Scenario, question: Question, *, as_json: bool) -> None:
     print_answers(scenario, answers)
 
 
-def _answer(scenario: Scenario, name: str, question: Question) -> DecisionShown | NotShown:
+def _answer(scenario: Scenario, name: str, question: PlanQuestion) -> DecisionShown | NotShown:
     from orbitflow.explain.batch import explain_standing
     from orbitflow.explain.moment import explain_moment
 
@@ -158,7 +160,7 @@ def _answer(scenario: Scenario, name: str, question: Question) -> DecisionShown 
     return explain_moment(scenario, name, question)
 
 
-def scenario_for(config: RunConfig, question: Question) -> Scenario:
+def scenario_for(config: RunConfig, question: PlanQuestion) -> Scenario:
     """The machine and its SLO; running requests count as the trace that the limit is taken from."""
     import numpy as np
 

@@ -24,7 +24,7 @@ _LIST_WIDTH, _DIFF_WIDTH, _PIPE_WIDTH = 124, 100, 160
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ProfileRow:
     """One profile in a line. The full pass is one request that fills the KV capacity."""
 
     name: str
@@ -38,10 +38,10 @@ class Row:
     obtained: str
 
 
-def summarise(profile: Profile) -> Row:
+def summarise(profile: Profile) -> ProfileRow:
     """Work out a profile's row. Raise a ProfileError if its model does not fit."""
     cost, capacity = CostModel.from_profile(profile), profile.kv_capacity_tokens()
-    return Row(
+    return ProfileRow(
         name=profile.name,
         model=profile.model.name,
         gpu_memory_bytes=profile.gpu_memory_bytes,
@@ -54,12 +54,12 @@ def summarise(profile: Profile) -> Row:
     )
 
 
-def rows_as_json(rows: Sequence[Row]) -> str:
+def rows_as_json(rows: Sequence[ProfileRow]) -> str:
     """Write rows as JSON, in bytes, tokens and seconds."""
     return json.dumps({"schema_version": 1, "profiles": [encode(row) for row in rows]}, indent=2)
 
 
-def print_rows(rows: Sequence[Row]) -> None:
+def print_rows(rows: Sequence[ProfileRow]) -> None:
     """Print one line for each profile."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False, caption_justify="left")
     table.caption = (

@@ -1,4 +1,4 @@
-"""Progress on stderr: a bar on a terminal, else a line now and then of what takes long."""
+"""RequestProgress on stderr: a bar on a terminal, else a line now and then of what takes long."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class _OnTerminal:
         """Bring the bar up to date."""
 
 
-class Progress(_OnTerminal):
+class RequestProgress(_OnTerminal):
     """Counts requests that are over, policy by policy."""
 
     def __init__(self, total: int, *, shown: bool) -> None:

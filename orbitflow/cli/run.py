@@ -19,7 +19,7 @@ from orbitflow.cli.options import (
     REPLAY_FIELDS,
     RUN_FIELDS,
     AsJson,
-    Asked,
+    Given,
     Quiet,
     RunOut,
     configured,
@@ -60,7 +60,7 @@ _WARM_UP_TOKENS = 1024
     own_first=True,
 )
 def run_command(
-    asked: Asked,
+    given: Given,
     trace: Annotated[
         str,
         typer.Option(
@@ -100,8 +100,8 @@ def run_command(
     from orbitflow.backend.extra import require
 
     require("torch", "safetensors")
-    replay = asked.backend()
-    config = asked.config(trace=trace, profile=profile, model=replay.model)
+    replay = given.backend()
+    config = given.config(trace=trace, profile=profile, model=replay.model)
     run_on_backend(config, replay, out, as_json=as_json, quiet=quiet, validates=validate)
 
 
@@ -229,12 +229,12 @@ def _serve(
     run: _Run, folder: RunFolder, *, shown: bool
 ) -> tuple[dict[str, PolicyReport], dict[str, float]]:
     from orbitflow.backend.serve import serve_policy
-    from orbitflow.cli.progress import Progress
+    from orbitflow.cli.progress import RequestProgress
 
     scenario = run.scenario
     reports: dict[str, PolicyReport] = {}
     wall_s: dict[str, float] = {}
-    with Progress(len(scenario.trace), shown=shown) as progress:
+    with RequestProgress(len(scenario.trace), shown=shown) as progress:
         for name in scenario.policies:
             _warm_up(run)
             began_s = time.perf_counter()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orbitflow.cli.options import AsJson, Asked, Quiet, RunOut, configured
+from orbitflow.cli.options import AsJson, Given, Quiet, RunOut, configured
 from orbitflow.options import OUTPUT
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @configured()
 def sim_command(
-    asked: Asked,
+    given: Given,
     bound: Annotated[
         bool,
         typer.Option(
@@ -41,7 +41,7 @@ def sim_command(
 
     Example: orbitflow sim --trace azure_conv.jsonl --policy no-offload,dynamic
     """
-    run_simulation(asked.config(), out, bounded=bound, as_json=as_json, quiet=quiet)
+    run_simulation(given.config(), out, bounded=bound, as_json=as_json, quiet=quiet)
 
 
 def run_simulation(
@@ -97,12 +97,12 @@ def run_simulation(
 def _simulate(
     scenario: Scenario, folder: RunFolder, *, shown: bool
 ) -> tuple[dict[str, PolicyReport], dict[str, float]]:
-    from orbitflow.cli.progress import Progress
+    from orbitflow.cli.progress import RequestProgress
     from orbitflow.sim.run import simulate_policy
 
     reports: dict[str, PolicyReport] = {}
     wall_s: dict[str, float] = {}
-    with Progress(len(scenario.trace), shown=shown) as progress:
+    with RequestProgress(len(scenario.trace), shown=shown) as progress:
         for name in scenario.policies:
             began = time.perf_counter()
             progress.begin(name)

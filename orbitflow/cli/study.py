@@ -15,8 +15,8 @@ from orbitflow.cli.options import (
     STUDY_FIELDS,
     STUDY_SHOWN,
     AsJson,
-    Asked,
     Command,
+    Given,
     Quiet,
     StudyJitter,
     StudyOut,
@@ -53,7 +53,7 @@ def common() -> None:
 @study_app.command("run", cls=Command)
 @configured(STUDY_FIELDS, shown=STUDY_SHOWN)
 def run_command(
-    asked: Asked,
+    given: Given,
     grid: Annotated[
         list[str] | None,
         typer.Option(
@@ -176,12 +176,12 @@ def run_command(
     from orbitflow.cli.study_run import Output, executor_of, run
 
     wanted = SearchWanted(search, vary or (), trials, objective, direction, trials_at_once)
-    planned = Planned(asked.config(), seeds, arrival_jitter, bound)
+    planned = Planned(given.config(), seeds, arrival_jitter, bound)
     if wanted.sampler is None:
         study = _grid(planned, grid or (), grid_file, wanted)
     else:
         study = _search(planned, grid or (), grid_file, wanted)
-    refuse_contradictions(asked.given, study.grid.keys)
+    refuse_contradictions(given.explicit, study.grid.keys)
     run(study, Output(out, as_json, quiet, parquet), executor_of(executor, ray_address, workers))
 
 

@@ -17,7 +17,7 @@ from orbitflow.cli.options import (
     STUDY_FIELDS,
     STUDY_SHOWN,
     AsJson,
-    Asked,
+    Given,
     Quiet,
     StudyJitter,
     StudyOut,
@@ -44,7 +44,7 @@ _POLICY_WIDTH = 10
 
 @configured(STUDY_FIELDS, shown=STUDY_SHOWN)
 def capacity_command(
-    asked: Asked,
+    given: Given,
     target: Annotated[
         list[str] | None,
         typer.Option(
@@ -97,14 +97,14 @@ def capacity_command(
 
     check_workers(workers)
     question = plan_capacity(
-        asked.config(),
+        given.config(),
         read_targets(target or ()),
         vary,
         seeds=seeds,
         arrival_jitter=arrival_jitter,
         tolerance=parse_option("--tolerance", tolerance, parse_share),
     )
-    refuse_contradictions(asked.given, [question.varied.key])
+    refuse_contradictions(given.explicit, [question.varied.key])
     _run(question, out, workers=workers or usable_cpus(), as_json=as_json, quiet=quiet)
 
 
@@ -163,7 +163,7 @@ def _run(question: Question, out: Path | None, *, workers: int, as_json: bool, q
 
 
 def _announce(question: Question, folder: StudyFolder) -> None:
-    """Say on stderr what is asked, and on which assumptions."""
+    """Say on stderr what is given, and on which assumptions."""
     from rich.text import Text
 
     from orbitflow.cli.study_tables import print_notices

@@ -39,7 +39,7 @@ _PROMISED = frozenset({"profile", "model", "compute_scale"})  # what isolated pr
 _SUPERLATIVE = {"max": "large", "min": "small"}
 
 
-class Column(NamedTuple):
+class FigureColumn(NamedTuple):
     """One figure: its title, its name, how it is written, which way is better, and whether its
     share of the bound is shown.
     """
@@ -52,13 +52,13 @@ class Column(NamedTuple):
 
 
 COLUMNS = (
-    Column("timely %", "timely_share", percent, max, True),
-    Column("SLO %", "slo_attainment", percent, max, True),
-    Column("TTFT %", "ttft_attainment", percent, max),
-    Column("TPOT %", "tpot_attainment", percent, max),
-    Column("goodput, req/s", "goodput_rps", number, max, True),
-    Column("TTFT p95", "ttft_s.p95", seconds, min),
-    Column("makespan", "makespan_s", seconds, min),
+    FigureColumn("timely %", "timely_share", percent, max, True),
+    FigureColumn("SLO %", "slo_attainment", percent, max, True),
+    FigureColumn("TTFT %", "ttft_attainment", percent, max),
+    FigureColumn("TPOT %", "tpot_attainment", percent, max),
+    FigureColumn("goodput, req/s", "goodput_rps", number, max, True),
+    FigureColumn("TTFT p95", "ttft_s.p95", seconds, min),
+    FigureColumn("makespan", "makespan_s", seconds, min),
 )
 
 
@@ -197,7 +197,7 @@ def _best(members: Sequence[CellResult]) -> dict[str, str]:
     return best
 
 
-def _mean_of(column: Column, mean: float) -> str:
+def _mean_of(column: FigureColumn, mean: float) -> str:
     """How a column writes a mean without its interval."""
     return column.write(Estimate(mean, None))
 
@@ -239,7 +239,7 @@ def _fitting(out: Console, study: Study, found: Sequence[CellResult]) -> Table:
     return table
 
 
-def _trials(study: Study, found: Sequence[CellResult], columns: Sequence[Column]) -> Table:
+def _trials(study: Study, found: Sequence[CellResult], columns: Sequence[FigureColumn]) -> Table:
     scenario, first = study.scenario, best(study, found)
     axes = [axis for axis in study.grid.axes if len(axis.values) > 1 or axis.key != POLICY]
     fixed = [str(axis.values[0]) for axis in study.grid.axes if axis not in axes]
@@ -264,15 +264,17 @@ def _searched(study: Study, found: Sequence[CellResult]) -> str:
     return f"{goal} as possible, {len(found)} trials by {search.sampler}{seeds}"
 
 
-def _columns(search: Search) -> list[Column]:
+def _columns(search: Search) -> list[FigureColumn]:
     """What is looked for comes first."""
     figure = search.objective.figure
     known = [column for column in COLUMNS if column.figure == figure]
-    sought = known or [Column(figure, figure, writer(figure), max)]
+    sought = known or [FigureColumn(figure, figure, writer(figure), max)]
     return [*sought, *(column for column in COLUMNS if column.figure != figure)]
 
 
-def _trial_cells(result: CellResult, columns: Sequence[Column], *, is_best: bool) -> list[Text]:
+def _trial_cells(
+    result: CellResult, columns: Sequence[FigureColumn], *, is_best: bool
+) -> list[Text]:
     cells = []
     for place, column in enumerate(columns):
         value = result.figures.get(column.figure)

@@ -55,7 +55,7 @@ def validate_command(
     refuse_broken(found.broken)
 
 
-class Found(NamedTuple):
+class Validated(NamedTuple):
     """A validation: by policy, as it is in validation.json, and whose replay went another way."""
 
     path: Path
@@ -64,7 +64,7 @@ class Found(NamedTuple):
     broken: list[str]
 
 
-def validate_folder(path: Path, say: Callable[[str], object]) -> Found:
+def validate_folder(path: Path, say: Callable[[str], object]) -> Validated:
     """Validate a run, and leave validation.json in its folder."""
     from orbitflow.codec import write_text
     from orbitflow.validate.recorded import read_run
@@ -79,7 +79,7 @@ def validate_folder(path: Path, say: Callable[[str], object]) -> Found:
     text = json.dumps(content, indent=2, allow_nan=False)
     write_text(path / "validation.json", text + "\n")
     broken = [policy.policy for policy in found if policy.replay.divergence is not None]
-    return Found(path, found, content, broken)
+    return Validated(path, found, content, broken)
 
 
 def refuse_broken(broken: Sequence[str]) -> None:
@@ -91,7 +91,7 @@ def refuse_broken(broken: Sequence[str]) -> None:
         )
 
 
-def print_validation(made: Found) -> None:
+def print_validation(made: Validated) -> None:
     """A table of errors, a column per policy, then what can only be said in words."""
     from rich.table import Table
     from rich.text import Text

@@ -56,6 +56,11 @@ def test_it_leaves_a_profile_and_a_plot(tmp_path: Path) -> None:
     assert plot.read_text().startswith("<?xml")
     with pytest.raises(UserError, match="exists: name another file, or overwrite it"):
         run("calibrate", "--quick", "--model", "tiny", "--out", str(out))
+    again = run("calibrate", "--quick", "--model", "tiny", "--out", str(out), "--force", "--json")
+    assert again.stderr == ""
+    about = json.loads(again.stdout)
+    assert (about["path"], about["profile"]) == (str(out), load(out).name)
+    assert {"decode", "prefill", "h2d"} <= {error["curve"] for error in about["errors"]}
     shown = run("profile", "show", str(out)).stdout
     assert "unchanged since" in shown
     compared = run("profile", "diff", str(out), "a5000-roofline").stdout
