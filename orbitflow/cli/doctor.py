@@ -6,12 +6,10 @@ Every check answers with one finding and never raises.
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import json
 import os
 import platform
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from enum import StrEnum
@@ -143,6 +141,8 @@ def _python() -> str:
 
 def _version(name: str) -> str:
     """The version of an installed package that can be imported."""
+    import importlib.metadata
+
     try:
         version = importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
@@ -219,6 +219,8 @@ def _profiles() -> str:
 
 def _self_test() -> str:
     """Simulate a few requests, outputs included, as `orbitflow sim` does."""
+    import tempfile
+
     from orbitflow.config import RunConfig
     from orbitflow.results.run_folder import RunFolder
     from orbitflow.scenario import build_scenario

@@ -134,18 +134,18 @@ def profile_of_gpu(name: str, model: str | None = None, tp: int | None = None) -
     wanted = name.lower()
     if os.path.exists(name) or wanted in profile_names() or _roofline_machine(wanted):
         return None
-    known = [gpu.name for gpu in hardware_table().gpus]
-    found = [wanted] if wanted in known else [gpu for gpu in known if gpu.startswith(wanted + "-")]
-    if len(found) > 1:
-        raise ProfileError(f"--profile {name} is several GPUs: write {' or '.join(found)}")
-    if not found:
+    machine = _roofline_machine(wanted + _ROOFLINE)
+    if machine is None:
+        gpus = [gpu.name for gpu in hardware_table().gpus if gpu.name.startswith(f"{wanted}-")]
+        if gpus:
+            raise ProfileError(f"--profile {name} is several GPUs: write {' or '.join(gpus)}")
         return None
     if os.path.isfile(f"{name}.json"):
         return f"{name}.json"
-    shape = model_from_config(model or DEFAULT_MODEL)
-    fits = (fit for fit in _published().fits if fit.gpu == found[0] and fit.gpus == (tp or 1))
+    shape, count = model_from_config(model or DEFAULT_MODEL), tp or machine.gpus
+    fits = (f for f in _published().fits if (f.gpu, f.gpus) == (machine.gpu.name, count))
     same = (fit.name for fit in fits if model_from_config(fit.model).same_shape(shape))
-    return next(same, found[0] + _ROOFLINE)
+    return next(same, wanted + _ROOFLINE)
 
 
 def _shared(name: str, machine: Machine, tp: int | None) -> tuple[str, Machine]:

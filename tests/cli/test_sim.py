@@ -253,6 +253,8 @@ def test_a_default_is_no_contradiction(sim: Invoke) -> None:
     [
         (["--profile", "h100"], "h100-roofline"),
         (["--profile", "H100", "--tp", "2"], "h100x2-roofline"),
+        (["--profile", "h100x4"], "h100x4-roofline"),
+        (["--profile", "a6000x4", "--model", "llama-3-70b"], "a6000x4-llama3-70b-paper"),
         (["--profile", "a5000"], "a5000-llama3-8b-paper"),
         (["--profile", "a5000", "--model", "qwen3-8b"], "a5000-roofline"),
         (["--profile", "a100-80gb"], "a100-llama3-8b-paper"),
