@@ -25,10 +25,10 @@ _READ: dict[str, Callable[[str], float]] = {
     "_bytes": parse_bytes,
     "_s": parse_seconds,
 }
-_REMOVED = {
-    ("solver", "cbc"): "was removed: HiGHS, which comes with orbitflow, takes its place; leave "
-    "--solver out",
-}
+_REMOVED = dict.fromkeys(
+    (("solver", "cbc"), ("solver", "highs")),
+    "was removed: leave --solver out, or write ilp, which HiGHS solves",
+)
 
 
 class Allowed(Enum):

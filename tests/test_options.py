@@ -63,7 +63,9 @@ def test_quantities_are_read_in_the_unit_of_the_field() -> None:
 
 def test_what_was_removed_says_what_takes_its_place() -> None:
     refuse_removed("solver", "auto")
-    with pytest.raises(UserError, match="--solver cbc was removed: HiGHS"):
+    with pytest.raises(UserError, match="--solver highs was removed"):
+        refuse_removed("solver", "highs")
+    with pytest.raises(UserError, match="--solver cbc was removed: leave --solver out"):
         refuse_removed("solver", "cbc")
 
 

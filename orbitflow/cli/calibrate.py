@@ -96,10 +96,9 @@ def calibrate_command(
     Example: orbitflow calibrate --gpu 0 --model llama-3-8b --out h100.json --plot h100.svg
     """
     from orbitflow.backend.extra import require
-    from orbitflow.config import Replay
 
     require("torch", "safetensors")
-    replay = Replay(**given.replay, device=_device(device, gpu))
+    replay = given.backend(device=_device(device, gpu))
     order = Order(kv_capacity_tokens, quick, seed, out, force, plot)
     run_calibration(replay, order, as_json=as_json)
 

@@ -67,7 +67,6 @@ def generate_command(
     Example: orbitflow generate --model ./Qwen3-0.6B --prompt "Once upon a time"
     """
     from orbitflow.backend.extra import require
-    from orbitflow.config import Replay
 
     require("torch", "safetensors")
     if max_new_tokens < 1:
@@ -78,7 +77,7 @@ def generate_command(
     if len(policies) > 1 or policies == ("all",):
         raise UserError(f"--policy {policy}: one prompt has one policy: name it")
     config = given.config(trace="prompt", policies=policies, profile=profile)
-    replay = Replay(**given.replay, model=model)
+    replay = given.backend(model=model)
     question = Prompt(prompt, prompt_tokens, max_new_tokens)
     _generate(config, replay, question, as_json=as_json, talks=not (quiet or as_json))
 

@@ -111,9 +111,9 @@ class Given:
         """The configuration, with fields that the command has options of its own for."""
         return RunConfig(**{**self.run, **own})
 
-    def backend(self) -> Replay:
-        """How the trace is replayed on a device."""
-        return Replay(**self.replay)
+    def backend(self, **own: Any) -> Replay:
+        """The device and its model, likewise."""
+        return Replay(**{**self.replay, **own})
 
 
 def configured(

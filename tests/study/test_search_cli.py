@@ -109,6 +109,14 @@ def test_mistakes_are_one_line_and_leave_nothing(
             perturb="link=0.5",
             seed=7,
         ),
+        RunConfig(
+            trace="tiny.jsonl",
+            policies=("orbit", "dynamic"),
+            profile="h100-roofline",
+            tp=2,
+            kv_capacity_tokens=9000,
+            host_memory_bytes=1,
+        ),
     ],
 )
 def test_the_command_of_a_configuration_reads_back_as_it(
@@ -122,6 +130,17 @@ def test_the_command_of_a_configuration_reads_back_as_it(
     words = arguments_of_sim(config, tau_s=0.1 / 3)
     assert CliRunner().invoke(app, ["sim", *words]).exit_code == 0
     assert seen == [replace(config, slo_tbt_s=0.1 / 3)]
+
+
+def test_the_command_leaves_out_what_the_kv_capacity_stands_instead_of() -> None:
+    config = RunConfig(
+        trace="t", policies=("orbit",), gpu_memory_bytes=2**34, kv_capacity_tokens=9000
+    )
+    words = arguments_of_sim(config, tau_s=0.1)
+    assert words == [
+        *("--trace", "t", "--policy", "orbit"),
+        *("--kv-capacity-tokens", "9000", "--slo-tbt", "0.1s"),
+    ]
 
 
 def test_a_narrow_terminal_keeps_what_is_looked_for(

@@ -66,7 +66,7 @@ def test_a_failing_cell_is_told_and_exits_1() -> None:
             ["--grid", "gpu_memory=16GiB,24GiB", "--kv-capacity-tokens", "9000"],
             "--gpu-memory: leave",
         ),
-        (["--grid", "solver=auto,cbc"], "--solver cbc was removed: HiGHS"),
+        (["--grid", "solver=auto,cbc"], "--solver cbc was removed: leave --solver out"),
         (["--grid", "slo_tbt=100,200ms"], "'100' has no unit: write 100ms or 100s"),
         (["--grid", "slo_scale=1", "--workers", "0"], "--workers 0 must be at least 1"),
         (["--grid", "slo_scale=1", "--slo-ttft", "soon"], "--slo-ttft: cannot read 'soon'"),
