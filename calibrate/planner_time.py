@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from orbitflow.backend.wall_clock import Clock
+from orbitflow.backend.clock import Clock
 from orbitflow.config import SolverName
 from orbitflow.machine.cost import CostModel
 from orbitflow.machine.pipeline import Overlap

@@ -9,13 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from orbitflow.config import AZURE_RATE_SCALE, DEFAULT_MAX_BATCH, RunConfig, SolverName
-from orbitflow.load import OfferedLoad, offered_load
 from orbitflow.machine.catalog import DEFAULT_PROFILE, profile_of_gpu, resolve_profile
 from orbitflow.machine.cost import CostModel
-from orbitflow.machine.measured_range import extrapolated, measured_range
 from orbitflow.machine.perturbation import Perturbation, read_perturbation
-from orbitflow.machine.profile import Profile
-from orbitflow.machine.profile_seal import is_edited
+from orbitflow.machine.profile import Profile, extrapolated, is_edited, measured_range
 from orbitflow.memory import KvLimits
 from orbitflow.policy.registry import expand
 from orbitflow.slo import Slo, full_pass_s, mean_final_context

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orbitflow.bank import Bank
-from orbitflow.deposit import next_due_s
+from orbitflow.slo import next_due_s
 
 _gaps = st.lists(st.floats(0.0, 0.3), min_size=0, max_size=8)
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from orbitflow.backend.machine import Machine, find_machine
+from orbitflow.backend.machine import BackendMachine, find_machine
+from orbitflow.backend.model.checkpoint import LoadedModel, load_model
 from orbitflow.backend.model.decoder import Decoder
-from orbitflow.backend.models import LoadedModel, load_model
 from orbitflow.calibrate.calibration import calibrate
 from orbitflow.calibrate.sweep import Sweep
 from orbitflow.config import Replay
@@ -25,7 +25,7 @@ Say = Callable[[str], object]
 class Parts(NamedTuple):
     """A device with a model on it."""
 
-    machine: Machine
+    machine: BackendMachine
     model: LoadedModel
     decoder: Decoder
 

@@ -19,7 +19,7 @@ from orbitflow.options import MACHINE, OUTPUT
 
 if TYPE_CHECKING:
     from orbitflow.calibrate.calibration import Calibration
-    from orbitflow.calibrate.samples import Measured
+    from orbitflow.calibrate.runner import SweepPoint
     from orbitflow.config import Replay
 
 _LEAST_SHARE = 0.75  # what sleeping on the paced link leaves on an idle machine is about 0.9
@@ -116,7 +116,7 @@ def _device(device: str | None, gpu: int | None) -> str:
 def run_calibration(replay: Replay, order: Order, *, as_json: bool) -> None:
     """Measure and leave a profile behind. Raise a UserError for whatever cannot be done."""
     from orbitflow.backend.machine import find_machine
-    from orbitflow.backend.models import load_model
+    from orbitflow.backend.model.checkpoint import load_model
     from orbitflow.calibrate.calibration import calibrate
     from orbitflow.calibrate.sweep import Sweep
     from orbitflow.cli.calibrate_view import plot_profile, print_calibration
@@ -200,7 +200,7 @@ def _check(order: Order) -> None:
         raise UserError(f"--kv-capacity-tokens {tokens} must be at least 1")
 
 
-def _keep(out: Path, points: tuple[Measured, ...]) -> None:
+def _keep(out: Path, points: tuple[SweepPoint, ...]) -> None:
     """Write what was measured before the interruption; too little for a profile."""
     from orbitflow.codec import write_text
 

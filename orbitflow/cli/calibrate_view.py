@@ -18,7 +18,7 @@ from orbitflow.calibrate.calibration import Calibration
 from orbitflow.calibrate.fitting import POOR
 from orbitflow.cli.profile_tables import coefficients
 from orbitflow.errors import UserError
-from orbitflow.machine.profile import FitError, Point, Profile
+from orbitflow.machine.profile import FitError, MeasuredPoint, Profile
 from orbitflow.units import format_count, format_seconds
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def plot_profile(profile: Profile, path: Path) -> None:
     figure = Figure((_COLUMNS * _PANEL_INCHES, rows * _PANEL_INCHES), layout="constrained")
     figure.suptitle(f"{profile.name}: {profile.provenance.device}", fontsize=9)
 
-    def draw(axes: Axes, name: str, points: list[Point]) -> None:
+    def draw(axes: Axes, name: str, points: list[MeasuredPoint]) -> None:
         seconds = [s for p in points for s in (p.measured_s, p.fitted_s) if s > 0]
         ends = [min(seconds) / _TWIN, max(seconds) * _TWIN]
         axes.plot(ends, ends, color="0.6", linewidth=1)

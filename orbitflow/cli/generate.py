@@ -93,7 +93,7 @@ class Prompt(NamedTuple):
 def _generate(
     config: RunConfig, replay: Replay, question: Prompt, *, as_json: bool, talks: bool
 ) -> None:
-    from orbitflow.backend.servable import refuse_unserved
+    from orbitflow.backend.executor import refuse_unserved
     from orbitflow.cli.backend_parts import believed_profile, load_parts, refuse_too_long
     from orbitflow.policy.registry import make_policy
     from orbitflow.scenario import build_scenario
@@ -249,8 +249,7 @@ def _answer(
 ) -> bool:
     """Serve the one request. Return whether it was interrupted; raise a UserError if refused."""
     from orbitflow.backend.clock import AlarmClock
-    from orbitflow.backend.ctrl_c import on_ctrl_c
-    from orbitflow.backend.driver import Driver
+    from orbitflow.backend.driver import Driver, on_ctrl_c
     from orbitflow.backend.serve import Backend, host_pool_pages
     from orbitflow.engine.engine import ServingCore
     from orbitflow.session import outfit

@@ -15,7 +15,6 @@ from orbitflow.units import parse_moment, parse_option
 
 if TYPE_CHECKING:
     from orbitflow.config import RunConfig
-    from orbitflow.explain.batch import Standing
     from orbitflow.explain.decision import DecisionShown, NotShown
     from orbitflow.scenario import Scenario
 
@@ -112,14 +111,14 @@ def _read_question(
     at: str | None,
 ) -> PlanQuestion:
     """What is asked. Raise a UserError for two questions, or none."""
-    from orbitflow.explain.batch import Standing
+    from orbitflow.explain.batch import Batch
 
     if trace is None:
         if contexts is None and waiting is None:
             raise UserError("nothing to plan: give --contexts 2000,8000, or --trace and --at")
         if at is not None:
             raise UserError("--at is a moment of a --trace: leave it out with --contexts")
-        return Standing(
+        return Batch(
             _tokens("--contexts", contexts),
             () if balances is None else _each("--balances", balances, parse_moment),
             _tokens("--waiting", waiting),
@@ -152,11 +151,11 @@ def _run_plan(scenario: Scenario, question: PlanQuestion, *, as_json: bool) -> N
 
 
 def _answer(scenario: Scenario, name: str, question: PlanQuestion) -> DecisionShown | NotShown:
-    from orbitflow.explain.batch import explain_standing
+    from orbitflow.explain.batch import explain_batch
     from orbitflow.explain.moment import explain_moment
 
     if not isinstance(question, float):
-        return explain_standing(scenario, name, question)
+        return explain_batch(scenario, name, question)
     return explain_moment(scenario, name, question)
 
 

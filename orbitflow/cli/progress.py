@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
     from rich.progress import TaskID
 
-    from orbitflow.study.folder import Row
+    from orbitflow.study.stored import Row
 
 _QUIET_FOR_S = 2.0
 _REFRESH_S = 0.1
@@ -106,7 +106,7 @@ class CellProgress(_OnTerminal):
 
     def advance(self, row: Row) -> None:
         """Count a job that is over; one that is tried again counts once."""
-        from orbitflow.study.folder import row_id
+        from orbitflow.study.stored import row_id
 
         self._seen.add(row_id(row))
         (self._failed.discard if row["status"] == "ok" else self._failed.add)(row_id(row))

@@ -29,8 +29,8 @@ from orbitflow.options import BACKEND, OUTPUT, WORKLOAD
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from orbitflow.backend.machine import Machine
-    from orbitflow.backend.models import LoadedModel
+    from orbitflow.backend.machine import BackendMachine
+    from orbitflow.backend.model.checkpoint import LoadedModel
     from orbitflow.backend.serve import Backend
     from orbitflow.config import Replay, RunConfig
     from orbitflow.results.run_folder import RunFolder
@@ -120,8 +120,8 @@ def run_on_backend(
     from orbitflow.cli.validate import print_validation, refuse_broken, validate_folder
     from orbitflow.config import to_toml
     from orbitflow.machine.profile import to_json
+    from orbitflow.results.run_files import environment, resolved, summary
     from orbitflow.results.run_folder import RunFolder
-    from orbitflow.results.summary_file import environment, resolved, summary
 
     talks = not (quiet or as_json)
 
@@ -179,15 +179,14 @@ class _Run:
     """Everything that is there before the first request."""
 
     scenario: Scenario
-    machine: Machine
+    machine: BackendMachine
     model: LoadedModel
     backend: Backend
 
 
 def _prepare(config: RunConfig, replay: Replay, say: Callable[[str], object]) -> _Run:
     """Resolve what is cheap before what is dear, so that mistakes are told at once."""
-    from orbitflow.backend.prompts import RandomPrompts
-    from orbitflow.backend.serve import Backend
+    from orbitflow.backend.serve import Backend, RandomPrompts
     from orbitflow.cli.backend_parts import believed_profile, load_parts, refuse_too_long
     from orbitflow.scenario import build_scenario
     from orbitflow.traces import resolve, scaled
@@ -209,7 +208,7 @@ def _prepare(config: RunConfig, replay: Replay, say: Callable[[str], object]) ->
 
 def _servable(config: RunConfig, replay: Replay, say: Callable[[str], object]) -> tuple[str, ...]:
     """The policies, checked before anything dear is done. `all` are those that can be served."""
-    from orbitflow.backend.servable import refuse_unserved
+    from orbitflow.backend.executor import refuse_unserved
     from orbitflow.errors import UserError
     from orbitflow.policy.registry import expand, make_policy
 
@@ -274,7 +273,7 @@ def _described(run: _Run, replay: Replay) -> dict[str, object]:
     }
 
 
-def _torch_environment(machine: Machine) -> dict[str, object]:
+def _torch_environment(machine: BackendMachine) -> dict[str, object]:
     import torch
 
     return {

@@ -50,8 +50,8 @@ def run_simulation(
     """Simulate and leave a run folder behind, with shares of the upper bound if `bounded`."""
     from orbitflow.config import to_toml
     from orbitflow.results.bound_share import bound_of, with_shares
+    from orbitflow.results.run_files import environment, resolved, summary
     from orbitflow.results.run_folder import RunFolder
-    from orbitflow.results.summary_file import environment, resolved, summary
     from orbitflow.scenario import build_scenario
 
     talks = not (quiet or as_json)

@@ -30,7 +30,7 @@ from orbitflow.cli.study_paper import paper_command
 from orbitflow.cli.study_pareto import pareto_command
 from orbitflow.errors import UserError
 from orbitflow.options import OUTPUT
-from orbitflow.study.names import Direction, ExecutorName, Sampler
+from orbitflow.study.keys import Direction, ExecutorName, Sampler
 
 if TYPE_CHECKING:
     from orbitflow.config import RunConfig
@@ -259,10 +259,15 @@ def _search(
 
 
 def _read_search(base: RunConfig, wanted: SearchWanted) -> Search:
-    from orbitflow.study.objective import read_objective
-    from orbitflow.study.proposals import check_optuna
-    from orbitflow.study.search import DEFAULT_AT_ONCE, DEFAULT_OBJECTIVE, DEFAULT_TRIALS, Search
-    from orbitflow.study.space import read_space
+    from orbitflow.study.figures import read_objective
+    from orbitflow.study.search import (
+        DEFAULT_AT_ONCE,
+        DEFAULT_OBJECTIVE,
+        DEFAULT_TRIALS,
+        Search,
+        read_space,
+    )
+    from orbitflow.study.search_run import check_optuna
 
     sampler = wanted.sampler
     assert sampler is not None

@@ -32,9 +32,8 @@ from orbitflow.units import parse_option, parse_share
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from orbitflow.study.capacity import Ask, Question
-    from orbitflow.study.capacity_result import Point
-    from orbitflow.study.capacity_stored import StoredAnswer, StoredAnswers
+    from orbitflow.study.capacity import Ask, CapacityQuestion
+    from orbitflow.study.capacity_result import CapacityAnswer, CapacityPoint, CapacityResult
     from orbitflow.study.folder import StudyFolder
 
 _QUESTION = "Question"
@@ -93,7 +92,7 @@ def capacity_command(
     Example: orbitflow study capacity --trace demo --policy dynamic --target slo_attainment=0.95
     """
     from orbitflow.study.capacity import plan_capacity
-    from orbitflow.study.target import read_targets
+    from orbitflow.study.figures import read_targets
 
     check_workers(workers)
     question = plan_capacity(
@@ -108,17 +107,18 @@ def capacity_command(
     _run(question, out, workers=workers or usable_cpus(), as_json=as_json, quiet=quiet)
 
 
-def _run(question: Question, out: Path | None, *, workers: int, as_json: bool, quiet: bool) -> None:
+def _run(
+    question: CapacityQuestion, out: Path | None, *, workers: int, as_json: bool, quiet: bool
+) -> None:
     """Find the answers and print them. Exit 1 if some search met a simulation that failed."""
     from orbitflow.study.capacity_result import (
         capacity_document,
         cells_tested,
         outcome,
-        point,
+        read_capacity,
         study_of,
     )
-    from orbitflow.study.capacity_run import answer_capacity
-    from orbitflow.study.capacity_stored import stored_answers
+    from orbitflow.study.capacity_run import answer_capacity, point
     from orbitflow.study.folder import StudyFolder
     from orbitflow.study.summary import summary
 
@@ -152,7 +152,7 @@ def _run(question: Question, out: Path | None, *, workers: int, as_json: bool, q
     if as_json:
         print(json.dumps(content, indent=2, allow_nan=False))
     else:
-        _print_answers(stored_answers(content), len(rows), folder.path)
+        _print_answers(read_capacity(content), len(rows), folder.path)
     if failed := [answer.policy for answer in answers if outcome(answer) == "failed"]:
         print(
             f"orbitflow: simulations of {', '.join(failed)} failed, see "
@@ -162,14 +162,14 @@ def _run(question: Question, out: Path | None, *, workers: int, as_json: bool, q
         raise typer.Exit(1)
 
 
-def _announce(question: Question, folder: StudyFolder) -> None:
+def _announce(question: CapacityQuestion, folder: StudyFolder) -> None:
     """Say on stderr what is given, and on which assumptions."""
     from rich.text import Text
 
     from orbitflow.cli.study_tables import print_notices
     from orbitflow.cli.tables import console
-    from orbitflow.study.capacity_said import few
-    from orbitflow.study.written import key_text
+    from orbitflow.study.capacity_result import few
+    from orbitflow.study.keys import key_text
 
     varied, ends = question.varied, question.ends
     sought = f"{'highest' if varied.grows else 'smallest'} {varied.key} with "
@@ -186,10 +186,10 @@ def _announce(question: Question, folder: StudyFolder) -> None:
         console(stderr=True).print(Text(f"note: {said}", style="yellow"))
 
 
-def _said_of(question: Question, policy: str, found: Point) -> str:
+def _said_of(question: CapacityQuestion, policy: str, found: CapacityPoint) -> str:
     """One decided point as a line of progress."""
-    from orbitflow.study.capacity_said import figure
-    from orbitflow.study.written import key_text
+    from orbitflow.study.capacity_result import figure
+    from orbitflow.study.keys import key_text
 
     verdict = "met" if found.is_met else "missed"
     why = [f"{t.figure} {figure(found, t.figure)}" for t in question.targets]
@@ -198,13 +198,13 @@ def _said_of(question: Question, policy: str, found: Point) -> str:
     return f"{policy}: {key} {key_text(key, found.value)}: {shown}, {verdict}"
 
 
-def _print_answers(found: StoredAnswers, simulations: int, path: Path) -> None:
+def _print_answers(found: CapacityResult, simulations: int, path: Path) -> None:
     """Print a row per policy, then what a person must know about the answers."""
     from rich.table import Table
     from rich.text import Text
 
     from orbitflow.cli.tables import console
-    from orbitflow.study.capacity_said import footer, heads, remarks, title
+    from orbitflow.study.capacity_result import footer, heads, remarks, title
 
     out = console()
     is_narrow = out.width < _NARROW
@@ -227,10 +227,10 @@ def _print_answers(found: StoredAnswers, simulations: int, path: Path) -> None:
     out.print(Text(f"{simulations} simulations, answers in {path}/capacity.json"))
 
 
-def _row(found: StoredAnswers, answer: StoredAnswer) -> list[Text]:
+def _row(found: CapacityResult, answer: CapacityAnswer) -> list[Text]:
     from rich.text import Text
 
-    from orbitflow.study.capacity_said import cells
+    from orbitflow.study.capacity_result import cells
 
     row = [Text(cell) for cell in cells(found, answer)]
     if answer.met is None:

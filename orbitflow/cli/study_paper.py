@@ -27,9 +27,10 @@ def paper_command(
     Example: orbitflow study paper --quick
     """
     check_workers(workers)
+    from benchmarks.paper.experiments import FULL, QUICK
+    from benchmarks.paper.run import run
+
     from orbitflow.cli.progress import usable_cpus
-    from orbitflow.cli.study_paper_run import run
-    from orbitflow.paper.experiments import FULL, QUICK
 
     scope = QUICK if quick else FULL
     run(scope, out, workers=workers or usable_cpus(), as_json=as_json, quiet=quiet)

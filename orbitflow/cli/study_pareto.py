@@ -14,7 +14,7 @@ from orbitflow.cli.options import AsJson
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from orbitflow.study.pareto import Front, Objective
+    from orbitflow.study.pareto import Criterion, Front
     from orbitflow.study.stored import StoredCell, StoredStudy
 
 _FIGURES = "Figures"
@@ -59,12 +59,12 @@ def pareto_command(
 
     Example: orbitflow study pareto studies/demo-1 --minimize ttft_s.p95 --maximize slo_attainment
     """
-    from orbitflow.study.pareto import fronts, read_groups, read_objectives
+    from orbitflow.study.pareto import fronts, read_criteria, read_groups
     from orbitflow.study.stored import read_study
 
     study = read_study(folder)
     named = [name for name in (x, y) if name is not None]
-    objectives = read_objectives(study, named, minimize or [], maximize or [])
+    objectives = read_criteria(study, named, minimize or [], maximize or [])
     found = fronts(study, objectives, read_groups(study, by or []))
     if as_json:
         print(json.dumps(_document(study, objectives, found), indent=2, allow_nan=False))
@@ -73,7 +73,7 @@ def pareto_command(
 
 
 def _print(
-    study: StoredStudy, objectives: Sequence[Objective], found: Sequence[Front], *, all_cells: bool
+    study: StoredStudy, objectives: Sequence[Criterion], found: Sequence[Front], *, all_cells: bool
 ) -> None:
     from rich.table import Table
     from rich.text import Text
@@ -103,11 +103,12 @@ def _print(
         out.print(Text(line))
 
 
-def _row(cell: StoredCell, keys: Sequence[str], objectives: Sequence[Objective]) -> list[Text]:
+def _row(cell: StoredCell, keys: Sequence[str], objectives: Sequence[Criterion]) -> list[Text]:
     from rich.text import Text
 
     from orbitflow.policy.registry import make_policy
-    from orbitflow.study.written import key_text, number
+    from orbitflow.study.keys import key_text
+    from orbitflow.study.statistics import number
 
     shown = [Text(key_text(key, cell.cell.values[key])) for key in keys]
     if make_policy(cell.cell.policy).is_lossy:
@@ -148,14 +149,14 @@ def _name(cell: StoredCell, keys: Sequence[str], beside: StoredCell) -> Text:
     """What tells one cell from another."""
     from rich.text import Text
 
-    from orbitflow.study.written import key_text
+    from orbitflow.study.keys import key_text
 
     differing = [k for k in keys if cell.cell.values[k] != beside.cell.values[k]]
     return Text(", ".join(f"{k}={key_text(k, cell.cell.values[k])}" for k in differing))
 
 
 def _document(
-    study: StoredStudy, objectives: Sequence[Objective], found: Sequence[Front]
+    study: StoredStudy, objectives: Sequence[Criterion], found: Sequence[Front]
 ) -> dict[str, object]:
     from orbitflow import __version__
     from orbitflow.results.summary import SCHEMA_VERSION
@@ -183,7 +184,7 @@ def _document(
     }
 
 
-def _cell(cell: StoredCell, objectives: Sequence[Objective]) -> dict[str, object]:
+def _cell(cell: StoredCell, objectives: Sequence[Criterion]) -> dict[str, object]:
     values = {o.name: o.value(cell) for o in objectives}
     return {
         "cell": cell.cell.values,

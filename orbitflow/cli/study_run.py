@@ -14,18 +14,17 @@ import typer
 
 from orbitflow.cli.progress import CellProgress, usable_cpus
 from orbitflow.errors import UserError
-from orbitflow.study.executors import Executor
 from orbitflow.study.folder import StudyFolder
-from orbitflow.study.names import ExecutorName
+from orbitflow.study.keys import ExecutorName
 from orbitflow.study.parquet import check_parquet, write_parquet
 from orbitflow.study.runner import run_on, unfinished
 from orbitflow.study.search_run import run_search
 from orbitflow.study.study import Job, Study
 from orbitflow.study.summary import CellResult, results, summary
 from orbitflow.study.task import do_task
-from orbitflow.study.worker import Lanes
+from orbitflow.study.worker import StudyExecutor, WorkerPool
 
-OpenExecutor: TypeAlias = Callable[[], Executor[Job]]
+OpenExecutor: TypeAlias = Callable[[], StudyExecutor[Job]]
 
 
 class Output(NamedTuple):
@@ -42,14 +41,13 @@ def executor_of(name: ExecutorName, ray_address: str | None, workers: int | None
     if name is ExecutorName.LOCAL:
         if ray_address is not None:
             raise UserError("--ray-address is for --executor ray: add it, or leave the address out")
-        return lambda: Lanes[Job](workers or usable_cpus(), do_task, "spawn")
-    from orbitflow.study.apart import Apart
+        return lambda: WorkerPool[Job](workers or usable_cpus(), do_task, "spawn")
     from orbitflow.study.ray_cluster import AUTO, check_ray
-    from orbitflow.study.ray_lanes import RayLanes, lost
+    from orbitflow.study.ray_executor import Apart, RayExecutor, lost
 
     check_ray()
     address = ray_address or os.environ.get("RAY_ADDRESS") or AUTO
-    return lambda: Apart[Job](partial(RayLanes[int], address, workers), lost(address))
+    return lambda: Apart[Job](partial(RayExecutor[int], address, workers), lost(address))
 
 
 def run(study: Study, output: Output, open_executor: OpenExecutor) -> None:
@@ -95,7 +93,7 @@ def _open(study: Study, out: Path | None) -> StudyFolder:
 
 
 def _run_on(
-    executor: Executor[Job], study: Study, folder: StudyFolder, progress: CellProgress
+    executor: StudyExecutor[Job], study: Study, folder: StudyFolder, progress: CellProgress
 ) -> Study:
     """Run what is missing. Give the study with every cell that it came to."""
     if study.search is not None:

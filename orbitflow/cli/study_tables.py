@@ -21,15 +21,13 @@ from orbitflow.cli.options import arguments_of_sim
 from orbitflow.cli.tables import WIDE, console
 from orbitflow.policy.registry import make_policy
 from orbitflow.results.bound_share import BOUNDED, NOT_COVERED
-from orbitflow.results.marks import best_as_written
-from orbitflow.study.bounds import BoundResult
+from orbitflow.results.figures import best_as_written
 from orbitflow.study.grid import Cell
-from orbitflow.study.keys import POLICY
+from orbitflow.study.keys import POLICY, key_text
 from orbitflow.study.search import Search
-from orbitflow.study.statistics import Estimate
+from orbitflow.study.statistics import Estimate, number, percent, seconds, writer
 from orbitflow.study.study import Job, Study
-from orbitflow.study.summary import CellResult, best, ranked
-from orbitflow.study.written import key_text, number, percent, seconds, writer
+from orbitflow.study.summary import BoundResult, CellResult, best, ranked
 from orbitflow.units import format_seconds
 
 _WIDEST = 10_000

@@ -10,8 +10,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from orbitflow.arrays import IntArray
 from orbitflow.traces.summary import Burstiness, LengthSummary, TraceSummary
-from orbitflow.traces.trace import IntArray, Trace
+from orbitflow.traces.trace import Trace
 from orbitflow.units import format_seconds
 
 

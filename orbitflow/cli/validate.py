@@ -17,7 +17,7 @@ from orbitflow.errors import OrbitFlowError
 from orbitflow.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:
-    from orbitflow.validate.figures import Compared
+    from orbitflow.validate.compare import ComparedFigure
     from orbitflow.validate.validation import PassErrors, PolicyValidation
 
 _PASS_ROWS: tuple[tuple[str, Callable[[PassErrors], float | None]], ...] = (
@@ -126,7 +126,7 @@ def print_validation(made: Validated) -> None:
     out.print(Text(f"validation in {made.path / 'validation.json'}"))
 
 
-def _cell(figure: Compared) -> str:
+def _cell(figure: ComparedFigure) -> str:
     if figure.measured is None or figure.error is None:
         return "n/a"
     if figure.is_share:

@@ -18,7 +18,7 @@ from orbitflow.machine.hardware import (
     ASSUMED_HOST,
     ASSUMED_PREFILL,
     ASSUMED_REST,
-    Machine,
+    GpuNode,
     find_gpu,
     hardware_table,
     roofline,
@@ -148,7 +148,7 @@ def profile_of_gpu(name: str, model: str | None = None, tp: int | None = None) -
     return next(same, wanted + _ROOFLINE)
 
 
-def _shared(name: str, machine: Machine, tp: int | None) -> tuple[str, Machine]:
+def _shared(name: str, machine: GpuNode, tp: int | None) -> tuple[str, GpuNode]:
     """A roofline's machine with `tp` GPUs, and its name then."""
     if tp is None or tp == machine.gpus:
         return name, machine
@@ -156,7 +156,7 @@ def _shared(name: str, machine: Machine, tp: int | None) -> tuple[str, Machine]:
         raise ProfileError(f"--tp {tp}: {name} is of {machine.gpus} GPUs: leave one of them out")
     if tp > MOST_GPUS:
         raise ProfileError(f"--tp {tp}: take 1 to {MOST_GPUS} GPUs")
-    return f"{machine.gpu.name}x{tp}{_ROOFLINE}", Machine(machine.gpu, tp)
+    return f"{machine.gpu.name}x{tp}{_ROOFLINE}", GpuNode(machine.gpu, tp)
 
 
 @cache
@@ -165,7 +165,7 @@ def _published() -> PublishedFits:
     return decode(PublishedFits, read_json(path))
 
 
-def _roofline_machine(name: str) -> Machine | None:
+def _roofline_machine(name: str) -> GpuNode | None:
     """Read `a100-80gb-roofline` or `a100-80gbx4-roofline`; None if the name is not of that form."""
     if not name.endswith(_ROOFLINE):
         return None
@@ -173,12 +173,12 @@ def _roofline_machine(name: str) -> Machine | None:
     known = {gpu.name for gpu in hardware_table().gpus}
     gpu, _, count = wanted.rpartition("x")
     if wanted in known:
-        return Machine(find_gpu(wanted))
+        return GpuNode(find_gpu(wanted))
     if gpu not in known or not (count.isascii() and count.isdigit()):
         return None
     if not 1 <= int(count[:9]) <= MOST_GPUS:
         raise ProfileError(f"{name} asks for {count} GPUs: take 1 to {MOST_GPUS}")
-    return Machine(find_gpu(gpu), int(count))
+    return GpuNode(find_gpu(gpu), int(count))
 
 
 def _require_model(profile: Profile, model: str) -> None:
@@ -192,7 +192,7 @@ def _require_model(profile: Profile, model: str) -> None:
 
 def _published_profile(fit: PublishedFit) -> Profile:
     model = model_from_config(fit.model)
-    machine = Machine(find_gpu(fit.gpu), fit.gpus)
+    machine = GpuNode(find_gpu(fit.gpu), fit.gpus)
     link = LinkFit(0.0, ANY_RUN_BYTES, (model.kv_bytes_per_token / fit.transfer.token_s,))
     return Profile(
         name=fit.name,

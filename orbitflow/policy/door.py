@@ -36,8 +36,7 @@ from orbitflow.policy.deadlines import Candidate, Deadlines
 from orbitflow.policy.fair_share import FairShare
 from orbitflow.policy.feed import Feeder, Mouth
 from orbitflow.policy.prospects import Outlook, Prospects
-from orbitflow.request import Request
-from orbitflow.sequence import Sequence, State
+from orbitflow.request import Phase, Request, RequestState
 from orbitflow.step import Step, StepOutcome
 
 RECOVERY = 1.75  # load beyond 1 that is risked, by the share of time left to catch up in
@@ -72,10 +71,10 @@ class Door:
         self._prefill_share = 0.0
         self.has_refused = False  # somebody, when last asked
 
-    def newcomer(self, view: View, cost: CostModel, members: list[Sequence]) -> Request | None:
+    def newcomer(self, view: View, cost: CostModel, members: list[RequestState]) -> Request | None:
         """The next to let in."""
         self.has_refused = False
-        if view.batch_room <= 0 or any(s.state is State.PREFILL for s in members):
+        if view.batch_room <= 0 or any(s.state is Phase.PREFILL for s in members):
             return None
         readers: list[Outlook] | None = None
         for candidate in self._candidates(view, cost):

@@ -15,8 +15,7 @@ import numpy as np
 
 from orbitflow.bank import Bank
 from orbitflow.config import LengthsKnown, Tuning
-from orbitflow.engine.figures import PlanningFigures
-from orbitflow.engine.policy import DataPlane, Decision, Lengths, Policy, View
+from orbitflow.engine.policy import DataPlane, Decision, Lengths, PlanningFigures, Policy, View
 from orbitflow.machine.cost import CostModel
 from orbitflow.machine.pipeline import Overlap
 from orbitflow.memory import BatchPages, KvLimits
@@ -29,8 +28,7 @@ from orbitflow.policy.prospects import Prospects
 from orbitflow.policy.turns import STARVING, Drafted, Drafter, Scene, planned_passes
 from orbitflow.policy.validity import resident_window
 from orbitflow.refiner import Refiner
-from orbitflow.request import Request
-from orbitflow.sequence import Sequence
+from orbitflow.request import Request, RequestState
 from orbitflow.step import Events, Step, StepOutcome
 
 RETRY_PASSES = 16  # until the door looks again at who could not be let in
@@ -137,7 +135,7 @@ class Orbit(Policy):
     # -- the turns ---------------------------------------------------------------------------------
 
     def _easy(
-        self, view: View, members: list[Sequence], newcomer: Request | None
+        self, view: View, members: list[RequestState], newcomer: Request | None
     ) -> Decision | None:
         """Everything on the GPU, where that fits and is fast enough: no question to ask."""
         if view.parked:
@@ -158,11 +156,11 @@ class Orbit(Policy):
             self._prospects.let_in(view, newcomer)
 
     def _draft(
-        self, view: View, members: list[Sequence], newcomer: Request | None
+        self, view: View, members: list[RequestState], newcomer: Request | None
     ) -> Drafted | None:
         cost, owed = self._refiner.cost, first_owed(members, self._bank, view.now_s)
 
-        def must_run(s: Sequence) -> bool:
+        def must_run(s: RequestState) -> bool:
             return s.id == owed or not self._tuning.pause
 
         scene = Scene(view, members, newcomer, cost, must_run)

@@ -20,7 +20,7 @@ import numpy as np
 
 from orbitflow.bank import Bank
 from orbitflow.config import Victim
-from orbitflow.sequence import Sequence as Served
+from orbitflow.request import RequestState as Served
 
 PATIENCE = 64.0  # tau
 OWED_PASSES = 16

@@ -9,8 +9,8 @@ import pytest
 pytest.importorskip("torch", reason="needs the torch extra")
 
 from reference.served import PLENTY, Served, alone, same, server
+from reference.stepped_channel import LinkMode
 
-from orbitflow.backend.stepped_channel import LinkMode
 from orbitflow.config import Tuning
 from orbitflow.policy.orbit import Orbit
 from orbitflow.policy.orbitflow import OrbitFlow

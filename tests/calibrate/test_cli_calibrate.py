@@ -73,9 +73,9 @@ def test_an_early_interruption_leaves_the_points(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(*_: object, keep: Any, **__: object) -> None:
-        from orbitflow.calibrate.samples import Measured
+        from orbitflow.calibrate.runner import SweepPoint
 
-        keep((Measured("decode", (1.0, 40.0), 0.01, 0.1, 2),))
+        keep((SweepPoint("decode", (1.0, 40.0), 0.01, 0.1, 2),))
         raise KeyboardInterrupt
 
     monkeypatch.setattr("orbitflow.calibrate.calibration.calibrate", interrupted)

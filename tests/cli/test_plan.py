@@ -12,7 +12,7 @@ import pytest
 from orbitflow.cli import main
 from orbitflow.cli.plan import plan_command
 from orbitflow.cli.plan_table import strip
-from orbitflow.explain.batch import Standing
+from orbitflow.explain.batch import Batch
 from orbitflow.policy.registry import policy_names
 from orbitflow.units import parse_moment
 
@@ -112,7 +112,7 @@ def test_the_same_question_has_the_same_answer(terminal: Terminal) -> None:
 
 def test_there_is_one_default_of_the_tokens_to_come() -> None:
     default = inspect.signature(plan_command).parameters["output_tokens"].default
-    assert default == Standing((2,)).output_tokens
+    assert default == Batch((2,)).output_tokens
 
 
 def test_balances_are_shown(terminal: Terminal) -> None:

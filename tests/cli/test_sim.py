@@ -733,7 +733,7 @@ def test_a_failure_says_where_the_unfinished_results_are(
     sim: Invoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A disk that fills up in mid-run: one line why, exit 1, and the mark stays."""
-    from orbitflow.column_file import ColumnFile
+    from orbitflow.files import ColumnFile
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")

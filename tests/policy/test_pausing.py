@@ -11,7 +11,6 @@ from strategies import Machine, machines, small_machine, workloads
 
 from orbitflow.bank import Bank
 from orbitflow.config import Tuning, Victim
-from orbitflow.deposit import next_due_s
 from orbitflow.policy.orbitflow import OrbitFlow
 from orbitflow.policy.pausing import (
     OWED_PASSES,
@@ -20,13 +19,13 @@ from orbitflow.policy.pausing import (
     first_owed,
     rest_order,
 )
-from orbitflow.request import Request
-from orbitflow.sequence import Sequence, State
+from orbitflow.request import Phase, Request, RequestState
+from orbitflow.slo import next_due_s
 
 
-def _members(*prompts: int) -> list[Sequence]:
+def _members(*prompts: int) -> list[RequestState]:
     return [
-        Sequence(Request(i, 0.0, prompt, 50), 0.0, 0.1, (), (), State.PARKED, prompt, order=i)
+        RequestState(Request(i, 0.0, prompt, 50), 0.0, 0.1, (), (), Phase.PARKED, prompt, order=i)
         for i, prompt in enumerate(prompts)
     ]
 

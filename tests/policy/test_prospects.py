@@ -9,7 +9,7 @@ from strategies import small_machine
 from orbitflow.bank import Bank
 from orbitflow.config import LengthsKnown, Tuning
 from orbitflow.engine.policy import View
-from orbitflow.engine.queues import Roster
+from orbitflow.engine.queues import Queues
 from orbitflow.memory import KvAccount
 from orbitflow.placement import RESIDENT
 from orbitflow.policy.feed import Feeder
@@ -29,7 +29,7 @@ def _served(ttft_s: float, stalled_s: float) -> float | None:
     bank, limits = Bank(), MACHINE.limits
     feeder = Feeder(limits, ring_groups=2, turn_passes=8, rotates=True)
     prospects = Prospects(bank, feeder, Tuning(lengths=LengthsKnown.ORACLE))
-    roster = Roster(None, 0)
+    roster = Queues(None, 0)
     view = View(roster, KvAccount(limits), lambda _: np.zeros(0), TAU_S, lambda _: ttft_s)
     request = Request(1, 0.0, 20, 2 + LEFT, None, None)
     roster.submit(request)

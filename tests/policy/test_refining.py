@@ -11,7 +11,7 @@ from orbitflow.config import Tuning
 from orbitflow.policy.orbitflow import OrbitFlow
 from orbitflow.request import Request
 from orbitflow.results.metrics import pace
-from orbitflow.sim.noise import Noise
+from orbitflow.sim.pass_work import Noise
 from orbitflow.sim.step_executor import SimExecutor
 
 TAU_S = 0.08

@@ -10,16 +10,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from orbitflow.study.figures import read_objective
 from rich.console import Console
 from typer.testing import CliRunner
 
 from orbitflow.cli import app, main, study_tables
 from orbitflow.cli.options import arguments_of_sim
 from orbitflow.config import DepositRule, RunConfig
-from orbitflow.study.names import Sampler
-from orbitflow.study.objective import read_objective
-from orbitflow.study.search import Search
-from orbitflow.study.space import read_space
+from orbitflow.study.keys import Sampler
+from orbitflow.study.search import Search, read_space
 from orbitflow.study.statistics import Estimate
 from orbitflow.study.study import plan_study
 from orbitflow.study.summary import CellResult
