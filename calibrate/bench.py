@@ -186,7 +186,7 @@ class Bench:
         store = KvStore(self.plane, self.limits.layers, core.policy.data_plane)
         executor = TorchExecutor(
             decoder, self.plane, store, self.clock, {r.id: r for r in requests}, _prompt,
-            data_plane=core.policy.data_plane, account=core.account, roster=core.queues,
+            data_plane=core.policy.data_plane, account=core.account, queues=core.queues,
         )  # fmt: skip
         here: set[int] = set()
         try:

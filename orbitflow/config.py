@@ -1,7 +1,7 @@
-"""Every option of a run, in one frozen tree: the only place where defaults live.
+"""Every option of a run, in frozen dataclasses: the only place where defaults live.
 
-The command line takes its defaults and help from here, the run folder's `config.toml` is written
-from here.
+What each is for and may be is a row of `options`; command lines and the run folder's `config.toml`
+are made from both.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ import json
 from dataclasses import dataclass, fields
 from enum import StrEnum
 
-from orbitflow.errors import UserError
 from orbitflow.machine.perturbation import read_perturbation
-from orbitflow.tuning import LengthsKnown, SolverName, Tuning, Victim
+from orbitflow.options import REPLAY_OPTIONS, RUN_OPTIONS, check
+
+AZURE_RATE_SCALE = 0.18
+DEFAULT_MAX_BATCH = 256
 
 
 class DepositRule(StrEnum):
@@ -44,9 +46,52 @@ class PipelineForm(StrEnum):
     PAPER = "paper"
 
 
-SMALLEST, LARGEST = 1e-9, 1e9  # of scales and times: beyond, sums lose their digits
-AZURE_RATE_SCALE = 0.18
-DEFAULT_MAX_BATCH = 256
+class Victim(StrEnum):
+    """Whom a plan may park first when somebody must rest."""
+
+    DENSITY = "density"  # whoever costs the fewest late tokens for the memory freed
+    LONGEST = "longest"  # the paper's choice
+    SHORTEST = "shortest"
+    RANDOM = "random"
+
+
+class SolverName(StrEnum):
+    """Which solver closes what the fast search has not proven."""
+
+    AUTO = "auto"  # HiGHS in process where it is installed, else the CBC that comes with PuLP
+    HIGHS = "highs"
+    CBC = "cbc"
+    ILP = "ilp"  # as `auto`; and `orbit` asks it for every plan instead of its own solver
+
+
+class LengthsKnown(StrEnum):
+    """What `orbit` knows of output lengths."""
+
+    QUANTILE = "quantile"  # of finished requests
+    ORACLE = "oracle"  # the true ones, to study what guessing costs
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What a run switches off or chooses; policies without a planner ignore it.
+
+    `token_value`: late tokens that a token not made counts for. `lost_weight`: what a late token
+    counts for a request that has missed its TTFT limit. `late_load`: share of what can be fed, and
+    of the batch's places, up to which such requests are let in.
+    """
+
+    refine: bool = True
+    deposit: bool = True
+    pause: bool = True
+    gate: bool = True
+    spread: bool = True
+    preload: bool = True
+    victim: Victim = Victim.DENSITY
+    solver: SolverName = SolverName.AUTO
+    lengths: LengthsKnown = LengthsKnown.QUANTILE
+    token_value: float = 0.2
+    lost_weight: float = 0.5
+    late_load: float = 0.75
 
 
 @dataclass(frozen=True)
@@ -60,6 +105,7 @@ class RunConfig:
     policies: tuple[str, ...] = ()
     profile: str | None = None
     model: str | None = None
+    tp: int | None = None
     gpu_memory_bytes: int | None = None
     kv_capacity_tokens: int | None = None
     host_memory_bytes: int | None = None
@@ -99,26 +145,9 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         """Raise a UserError for a value that no run can have."""
-        for name in ("profile", "model"):
-            if getattr(self, name) == "":
-                raise UserError(f"--{name} is empty: give a name or a path, or leave it out")
-        if not 0 <= self.arrival_jitter < 1:
-            raise UserError(
-                f"--arrival-jitter {self.arrival_jitter} must be at least 0 and less than 1"
-            )
-        for name in ("slo_scale", "slo_tbt_s", "slo_ttft_s", "rate_scale", "context_scale",
-                     "output_scale", "link_scale", "compute_scale", "token_value"):  # fmt: skip
-            self._check_positive(name)
-        for name in ("gpu_memory_bytes", "kv_capacity_tokens", "host_memory_bytes", "num_requests"):
-            self._check_positive(name)
+        check(self, RUN_OPTIONS)
         if self.perturb is not None:
             read_perturbation(self.perturb)
-        self._check_at_least_zero("slo_ttft_scale")
-        self._check_at_least_zero("lost_weight")
-        self._check_at_least_zero("late_load")
-        self._check_at_least_zero("max_batch", " (0 = no limit)")
-        self._check_at_least_zero("prefill_chunk", " (0 = whole prompts)")
-        self._check_at_least_zero("seed")
 
     @property
     def tuning(self) -> Tuning:
@@ -138,28 +167,25 @@ class RunConfig:
             solver=self.solver,
         )
 
-    def _check_positive(self, name: str) -> None:
-        value = getattr(self, name)
-        if value is None or (isinstance(value, int) and value > 0):
-            return
-        if not SMALLEST <= value <= LARGEST:
-            raise UserError(
-                f"{_option(name)} {value} must be above 0, from {SMALLEST:g} to {LARGEST:g}"
-            )
 
-    def _check_at_least_zero(self, name: str, hint: str = "") -> None:
-        value = getattr(self, name)
-        if value is None:
-            return
-        if not -LARGEST <= value <= LARGEST:
-            raise UserError(f"{_option(name)} {value} must be finite, at most {LARGEST:g}{hint}")
-        if value < 0:
-            raise UserError(f"{_option(name)} {value} must be at least 0{hint}")
+@dataclass(frozen=True)
+class Replay:
+    """How a trace is replayed on a real device, beyond what a simulation is asked for. None: take
+    the model's, or the device's own.
 
+    Without slots, so that the class itself carries the defaults.
+    """
 
-def _option(name: str) -> str:
-    stem = name.removesuffix("_bytes").removesuffix("_s") if name != "slo_ttft_s" else "slo_ttft"
-    return "--" + stem.replace("_", "-")
+    device: str = "cpu"
+    model: str = "tiny-llama"
+    dtype: str | None = None
+    link_bytes_per_s: float | None = None
+    time_scale: float = 1.0
+    force: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise a UserError for a value that no run can have."""
+        check(self, REPLAY_OPTIONS)
 
 
 def to_toml(

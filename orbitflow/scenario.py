@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from orbitflow.arrays import FloatArray
-from orbitflow.config import AZURE_RATE_SCALE, DEFAULT_MAX_BATCH, RunConfig
+from orbitflow.config import AZURE_RATE_SCALE, DEFAULT_MAX_BATCH, RunConfig, SolverName
 from orbitflow.machine.catalog import DEFAULT_PROFILE, resolve_profile
 from orbitflow.machine.cost import CostModel
 from orbitflow.machine.perturbation import Perturbation, read_perturbation
@@ -31,7 +31,6 @@ from orbitflow.policy.registry import expand
 from orbitflow.slo import Slo, full_pass_s, mean_final_context
 from orbitflow.traces import resolve, scaled
 from orbitflow.traces.trace import Trace
-from orbitflow.tuning import SolverName
 from orbitflow.units import format_seconds
 
 

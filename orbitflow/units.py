@@ -1,5 +1,5 @@
 """Units at the edge: people write 24GiB, 100ms and 7.6GB/s; inside there are bytes and seconds
-only.
+only. A number without a unit is refused, with the two readings it most likely has.
 """
 
 from __future__ import annotations
@@ -15,23 +15,30 @@ T = TypeVar("T")
 
 KIB, MIB, GIB = 1024, 1024**2, 1024**3
 _BYTES = {
-    "": 1, "b": 1,
+    "b": 1,
     "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12,
     "kib": KIB, "mib": MIB, "gib": GIB, "tib": 1024**4,
 }  # fmt: skip
-_SECONDS = {"": 1.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "min": 60.0, "h": 3600.0}
+_SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "min": 60.0, "h": 3600.0}
 _QUANTITY = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([a-zA-Z]*)\s*")
 
 
-def _parse(text: str, units: dict[str, float] | dict[str, int], example: str) -> float:
+def _parse(
+    text: str, units: dict[str, float] | dict[str, int], example: str, likely: tuple[str, str]
+) -> float:
+    """Read a number with one of `units`. A bare number is refused with its two `likely` units."""
     match = _QUANTITY.fullmatch(text)
-    if match is None or match[2].lower() not in units:
+    unit = match[2].lower() if match else ""
+    if match is None or (unit and unit not in units):
         raise UserError(f"cannot read {text!r}: write a number and a unit, such as {example}")
-    value = float(match[1]) * units[match[2].lower()]
+    value = float(match[1]) * units.get(unit, 1)
     if math.isinf(value):
         raise UserError(f"{text!r} must be finite, such as {example}")
     if value <= 0:
         raise UserError(f"{text!r} must be more than zero, such as {example}")
+    if not unit:
+        one, other = (match[1] + name for name in likely)
+        raise UserError(f"{text!r} has no unit: write {one} or {other}")
     return value
 
 
@@ -43,9 +50,16 @@ def parse_bytes(text: str) -> int:
 
     Raise a UserError if it is not a positive number with a unit of bytes.
     """
-    count = round(_parse(text, _BYTES, "24GiB or 24e9"))
+    return _whole(text, "24GiB", ("GiB", "GB"))
+
+
+def _whole(text: str, example: str, likely: tuple[str, str]) -> int:
+    bare = _QUANTITY.fullmatch(text)
+    if bare and not bare[2] and float(bare[1]) >= MIB:  # nobody has a million GiB
+        likely = ("B", "KiB")
+    count = round(_parse(text, _BYTES, example, likely))
     if not count:
-        raise UserError(f"{text!r} is less than one byte: write an amount such as 24GiB")
+        raise UserError(f"{text!r} is less than one byte: write an amount such as {example}")
     return count
 
 
@@ -57,7 +71,7 @@ def parse_rate(text: str) -> int:
 
     Raise a UserError if it is not a positive number with a unit of memory.
     """
-    return parse_bytes(text.strip().removesuffix("/s"))
+    return _whole(text.strip().removesuffix("/s"), "7.6GB/s", ("GB/s", "MB/s"))
 
 
 def parse_seconds(text: str) -> float:
@@ -68,13 +82,43 @@ def parse_seconds(text: str) -> float:
 
     Raise a UserError if it is not a positive number with a unit of time.
     """
-    return _parse(text, _SECONDS, "100ms or 2s")
+    return _parse(text, _SECONDS, "100ms or 2s", ("ms", "s"))
 
 
-def parse_option(option: str, text: str | None, parse: Callable[[str], T]) -> T | None:
-    """Read an option's text if it was given. A refusal names the option."""
+def parse_moment(text: str) -> float:
+    """Read a time that may be zero, with or without a unit then, in seconds.
+
+    >>> parse_moment("0"), parse_moment("2s")
+    (0.0, 2.0)
+
+    Raise a UserError as `parse_seconds` does.
+    """
+    match = _QUANTITY.fullmatch(text)
+    if match and float(match[1]) == 0 and match[2].lower() in ("", *_SECONDS):
+        return 0.0
+    return parse_seconds(text)
+
+
+def parse_share(text: str) -> float:
+    """Read a share, as a number or in percent.
+
+    >>> parse_share("2%"), parse_share("0.02")
+    (0.02, 0.02)
+
+    Raise a UserError if it is neither.
+    """
+    number = text.strip().removesuffix("%")
     try:
-        return None if text is None else parse(text)
+        value = float(number)
+    except ValueError:
+        raise UserError(f"cannot read {text!r}: write a share such as 2% or 0.02") from None
+    return value / 100 if number != text.strip() else value
+
+
+def parse_option(option: str, text: str, parse: Callable[[str], T]) -> T:
+    """Read an option's text. A refusal names the option."""
+    try:
+        return parse(text)
     except UserError as error:
         raise UserError(f"{option}: {error}") from None
 

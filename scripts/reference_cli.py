@@ -27,9 +27,10 @@ def cli_page() -> str:
     lines = [
         "# Command line",
         "",
-        "Every command of `orbitflow` and every option. `orbitflow COMMAND --help` says the same; "
-        "`--debug` anywhere shows a traceback instead of a one-line error. Exit codes: 0, 1 where "
-        "something failed, 2 where the command line or a file has to be mended, 130 after Ctrl-C.",
+        "Every command of `orbitflow` and every option. `orbitflow COMMAND --help` shows the ones "
+        "that most people need, `--help-all` all of them. `--debug` anywhere shows a traceback "
+        "instead of a one-line error. Exit codes: 0; 1 where something failed; 2 where the command "
+        "line or a file has to be corrected; 130 after Ctrl-C.",
         "",
     ]
     for name, command in commands(app, "orbitflow"):
@@ -61,9 +62,8 @@ def _paragraphs(command: Any) -> list[str]:
 
 
 def _command(name: str, command: Any) -> list[str]:
-    declared = [
-        (p, *_declaration(p)) for p in inspect.signature(command, eval_str=True).parameters.values()
-    ]
+    parameters = inspect.signature(command, eval_str=True).parameters.values()
+    declared = [(p, *_declaration(p)) for p in parameters if p.annotation is not typer.Context]
     arguments = [(p, kind, i) for p, kind, i in declared if isinstance(i, ArgumentInfo)]
     options = [(p, kind, i) for p, kind, i in declared if isinstance(i, OptionInfo)]
     usage = "".join(

@@ -98,7 +98,10 @@ def profiles_page() -> str:
         "# Built-in profiles",
         "",
         f"`--profile NAME` takes one of these, or a file. The default is `{DEFAULT_PROFILE}`. "
-        "Rooflines are shown for llama-3-8b and take any `--model`; `GPUxN-roofline` is N of them. "
+        "Rooflines are shown for llama-3-8b and take any `--model`; `--tp N` shares it among N "
+        "GPUs, as `GPUxN-roofline` does. The name of a GPU alone, such as `h100`, takes "
+        "`h100.json` of the working folder if it is there, else a published fit for the model, "
+        "else the roofline. "
         "A pass is one decode pass of one request, with empty and with full KV. "
         "None of these was measured by this project; `orbitflow calibrate` measures yours.",
         "",

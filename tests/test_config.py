@@ -11,16 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orbitflow.config import (
-    LARGEST,
-    SMALLEST,
-    DeliveryPace,
-    DepositRule,
-    PipelineForm,
-    RunConfig,
-    to_toml,
-)
+from orbitflow.config import DeliveryPace, DepositRule, PipelineForm, RunConfig, to_toml
 from orbitflow.errors import UserError
+from orbitflow.options import LARGEST, SMALLEST
 
 POSITIVE = {
     "slo_scale": "--slo-scale",

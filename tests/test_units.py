@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -13,7 +15,10 @@ from orbitflow.units import (
     format_count,
     format_seconds,
     parse_bytes,
+    parse_moment,
+    parse_rate,
     parse_seconds,
+    parse_share,
 )
 
 
@@ -24,12 +29,12 @@ from orbitflow.units import (
         ("24 gib", 24 * 2**30),
         (" 24GB ", 24 * 10**9),
         ("1.5MiB", 3 * 2**19),
-        ("24e9", 24 * 10**9),
+        ("24e9B", 24 * 10**9),
         ("2E3kB", 2_000_000),
         (".5TiB", 2**39),
         ("1tb", 10**12),
         ("+7B", 7),
-        ("512", 512),
+        ("512 b", 512),
     ],
 )
 def test_amounts_of_memory(text: str, count: int) -> None:
@@ -41,7 +46,6 @@ def test_amounts_of_memory(text: str, count: int) -> None:
     [
         ("100ms", 0.1),
         ("2s", 2.0),
-        ("2", 2.0),
         ("250us", 250e-6),
         ("1.5 min", 90.0),
         ("1H", 3600.0),
@@ -80,9 +84,61 @@ def test_a_duration_too_long_is_not_called_zero(text: str) -> None:
     assert "more than zero" not in str(refusal.value)
 
 
+@pytest.mark.parametrize(
+    ("parse", "text", "readings"),
+    [
+        (parse_seconds, "100", "100ms or 100s"),
+        (parse_seconds, " 0.5 ", "0.5ms or 0.5s"),
+        (parse_bytes, "24", "24GiB or 24GB"),
+        (parse_bytes, "24e9", "24e9B or 24e9KiB"),
+        (parse_rate, "0.4", "0.4GB/s or 0.4MB/s"),
+        (parse_rate, "0.4/s", "0.4GB/s or 0.4MB/s"),
+    ],
+)
+def test_a_number_without_a_unit_is_refused_with_its_likely_readings(
+    parse: Callable[[str], float], text: str, readings: str
+) -> None:
+    with pytest.raises(UserError) as refusal:
+        parse(text)
+    assert str(refusal.value).endswith(f"has no unit: write {readings}")
+    for reading in readings.split(" or "):
+        assert parse(reading) > 0
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"), [("7.6GB", 7.6e9), ("7.6GB/s", 7.6e9), ("1 MiB/s", 2**20)]
+)
+def test_rates(text: str, rate: float) -> None:
+    assert parse_rate(text) == rate
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("0", 0.0), ("0s", 0.0), ("-0.0ms", 0.0), ("0.00 min", 0.0), ("2s", 2.0)]
+)
+def test_a_moment_may_be_zero(text: str, seconds: float) -> None:
+    assert parse_moment(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["2", "-1s", "0 parsecs", "", "soon"])
+def test_no_moment(text: str) -> None:
+    with pytest.raises(UserError):
+        parse_moment(text)
+
+
+@pytest.mark.parametrize(("text", "share"), [("2%", 0.02), (" 2.5 % ", 0.025), ("0.02", 0.02)])
+def test_shares(text: str, share: float) -> None:
+    assert parse_share(text) == pytest.approx(share)
+
+
+@pytest.mark.parametrize("text", ["", "%", "two", "2%%"])
+def test_no_share(text: str) -> None:
+    with pytest.raises(UserError, match=r"such as 2% or 0\.02"):
+        parse_share(text)
+
+
 def test_an_amount_below_one_byte_is_refused_where_it_is_read() -> None:
     with pytest.raises(UserError, match="1e-9"):
-        parse_bytes("1e-9")
+        parse_bytes("1e-9B")
 
 
 @given(st.integers(1, 2**60))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks.paper.experiments import FULL, QUICK
 from benchmarks.paper.run import run
-from orbitflow.cli.cpus import usable_cpus
+from orbitflow.cli.progress import usable_cpus
 from orbitflow.errors import OrbitFlowError, UserError
 
 _INTERRUPTED = 130

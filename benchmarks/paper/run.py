@@ -13,7 +13,7 @@ from benchmarks.paper.plan import PaperStudy, plan_paper
 from benchmarks.paper.report import markdown, summary
 from benchmarks.paper.table import print_study
 from benchmarks.paper.work import do_paper_task
-from orbitflow.cli.study_run import CellProgress
+from orbitflow.cli.progress import CellProgress
 from orbitflow.study.folder import StudyFolder
 from orbitflow.study.runner import run_study, unfinished
 

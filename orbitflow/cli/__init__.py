@@ -15,6 +15,7 @@ import typer
 from orbitflow.cli.calibrate import calibrate_command
 from orbitflow.cli.doctor import doctor_command
 from orbitflow.cli.generate import generate_command
+from orbitflow.cli.options import Command
 from orbitflow.cli.plan import plan_command
 from orbitflow.cli.profile import profile_app
 from orbitflow.cli.report import report_command
@@ -33,6 +34,7 @@ app = typer.Typer(
     help="SLO-aware KV-cache offloading for long-context LLM serving: simulate, serve, compare.",
     epilog="Start with: orbitflow sim --trace azure_conv.jsonl",
     no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     add_completion=True,
 )
@@ -49,7 +51,8 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def common(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+        bool,
+        typer.Option("--version", "-V", callback=_version, is_eager=True, help="Show the version."),
     ] = False,
     debug: Annotated[
         bool, typer.Option(_DEBUG, help="Show tracebacks instead of one-line errors.")
@@ -58,12 +61,12 @@ def common(
     """SLO-aware KV-cache offloading for long-context LLM serving."""
 
 
-app.command("sim")(sim_command)
-app.command("run")(run_command)
-app.command("generate")(generate_command)
-app.command("calibrate")(calibrate_command)
+app.command("sim", cls=Command)(sim_command)
+app.command("run", cls=Command)(run_command)
+app.command("generate", cls=Command)(generate_command)
+app.command("calibrate", cls=Command)(calibrate_command)
 app.command("validate")(validate_command)
-app.command("plan")(plan_command)
+app.command("plan", cls=Command)(plan_command)
 app.add_typer(study_app, name="study")
 app.command("report")(report_command)
 app.add_typer(trace_app, name="trace")

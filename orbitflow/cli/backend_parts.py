@@ -13,10 +13,10 @@ from orbitflow.backend.model.checkpoint import LoadedModel, load_model
 from orbitflow.backend.model.decoder import Decoder
 from orbitflow.calibrate.calibration import calibrate
 from orbitflow.calibrate.sweep import Sweep
+from orbitflow.config import Replay
 from orbitflow.errors import ProfileError, UserError
 from orbitflow.machine.catalog import resolve_profile
 from orbitflow.machine.profile import Profile
-from orbitflow.replay import Replay
 from orbitflow.traces.trace import Trace
 
 Say = Callable[[str], object]

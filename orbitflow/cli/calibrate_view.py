@@ -1,59 +1,35 @@
-"""A calibration on the terminal: progress on stderr while it measures, then its curves."""
+"""A calibration for people: its curves as a table, and points against fits as a drawing.
+
+Drawings are matplotlib's, which is an extra.
+"""
 
 from __future__ import annotations
 
-import sys
+import importlib.util
+from itertools import groupby
 from pathlib import Path
-from types import TracebackType
+from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from orbitflow.calibrate.calibration import Calibration
 from orbitflow.calibrate.fitting import POOR
-from orbitflow.cli.profile_view import coefficients
-from orbitflow.machine.profile import FitError
+from orbitflow.cli.profile_tables import coefficients
+from orbitflow.errors import UserError
+from orbitflow.machine.profile import FitError, MeasuredPoint, Profile
 from orbitflow.units import format_count, format_seconds
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 _WIDTH = 110
-
-
-class Measuring:
-    """A bar on a terminal, else a line for every quarter of the work."""
-
-    def __init__(self) -> None:
-        self._quarter = 0
-        self._bar = Progress(
-            TextColumn("{task.description:<48}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            console=Console(stderr=True),
-            disable=not sys.stderr.isatty(),
-        )
-        self._task = self._bar.add_task("starting", total=None)
-
-    def __enter__(self) -> Measuring:
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._bar.stop()
-
-    def told(self, label: str, done: int, total: int) -> None:
-        """Show what is measured, how much is done, and of how much."""
-        self._bar.update(self._task, description=label, completed=done, total=total)
-        quarter = done * 4 // total
-        if self._bar.disable and quarter > self._quarter:
-            print(f"{done} of {total} measurements", file=sys.stderr)
-        self._quarter = quarter
+_SUFFIXES = (".svg", ".pdf", ".png")
+_WIDE = 5.0  # longest time / shortest
+_COLUMNS = 3
+_PANEL_INCHES = 3.4
+_TWIN = 1.1  # the band of 10 % around the diagonal
 
 
 def print_calibration(made: Calibration, path: Path) -> None:
@@ -101,3 +77,53 @@ def _cells(error: FitError) -> tuple[str, ...]:
         "" if median is None else f"{median:.1%}",
         shown,
     )
+
+
+def check_plot(path: Path) -> None:
+    """Raise a UserError if that cannot be drawn here."""
+    if path.suffix.lower() not in _SUFFIXES:
+        raise UserError(f"--plot {path}: end it in {', '.join(_SUFFIXES)}")
+    if importlib.util.find_spec("matplotlib") is None:
+        raise UserError("--plot needs matplotlib: pip install 'orbitflow[plot]'")
+
+
+def plot_profile(profile: Profile, path: Path) -> None:
+    """Draw all curves of a profile into a file.
+
+    Each panel is a curve: measured time across, fitted time up, both logarithmic unless they span
+    little; on the diagonal the fit is right. Points held out are hollow.
+    """
+    from matplotlib.figure import Figure
+
+    curves = [(name, list(points)) for name, points in groupby(profile.points, lambda p: p.curve)]
+    rows = -(-len(curves) // _COLUMNS)
+    figure = Figure((_COLUMNS * _PANEL_INCHES, rows * _PANEL_INCHES), layout="constrained")
+    figure.suptitle(f"{profile.name}: {profile.provenance.device}", fontsize=9)
+
+    def draw(axes: Axes, name: str, points: list[MeasuredPoint]) -> None:
+        seconds = [s for p in points for s in (p.measured_s, p.fitted_s) if s > 0]
+        ends = [min(seconds) / _TWIN, max(seconds) * _TWIN]
+        axes.plot(ends, ends, color="0.6", linewidth=1)
+        low, high = [end / _TWIN for end in ends], [end * _TWIN for end in ends]
+        axes.fill_between(ends, low, high, color="0.92", linewidth=0)
+        for held_out, face in ((False, "tab:blue"), (True, "none")):
+            some = [p for p in points if p.held_out is held_out]
+            axes.scatter(
+                [p.measured_s for p in some],
+                [p.fitted_s for p in some],
+                s=18,
+                facecolors=face,
+                edgecolors="tab:blue",
+                label="held out" if held_out else "fitted",
+            )
+        times = [time for point in points for time in (point.measured_s, point.fitted_s)]
+        wide = max(times) > _WIDE * min(times)  # else a logarithmic axis has only crowded ticks
+        axes.set(title=name, **({"xscale": "log", "yscale": "log"} if wide else {}))
+        axes.set_xlabel("measured, s")
+        axes.set_ylabel("fitted, s")
+
+    for number, (name, points) in enumerate(curves):
+        draw(figure.add_subplot(rows, _COLUMNS, number + 1), name, points)
+    if curves:
+        figure.axes[0].legend(fontsize=8)
+    figure.savefig(path)

@@ -2,290 +2,110 @@
 
 from __future__ import annotations
 
+import json
+import sys
+import time
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orbitflow.cli.planning_options import (
-    LateLoad,
-    LengthsUsed,
-    LostWeight,
-    SolverUsed,
-    TokenValue,
-    VictimChosen,
-    WithoutDeposit,
-    WithoutGate,
-    WithoutPause,
-    WithoutPreload,
-    WithoutRefiner,
-    WithoutSpread,
-)
-from orbitflow.config import DeliveryPace, DepositRule, Fidelity, PipelineForm, RunConfig
+from orbitflow.cli.options import AsJson, Given, Quiet, RunOut, configured
+from orbitflow.options import OUTPUT
 
-_WORKLOAD = "Workload"
-_MACHINE = "Machine"
-_SERVING = "Serving"
-_SLO = "SLO and delivery"
-_OUTPUT = "Output"
+if TYPE_CHECKING:
+    from orbitflow.config import RunConfig
+    from orbitflow.results.run_folder import RunFolder
+    from orbitflow.results.summary import PolicyReport
+    from orbitflow.scenario import Scenario
 
 
+@configured()
 def sim_command(
-    trace: Annotated[
-        str,
-        typer.Option(
-            help="A trace file of a known format, or a known name such as azure_conv.jsonl.",
-            rich_help_panel=_WORKLOAD,
-        ),
-    ],
-    policy: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="A policy; repeat for several, or `all`. Default: no-offload, dynamic, orbitflow, "
-            "orbit.",
-            rich_help_panel=_SERVING,
-        ),
-    ] = None,
-    rate_scale: Annotated[
-        float | None,
-        typer.Option(
-            help="Multiply the arrival rate. Default 1; for the Azure trace on the default "
-            "profile 0.18.",
-            rich_help_panel=_WORKLOAD,
-        ),
-    ] = None,
-    context_scale: Annotated[
-        float, typer.Option(help="Multiply prompt lengths.", rich_help_panel=_WORKLOAD)
-    ] = RunConfig.context_scale,
-    output_scale: Annotated[
-        float, typer.Option(help="Multiply output lengths.", rich_help_panel=_WORKLOAD)
-    ] = RunConfig.output_scale,
-    num_requests: Annotated[
-        int | None,
-        typer.Option(help="Take only the first N requests.", rich_help_panel=_WORKLOAD),
-    ] = None,
-    arrival_jitter: Annotated[
-        float,
-        typer.Option(
-            help="Multiply every gap by 1 ± x, seeded; 0 <= x < 1.", rich_help_panel=_WORKLOAD
-        ),
-    ] = RunConfig.arrival_jitter,
-    seed: Annotated[
-        int, typer.Option(help="Seed of everything random.", rich_help_panel=_WORKLOAD)
-    ] = RunConfig.seed,
-    profile: Annotated[
-        str | None,
-        typer.Option(
-            help="A built-in profile (see `orbitflow profile list`) or a profile file. "
-            "Default: a5000-llama3-8b-paper.",
-            rich_help_panel=_MACHINE,
-        ),
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            help="A model preset or HF config.json; for roofline profiles.",
-            rich_help_panel=_MACHINE,
-        ),
-    ] = None,
-    gpu_memory: Annotated[
-        str | None,
-        typer.Option(help="GPU memory, such as 24GiB.", rich_help_panel=_MACHINE),
-    ] = None,
-    kv_capacity_tokens: Annotated[
-        int | None,
-        typer.Option(
-            help="KV that the GPU holds, in tokens (tail pages and staging ring included).",
-            rich_help_panel=_MACHINE,
-        ),
-    ] = None,
-    host_memory: Annotated[
-        str | None,
-        typer.Option(help="Host memory for KV, such as 256GiB.", rich_help_panel=_MACHINE),
-    ] = None,
-    ring_extra: Annotated[
-        bool,
-        typer.Option(
-            "--ring-extra",
-            help="Let the staging ring come on top of the KV capacity, as in the paper.",
-            rich_help_panel=_MACHINE,
-        ),
-    ] = RunConfig.ring_extra,
-    link_scale: Annotated[
-        float, typer.Option(help="Multiply the link's bandwidth.", rich_help_panel=_MACHINE)
-    ] = RunConfig.link_scale,
-    compute_scale: Annotated[
-        float, typer.Option(help="Multiply the speed of compute.", rich_help_panel=_MACHINE)
-    ] = RunConfig.compute_scale,
-    max_batch: Annotated[
-        int | None,
-        typer.Option(
-            help="Most requests served at once, parked ones included; 0 = no limit. Default: the "
-            "trace's own, else what the profile was measured with, else 256.",
-            rich_help_panel=_SERVING,
-        ),
-    ] = None,
-    prefill_chunk: Annotated[
-        int,
-        typer.Option(
-            help="Prompt tokens per pass beside decode; 0 = whole prompts first.",
-            rich_help_panel=_SERVING,
-        ),
-    ] = RunConfig.prefill_chunk,
-    pipeline: Annotated[
-        PipelineForm,
-        typer.Option(
-            help="How streaming overlaps with compute: a finite ring with prefetch across passes, "
-            "or the paper's form.",
-            rich_help_panel=_SERVING,
-        ),
-    ] = RunConfig.pipeline,
-    fidelity: Annotated[
-        Fidelity,
-        typer.Option(
-            help="Time whole passes, or every layer and transfer as an event (slower).",
-            rich_help_panel=_OUTPUT,
-        ),
-    ] = RunConfig.fidelity,
+    given: Given,
     bound: Annotated[
         bool,
         typer.Option(
             "--bound",
             help="Also compute what no policy can exceed here (timely share, SLO attainment, "
             "goodput), and show each policy's share of it.",
-            rich_help_panel=_OUTPUT,
+            rich_help_panel=OUTPUT,
         ),
     ] = False,
-    timeline: Annotated[
-        bool,
-        typer.Option(
-            "--timeline",
-            help="Write timeline.json (its first 400,000 events) for Perfetto: passes, requests, "
-            "counters; with --fidelity layer every layer and transfer.",
-            rich_help_panel=_OUTPUT,
-        ),
-    ] = RunConfig.timeline,
-    slo_scale: Annotated[
-        float,
-        typer.Option(
-            help="Limit on the time between tokens, as a multiple of a decode pass with full KV.",
-            rich_help_panel=_SLO,
-        ),
-    ] = RunConfig.slo_scale,
-    slo_tbt: Annotated[
-        str | None,
-        typer.Option(
-            help="Limit on the time between tokens, such as 100ms; instead of --slo-scale.",
-            rich_help_panel=_SLO,
-        ),
-    ] = None,
-    slo_ttft: Annotated[
-        str,
-        typer.Option(
-            help="Limit on the time to first token: this much, plus ...", rich_help_panel=_SLO
-        ),
-    ] = f"{RunConfig.slo_ttft_s:g}s",
-    slo_ttft_scale: Annotated[
-        float,
-        typer.Option(
-            help="... this many times the request's isolated prefill.", rich_help_panel=_SLO
-        ),
-    ] = RunConfig.slo_ttft_scale,
-    deposit: Annotated[
-        DepositRule,
-        typer.Option(
-            help="Whose early tokens are banked when lateness is judged.", rich_help_panel=_SLO
-        ),
-    ] = RunConfig.deposit,
-    pace: Annotated[
-        DeliveryPace,
-        typer.Option(
-            help="When tokens reach the client: at the SLO's pace, or at once.",
-            rich_help_panel=_SLO,
-        ),
-    ] = RunConfig.pace,
-    no_refine: WithoutRefiner = RunConfig.no_refine,
-    no_deposit: WithoutDeposit = RunConfig.no_deposit,
-    no_pause: WithoutPause = RunConfig.no_pause,
-    no_gate: WithoutGate = RunConfig.no_gate,
-    no_spread: WithoutSpread = RunConfig.no_spread,
-    no_preload: WithoutPreload = RunConfig.no_preload,
-    victim: VictimChosen = RunConfig.victim,
-    lengths: LengthsUsed = RunConfig.lengths,
-    token_value: TokenValue = RunConfig.token_value,
-    lost_weight: LostWeight = RunConfig.lost_weight,
-    late_load: LateLoad = RunConfig.late_load,
-    solver: SolverUsed = RunConfig.solver,
-    perturb: Annotated[
-        str | None,
-        typer.Option(
-            help="A machine unlike its profile, such as link=0.5,compute=1.3,noise=0.05: half the "
-            "bandwidth, passes 1.3 times as long, 5 % noise.",
-            rich_help_panel=_MACHINE,
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            help="New folder for the results. Default: runs/<trace>-<n>.", rich_help_panel=_OUTPUT
-        ),
-    ] = None,
-    as_json: Annotated[
-        bool,
-        typer.Option("--json", help="Print only the summary, as JSON.", rich_help_panel=_OUTPUT),
-    ] = False,
-    quiet: Annotated[
-        bool,
-        typer.Option("--quiet", "-q", help="Print only the table.", rich_help_panel=_OUTPUT),
-    ] = False,
+    out: RunOut = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Simulate how KV-offloading policies would serve a trace, and compare them under SLOs.
 
-    Example: orbitflow sim --trace azure_conv.jsonl --policy no-offload --policy dynamic
+    Example: orbitflow sim --trace azure_conv.jsonl --policy no-offload,dynamic
     """
-    from orbitflow.cli.sim_run import run_simulation
-    from orbitflow.units import parse_bytes, parse_option, parse_seconds
+    run_simulation(given.config(), out, bounded=bound, as_json=as_json, quiet=quiet)
 
-    config = RunConfig(
-        trace=trace,
-        policies=tuple(policy or ()),
-        profile=profile,
-        model=model,
-        gpu_memory_bytes=parse_option("--gpu-memory", gpu_memory, parse_bytes),
-        kv_capacity_tokens=kv_capacity_tokens,
-        host_memory_bytes=parse_option("--host-memory", host_memory, parse_bytes),
-        ring_extra=ring_extra,
-        max_batch=max_batch,
-        slo_scale=slo_scale,
-        slo_tbt_s=parse_option("--slo-tbt", slo_tbt, parse_seconds),
-        slo_ttft_s=parse_option("--slo-ttft", slo_ttft, parse_seconds) or RunConfig.slo_ttft_s,
-        slo_ttft_scale=slo_ttft_scale,
-        rate_scale=rate_scale,
-        context_scale=context_scale,
-        output_scale=output_scale,
-        num_requests=num_requests,
-        arrival_jitter=arrival_jitter,
-        link_scale=link_scale,
-        compute_scale=compute_scale,
-        prefill_chunk=prefill_chunk,
-        pipeline=pipeline,
-        fidelity=fidelity,
-        timeline=timeline,
-        deposit=deposit,
-        pace=pace,
-        no_refine=no_refine,
-        no_deposit=no_deposit,
-        no_pause=no_pause,
-        no_gate=no_gate,
-        no_spread=no_spread,
-        no_preload=no_preload,
-        victim=victim,
-        lengths=lengths,
-        token_value=token_value,
-        lost_weight=lost_weight,
-        late_load=late_load,
-        solver=solver,
-        perturb=perturb,
-        seed=seed,
-    )
-    run_simulation(config, out, bounded=bound, as_json=as_json, quiet=quiet)
+
+def run_simulation(
+    config: RunConfig, out: Path | None, *, as_json: bool, quiet: bool, bounded: bool = False
+) -> None:
+    """Simulate and leave a run folder behind, with shares of the upper bound if `bounded`."""
+    from orbitflow.config import to_toml
+    from orbitflow.results.bound_share import bound_of, with_shares
+    from orbitflow.results.run_files import environment, resolved, summary
+    from orbitflow.results.run_folder import RunFolder
+    from orbitflow.scenario import build_scenario
+
+    talks = not (quiet or as_json)
+    started, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
+    folder = None if out is None else RunFolder(out)  # refuse a bad one before reading anything
+    try:
+        scenario = build_scenario(config)
+    except BaseException:
+        if folder is not None:
+            folder.discard()
+        raise
+    if talks:
+        from orbitflow.cli.tables import print_scenario
+
+        print_scenario(scenario)
+    if folder is None:
+        folder = RunFolder.numbered(scenario.trace.name)
+    env = environment(sys.argv, started)
+    folder.write_text("config.toml", to_toml(config, resolved(scenario)))
+    folder.write_json("env.json", env)
+    try:
+        bound = bound_of(scenario) if bounded else None
+        reports, wall_s = _simulate(scenario, folder, shown=talks)
+    except BaseException as error:
+        folder.incomplete(error)
+        print(f"orbitflow: unfinished results are in {folder.path}", file=sys.stderr)
+        raise
+    if bound is not None:
+        reports = {name: with_shares(report, bound) for name, report in reports.items()}
+    content = summary(scenario, reports, bound)
+    folder.write_json("summary.json", content)
+    timing = {"wall_s": time.perf_counter() - clock, "policy_wall_s": wall_s}
+    folder.write_json("env.json", env | timing)
+    folder.complete()
+    if as_json:
+        print(json.dumps(content, indent=2, allow_nan=False))
+    else:
+        from orbitflow.cli.tables import print_results
+
+        print_results(scenario, reports, folder.path, bound)
+
+
+def _simulate(
+    scenario: Scenario, folder: RunFolder, *, shown: bool
+) -> tuple[dict[str, PolicyReport], dict[str, float]]:
+    from orbitflow.cli.progress import RequestProgress
+    from orbitflow.sim.run import simulate_policy
+
+    reports: dict[str, PolicyReport] = {}
+    wall_s: dict[str, float] = {}
+    with RequestProgress(len(scenario.trace), shown=shown) as progress:
+        for name in scenario.policies:
+            began = time.perf_counter()
+            progress.begin(name)
+            reports[name] = simulate_policy(scenario, name, folder, progress.advance)
+            wall_s[name] = time.perf_counter() - began
+    return reports, wall_s

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from orbitflow.cli.options import AsJson
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from orbitflow.study.pareto import Criterion, Front
+    from orbitflow.study.stored import StoredCell, StoredStudy
 
 _FIGURES = "Figures"
 
@@ -43,23 +53,143 @@ def pareto_command(
         bool,
         typer.Option("--all", help="Show dominated cells too, and who dominates them."),
     ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print only the fronts, as JSON.")
-    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show which cells of a study are not dominated in two or more figures. Simulates nothing.
 
     Example: orbitflow study pareto studies/demo-1 --minimize ttft_s.p95 --maximize slo_attainment
     """
-    from orbitflow.cli.study_pareto_run import show_fronts
+    from orbitflow.study.pareto import fronts, read_criteria, read_groups
+    from orbitflow.study.stored import read_study
 
+    study = read_study(folder)
     named = [name for name in (x, y) if name is not None]
-    show_fronts(
-        folder,
-        named,
-        minimize or [],
-        maximize or [],
-        by or [],
-        all_cells=all_cells,
-        as_json=as_json,
+    objectives = read_criteria(study, named, minimize or [], maximize or [])
+    found = fronts(study, objectives, read_groups(study, by or []))
+    if as_json:
+        print(json.dumps(_document(study, objectives, found), indent=2, allow_nan=False))
+    else:
+        _print(study, objectives, found, all_cells=all_cells)
+
+
+def _print(
+    study: StoredStudy, objectives: Sequence[Criterion], found: Sequence[Front], *, all_cells: bool
+) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from orbitflow.cli.tables import console
+    from orbitflow.study.keys import POLICY
+
+    keys = [*(key for key in study.keys if key != POLICY), POLICY]
+    senses = ", ".join(f"{'most' if o.is_maximized else 'least'} {o.name}" for o in objectives)
+    table = Table(title=Text(f"{study.trace}: {senses}"), title_justify="left")
+    for key in keys:
+        table.add_column(key)
+    for objective in objectives:
+        if objective.name not in keys:
+            table.add_column(objective.name, justify="right")
+    if all_cells:
+        table.add_column("dominated by")
+    for front in found:
+        for cell in front.members:
+            table.add_row(*_row(cell, keys, objectives), *([Text()] if all_cells else []))
+        for cell, by in front.dominated if all_cells else ():
+            table.add_row(*_row(cell, keys, objectives), _name(by, keys, cell), style="dim")
+        table.add_section()
+    out = console()
+    out.print(table)
+    for line in _remarks(study, found, all_cells=all_cells):
+        out.print(Text(line))
+
+
+def _row(cell: StoredCell, keys: Sequence[str], objectives: Sequence[Criterion]) -> list[Text]:
+    from rich.text import Text
+
+    from orbitflow.policy.registry import make_policy
+    from orbitflow.study.keys import key_text
+    from orbitflow.study.statistics import number
+
+    shown = [Text(key_text(key, cell.cell.values[key])) for key in keys]
+    if make_policy(cell.cell.policy).is_lossy:
+        shown[-1].append(" (lossy)")
+    figures = [o.value(cell) for o in objectives if o.name not in keys]
+    known = [value for value in figures if value is not None]
+    assert len(known) == len(figures), "cells without a figure are in no front"
+    return shown + [Text(number(value, ".4g")) for value in known]
+
+
+def _remarks(study: StoredStudy, found: Sequence[Front], *, all_cells: bool) -> list[str]:
+    front = sum(len(one.members) for one in found)
+    dominated = sum(len(one.dominated) for one in found)
+    hidden = "" if all_cells or not dominated else " (--all shows them)"
+    lines = []
+    if not study.progress.is_finished:
+        lines.append(f"the study has not finished: {study.progress}")
+    lines.append(
+        f"{front} on the front, {dominated} dominated{hidden}; means over seeds are compared"
     )
+    if unknown := [cell for one in found for cell in one.unknown]:
+        names = "; ".join(", ".join(f"{k}={v}" for k, v in cell.cell.items) for cell in unknown[:3])
+        more = "; ..." if len(unknown) > 3 else ""
+        lines.append(
+            f"{len(unknown)} cells lack a figure and are compared with nobody: {names}{more}"
+        )
+    counts = {cell.ok for cell in study.cells}
+    if len(counts) > 1:
+        lines.append(f"cells have from {min(counts)} to {max(counts)} good simulations each")
+    for one in found:
+        if len({cell.slo_tbt_s for cell in (*one.members, *(d.cell for d in one.dominated))}) > 1:
+            lines.append("the cells compared do not share one SLO: --by slo_scale keeps them apart")
+            break
+    return lines
+
+
+def _name(cell: StoredCell, keys: Sequence[str], beside: StoredCell) -> Text:
+    """What tells one cell from another."""
+    from rich.text import Text
+
+    from orbitflow.study.keys import key_text
+
+    differing = [k for k in keys if cell.cell.values[k] != beside.cell.values[k]]
+    return Text(", ".join(f"{k}={key_text(k, cell.cell.values[k])}" for k in differing))
+
+
+def _document(
+    study: StoredStudy, objectives: Sequence[Criterion], found: Sequence[Front]
+) -> dict[str, object]:
+    from orbitflow import __version__
+    from orbitflow.results.summary import SCHEMA_VERSION
+
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "orbitflow_version": __version__,
+        "folder": str(study.path),
+        "cells": {"done": study.progress.done, "planned": study.progress.planned},
+        "objectives": [
+            {"name": o.name, "better": "more" if o.is_maximized else "less"} for o in objectives
+        ],
+        "fronts": [
+            {
+                "group": front.group.values,
+                "front": [_cell(cell, objectives) for cell in front.members],
+                "dominated": [
+                    {**_cell(cell, objectives), "by": by.cell.values}
+                    for cell, by in front.dominated
+                ],
+                "unknown": [_cell(cell, objectives) for cell in front.unknown],
+            }
+            for front in found
+        ],
+    }
+
+
+def _cell(cell: StoredCell, objectives: Sequence[Criterion]) -> dict[str, object]:
+    values = {o.name: o.value(cell) for o in objectives}
+    return {
+        "cell": cell.cell.values,
+        "slo_tbt_s": cell.slo_tbt_s,
+        "ok": cell.ok,
+        "failed": cell.failed,
+        "figures": {name: None if v is None else v._asdict() for name, v in values.items()},
+    }

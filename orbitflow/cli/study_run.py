@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import typer
 
-from orbitflow.cli.study_executor import OpenExecutor
+from orbitflow.cli.progress import CellProgress, usable_cpus
+from orbitflow.errors import UserError
 from orbitflow.study.folder import StudyFolder
+from orbitflow.study.keys import ExecutorName
 from orbitflow.study.parquet import check_parquet, write_parquet
 from orbitflow.study.runner import run_on, unfinished
 from orbitflow.study.search_run import run_search
-from orbitflow.study.stored import Row, row_id
 from orbitflow.study.study import Study
 from orbitflow.study.summary import CellResult, results, summary
-from orbitflow.study.worker import StudyExecutor
+from orbitflow.study.worker import StudyExecutor, WorkerPool
 
-if TYPE_CHECKING:
-    from rich.progress import Progress as RichProgress
-    from rich.progress import TaskID
+OpenExecutor: TypeAlias = Callable[[], StudyExecutor]
 
 
 class Output(NamedTuple):
@@ -33,6 +33,19 @@ class Output(NamedTuple):
     as_json: bool
     quiet: bool
     parquet: bool
+
+
+def executor_of(name: ExecutorName, ray_address: str | None, workers: int | None) -> OpenExecutor:
+    """What opens the executor. Raise a UserError at once if it needs what is not installed."""
+    if name is ExecutorName.LOCAL:
+        if ray_address is not None:
+            raise UserError("--ray-address is for --executor ray: add it, or leave the address out")
+        return partial(WorkerPool, workers or usable_cpus())
+    from orbitflow.study.ray_cluster import AUTO, check_ray
+    from orbitflow.study.ray_executor import RayExecutor
+
+    check_ray()
+    return partial(RayExecutor, ray_address or os.environ.get("RAY_ADDRESS") or AUTO, workers)
 
 
 def run(study: Study, output: Output, open_executor: OpenExecutor) -> None:
@@ -107,7 +120,7 @@ def _print(study: Study, found: Sequence[CellResult], path: Path) -> None:
 
         print_results(study, found, path)
     else:
-        from orbitflow.cli.search_table import print_search
+        from orbitflow.cli.study_tables import print_search
 
         print_search(study, found, path)
 
@@ -129,69 +142,3 @@ def _announce(study: Study, folder: StudyFolder, missing: int) -> None:
 
 def _jobs_of(study: Study) -> str:
     return "simulations and bounds" if study.bounded else "simulations"
-
-
-class CellProgress:
-    """Progress on stderr: a bar on a terminal, else a line per tenth."""
-
-    def __init__(self, total: int, jobs: str, *, shown: bool) -> None:
-        self._total = total
-        self._jobs = jobs
-        self._shown = shown
-        self._seen: set[tuple[str, int]] = set()
-        self._failed: set[tuple[str, int]] = set()
-        self._told = 0
-        self._bar: RichProgress | None = None
-        self._task: TaskID | None = None
-
-    def __enter__(self) -> CellProgress:
-        if self._shown and sys.stderr.isatty():
-            self._bar = _make_bar()
-            self._task = self._bar.add_task("cells", total=self._total, failed="")
-            self._bar.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-    def advance(self, row: Row) -> None:
-        """Count a job that is over; one that is tried again counts once."""
-        self._seen.add(row_id(row))
-        (self._failed.discard if row["status"] == "ok" else self._failed.add)(row_id(row))
-        failed = f"{len(self._failed)} failed" if self._failed else ""
-        if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=len(self._seen), failed=failed)
-            return
-        tenth = len(self._seen) * 10 // self._total
-        if self._shown and tenth > self._told:
-            self._told = tenth
-            more = f", {failed}" if failed else ""
-            print(f"{tenth * 10} % of {self._total} {self._jobs}{more}", file=sys.stderr)
-
-
-def _make_bar() -> RichProgress:
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-    from rich.progress import Progress as RichProgress
-
-    return RichProgress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[failed]}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-    )

@@ -1,49 +1,110 @@
-"""The table of a study: a row per cell, mean ± half of the 95 % interval over seeds.
+"""Tables of studies: a row per cell, mean ± half of the 95 % interval over seeds.
 
-A star marks the best of a column among the policies of equal other keys. With bounds, a row `bound`
-ends these, and what share of it each policy reaches stands beside its figure.
+Of a grid, a star marks the best of a column among the policies of equal other keys. With bounds, a
+row `bound` ends these, and what share of it each policy reaches stands beside its figure. Of a
+search, the best trials come first, and the command that runs the best by itself below.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import shlex
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from orbitflow.cli.study_columns import (
-    COLUMNS,
-    Column,
-    console_of,
-    name_of,
-    print_errors,
-    print_some,
-    print_table,
-)
+from orbitflow.cli.options import arguments_of_sim
+from orbitflow.cli.tables import WIDE, console
 from orbitflow.policy.registry import make_policy
 from orbitflow.results.bound_share import BOUNDED, NOT_COVERED
 from orbitflow.results.figures import best_as_written
+from orbitflow.study.grid import Cell
 from orbitflow.study.keys import POLICY, key_text
-from orbitflow.study.statistics import Estimate, percent
-from orbitflow.study.study import Study
-from orbitflow.study.summary import BoundResult, CellResult
+from orbitflow.study.search import Search
+from orbitflow.study.statistics import Estimate, number, percent, seconds, writer
+from orbitflow.study.study import Job, Study
+from orbitflow.study.summary import BoundResult, CellResult, best, ranked
 from orbitflow.units import format_seconds
+
+_WIDEST = 10_000
+_SHOWN_ERRORS = 10
+_SHOWN_TRIALS = 20
+_PROMISED = frozenset({"profile", "model", "compute_scale"})  # what isolated prefills depend on
+_SUPERLATIVE = {"max": "large", "min": "small"}
+
+
+class FigureColumn(NamedTuple):
+    """One figure: its title, its name, how it is written, which way is better, and whether its
+    share of the bound is shown.
+    """
+
+    title: str
+    figure: str
+    write: Callable[[Estimate], str]
+    best: Callable[[list[float]], float]
+    of_bound: bool = False
+
+
+COLUMNS = (
+    FigureColumn("timely %", "timely_share", percent, max, True),
+    FigureColumn("SLO %", "slo_attainment", percent, max, True),
+    FigureColumn("TTFT %", "ttft_attainment", percent, max),
+    FigureColumn("TPOT %", "tpot_attainment", percent, max),
+    FigureColumn("goodput, req/s", "goodput_rps", number, max, True),
+    FigureColumn("TTFT p95", "ttft_s.p95", seconds, min),
+    FigureColumn("makespan", "makespan_s", seconds, min),
+)
+
+
+def print_errors(out: Console, found: Sequence[CellResult]) -> None:
+    failed = [result for result in found if result.failed]
+    print_some(
+        out,
+        [
+            f"{name_of(r.cell)}: {r.failed} of {r.failed + r.ok} failed; {r.errors[0]}"
+            for r in failed
+        ],
+    )
+
+
+def print_some(out: Console, lines: Sequence[str]) -> None:
+    for line in lines[:_SHOWN_ERRORS]:
+        out.print(Text(line, style="red"))
+    if len(lines) > _SHOWN_ERRORS:
+        out.print(Text(f"... and {len(lines) - _SHOWN_ERRORS} more cells", style="red"))
+
+
+def name_of(cell: Cell) -> str:
+    return ", ".join(f"{key}={value}" for key, value in cell.items) or "all cells"
+
+
+def print_table(out: Console, table: Table) -> None:
+    """Print a table as wide as it is where there is no terminal to fit into."""
+    if not out.is_terminal:
+        out.width = max(WIDE, width_of(out, table))
+    out.print(table)
+
+
+def width_of(out: Console, table: Table) -> int:
+    """How wide a table is if nothing in it is wrapped."""
+    return out.measure(table, options=out.options.update(width=_WIDEST)).maximum
 
 
 def print_notices(study: Study, lines: Sequence[str]) -> None:
     """Say what is about to run, and on which assumptions."""
     scenario = study.scenario
-    console = console_of(stderr=True)
+    out = console(stderr=True)
     title = f"{scenario.trace.name} on {scenario.profile.name}: "
-    console.print(Text(title + "; ".join(lines)))
+    out.print(Text(title + "; ".join(lines)))
     if not {"slo_scale", "slo_tbt_s"} & set(study.grid.keys):
         tau = format_seconds(scenario.slo.tau_s)
-        console.print(Text(f"SLO of all cells: time between tokens {tau} ({scenario.slo.origin})"))
+        out.print(Text(f"SLO of all cells: time between tokens {tau} ({scenario.slo.origin})"))
     for notice in dict.fromkeys((*study.notices, *scenario.notices)):
-        console.print(Text(f"note: {notice}", style="yellow"))
+        out.print(Text(f"note: {notice}", style="yellow"))
 
 
 def print_results(study: Study, found: Sequence[CellResult], path: Path) -> None:
@@ -75,12 +136,12 @@ def print_results(study: Study, found: Sequence[CellResult], path: Path) -> None
             table.add_row(*named, *_bound_cells(bound), style="italic")
         if len(members) > 1 or study.bounded:
             table.add_section()
-    console = console_of()
-    print_table(console, table)
-    print_errors(console, found)
-    _print_unbounded(console, found)
+    out = console()
+    print_table(out, table)
+    print_errors(out, found)
+    _print_unbounded(out, found)
     star = "* the best policy, all else equal; " if starred else ""
-    console.print(Text(f"{star}results in {path}"))
+    out.print(Text(f"{star}results in {path}"))
 
 
 def _cells(result: CellResult, best: Mapping[str, str]) -> list[Text]:
@@ -134,15 +195,99 @@ def _best(members: Sequence[CellResult]) -> dict[str, str]:
     return best
 
 
-def _mean_of(column: Column, mean: float) -> str:
+def _mean_of(column: FigureColumn, mean: float) -> str:
     """How a column writes a mean without its interval."""
     return column.write(Estimate(mean, None))
 
 
-def _print_unbounded(console: Console, found: Sequence[CellResult]) -> None:
+def _print_unbounded(out: Console, found: Sequence[CellResult]) -> None:
     """Say where no bound is known, and whose share of it is not."""
     bounds = [(result.cell, result.bound) for result in found if result.bound is not None]
     missing = {name_of(cell.group): bound.error for cell, bound in bounds if bound.error}
-    print_some(console, [f"{cell}: no bound; {error}" for cell, error in missing.items()])
+    print_some(out, [f"{cell}: no bound; {error}" for cell, error in missing.items()])
     if names := dict.fromkeys(cell.policy for cell, bound in bounds if bound.share is None):
-        console.print(Text(f"no share of the bound for {', '.join(names)}: {NOT_COVERED}"))
+        out.print(Text(f"no share of the bound for {', '.join(names)}: {NOT_COVERED}"))
+
+
+def print_search(study: Study, found: Sequence[CellResult], path: Path) -> None:
+    """Print the best trials, the best configuration as a command, and where the results are."""
+    search = study.search
+    assert search is not None
+    first = best(study, found)
+    out = console()
+    print_table(out, _fitting(out, study, found))
+    print_errors(out, found)
+    if len(found) > _SHOWN_TRIALS:
+        out.print(Text(f"the best {_SHOWN_TRIALS} of {len(found)} trials; all are in {path}"))
+    if first is None:
+        out.print(Text(f"no trial has {search.objective.figure}; results in {path}"))
+        return
+    out.print(Text(f"* the best trial; results in {path}"))
+    _print_command(out, study, first)
+
+
+def _fitting(out: Console, study: Study, found: Sequence[CellResult]) -> Table:
+    """The table with as many figures as a terminal has room for, the one looked for at least."""
+    assert study.search is not None
+    columns = _columns(study.search)
+    table = _trials(study, found, columns)
+    while out.is_terminal and len(columns) > 1 and width_of(out, table) > out.width:
+        columns = columns[:-1]
+        table = _trials(study, found, columns)
+    return table
+
+
+def _trials(study: Study, found: Sequence[CellResult], columns: Sequence[FigureColumn]) -> Table:
+    scenario, first = study.scenario, best(study, found)
+    axes = [axis for axis in study.grid.axes if len(axis.values) > 1 or axis.key != POLICY]
+    fixed = [str(axis.values[0]) for axis in study.grid.axes if axis not in axes]
+    title = ", ".join((f"{scenario.trace.name} on {scenario.profile.name}", *fixed))
+    table = Table(title=Text(f"{title}: {_searched(study, found)}"), title_justify="left")
+    for axis in axes:
+        table.add_column(axis.key, no_wrap=True)
+    for column in columns:
+        table.add_column(column.title, justify="right")
+    for result in ranked(study, found)[:_SHOWN_TRIALS]:
+        named = [Text(key_text(axis.key, result.cell.values[axis.key])) for axis in axes]
+        style = "bold green" if result is first else None
+        table.add_row(*named, *_trial_cells(result, columns, is_best=result is first), style=style)
+    return table
+
+
+def _searched(study: Study, found: Sequence[CellResult]) -> str:
+    search = study.search
+    assert search is not None
+    goal = f"{search.objective.figure} as {_SUPERLATIVE[str(search.objective.direction)]}"
+    seeds = f" x {study.seeds} seeds, mean ± half of the 95 % interval" * (study.seeds > 1)
+    return f"{goal} as possible, {len(found)} trials by {search.sampler}{seeds}"
+
+
+def _columns(search: Search) -> list[FigureColumn]:
+    """What is looked for comes first."""
+    figure = search.objective.figure
+    known = [column for column in COLUMNS if column.figure == figure]
+    sought = known or [FigureColumn(figure, figure, writer(figure), max)]
+    return [*sought, *(column for column in COLUMNS if column.figure != figure)]
+
+
+def _trial_cells(
+    result: CellResult, columns: Sequence[FigureColumn], *, is_best: bool
+) -> list[Text]:
+    cells = []
+    for place, column in enumerate(columns):
+        value = result.figures.get(column.figure)
+        if value is None:
+            cells.append(Text("failed" if not result.ok else "n/a", style="dim"))
+        else:
+            cells.append(Text(column.write(value) + " *" * (is_best and not place)))
+    return cells
+
+
+def _print_command(out: Console, study: Study, first: CellResult) -> None:
+    """On one line, to be copied, however narrow the terminal is."""
+    job = Job(first.cell, study.base.seed)
+    words = arguments_of_sim(study.config(job), tau_s=study.slo(job).tau_s)
+    out.print(Text("to run it by itself, under the study's limit on the time between tokens:"))
+    if not _PROMISED.isdisjoint(study.grid.keys):
+        out.print(Text("(its TTFT limits are then its own machine's, not those of the base)"))
+    out.print(Text("  " + shlex.join(["orbitflow", "sim", *words])), soft_wrap=True)

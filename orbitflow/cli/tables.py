@@ -19,7 +19,7 @@ from orbitflow.results.summary import PolicyReport
 from orbitflow.scenario import Scenario
 from orbitflow.units import format_bytes, format_count, format_seconds
 
-_WIDE = 120
+WIDE = 120
 _LABEL_WIDTH, _COLUMN_WIDTH = 28, 20
 _SHOWN_REFUSALS = 10
 _SHARES = "share_of_bound"
@@ -28,7 +28,7 @@ _SHARES = "share_of_bound"
 def console(*, stderr: bool = False) -> Console:
     """A console as wide as the terminal, or wide enough where there is none."""
     stream = sys.stderr if stderr else sys.stdout
-    return Console(stderr=stderr, width=None if stream.isatty() else _WIDE, highlight=False)
+    return Console(stderr=stderr, width=None if stream.isatty() else WIDE, highlight=False)
 
 
 def print_scenario(scenario: Scenario) -> None:

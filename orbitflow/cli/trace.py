@@ -6,29 +6,22 @@ Tables go to stdout, notices to stderr, and --json prints nothing but JSON.
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from orbitflow.cli.trace_paper import paper_command
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from rich.table import Table
-
-    from orbitflow.arrays import IntArray
-    from orbitflow.traces.summary import Burstiness, LengthSummary, TraceSummary
-    from orbitflow.traces.trace import Trace
+from orbitflow.cli.options import AsJson
+from orbitflow.units import parse_option, parse_seconds
 
 trace_app = typer.Typer(
     name="trace",
     help="Convert, inspect, synthesize and fetch request traces.",
     no_args_is_help=True,
 )
-trace_app.command("paper")(paper_command)
 
 
 @trace_app.command("convert")
@@ -57,12 +50,12 @@ def convert_command(
         int | None, typer.Option(help="Of the arrivals that are drawn for a file of text.  [0]")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace OUT if it exists.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Convert a trace to canonical JSON lines, whatever its format."""
     from orbitflow.traces.write import convert
-    from orbitflow.units import parse_seconds
 
-    step_s = None if step_time is None else parse_seconds(step_time)
+    step_s = None if step_time is None else parse_option("--step-time", step_time, parse_seconds)
     done = convert(
         source,
         out,
@@ -73,31 +66,26 @@ def convert_command(
         seed=seed,
         overwrite=force,
     )
-    _say(done.notices)
-    _say([f"{out}: {done.requests:,} requests written"])
+    _written(out, done.requests, done.notices, as_json=as_json)
 
 
 @trace_app.command("inspect")
 def inspect_command(
     name_or_path: Annotated[str, typer.Argument(help="A file, or a name such as azure_conv.")],
-    json: Annotated[bool, typer.Option("--json", help="Print only JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show what a trace holds: lengths, rate, burstiness, and which file it came from."""
+    from orbitflow.cli.trace_table import print_trace, trace_as_json
     from orbitflow.traces.resolve import resolve
     from orbitflow.traces.summary import summarize
 
     trace = resolve(name_or_path)
     summary = summarize(trace)
     _say(trace.notices)
-    if json:
-        typer.echo(_as_json(trace, summary))
-        return
-    from rich.console import Console
-
-    console = Console(highlight=False, markup=False)
-    console.print(_overview(trace, summary))
-    console.print(_length_table(summary))
-    console.print(_histogram(trace))
+    if as_json:
+        typer.echo(trace_as_json(trace, summary))
+    else:
+        print_trace(trace, summary)
 
 
 @trace_app.command("synth")
@@ -110,6 +98,7 @@ def synth_command(
     seed: Annotated[int, typer.Option(help="The same seed gives the same file.")] = 0,
     rate_scale: Annotated[float, typer.Option(help="Multiply the arrival rate.")] = 1.0,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Draw a synthetic twin of a public trace, as canonical JSON lines."""
     from orbitflow.traces.synth import load_model, synthesize
@@ -119,8 +108,8 @@ def synth_command(
     model = load_model(like)
     trace = scaled(synthesize(model, num_requests, seed), rate_scale=rate_scale)
     write_canonical(trace, out, overwrite=force)
-    _say([f"fitted to {model.title}, {model.licence}; cite {model.citation}"])
-    _say([f"{out}: {len(trace):,} requests written, {trace.source}"])
+    notice = f"fitted to {model.title}, {model.licence}; cite {model.citation}"
+    _written(out, len(trace), [notice], as_json=as_json, source=trace.source)
 
 
 @trace_app.command("fetch")
@@ -132,6 +121,7 @@ def fetch_command(
     force: Annotated[
         bool, typer.Option("--force", help="Download it even if it is there already.")
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Download a public trace into the cache, where its name finds it; resumes what broke off."""
     from orbitflow.traces.fetch import fetch
@@ -141,8 +131,55 @@ def fetch_command(
         done = fetch(name, url=url, force=force, progress=progress, say=lambda text: _say([text]))
     finally:
         progress.end()
+    if as_json:
+        about = {"path": str(done.path), "is_new": done.is_new, "size_bytes": done.size_bytes}
+        typer.echo(json.dumps(about, indent=2))
+        return
     was = "fetched" if done.is_new else "is there already"
     _say([f"{done.path}: {was}, {done.size_bytes:,} bytes, sha256 verified"])
+
+
+@trace_app.command("paper")
+def paper_command(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The file to write, such as p.json.")],
+    rate: Annotated[
+        float, typer.Option(help="Arrival rate, as a multiple of the base rate.")
+    ] = 2.0,
+    cv: Annotated[float, typer.Option(help="Coefficient of variation of the gaps.")] = 1.0,
+    batch: Annotated[int, typer.Option(help="Batch size; the KV capacity follows from it.")] = 4,
+    context: Annotated[float, typer.Option(help="Multiply all lengths.")] = 1.0,
+    num_requests: Annotated[int, typer.Option(help="How many requests.")] = 52,
+    mix: Annotated[
+        str,
+        typer.Option(
+            help="Weights of the classes input x output of short, medium and long, such as "
+            "SS:1+ML:3; main: as in the authors' main trace."
+        ),
+    ] = "main",
+    seed: Annotated[int, typer.Option(help="The same seed gives the same file.")] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Replace OUT if it exists.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Draw a workload by the OrbitFlow paper's recipe, arrivals in engine steps.
+
+    Example: orbitflow trace paper p.json --rate 5 --cv 4
+
+    The same as a name, without a file: orbitflow sim --trace paper:rate=5,cv=4
+    """
+    from orbitflow.errors import UserError
+    from orbitflow.traces.paper_workload import Recipe, draw, paper_name, read_mix
+    from orbitflow.traces.write import write_paper
+
+    try:
+        weights = read_mix(mix)
+    except ValueError:
+        raise UserError(f"--mix {mix}: write weights of classes, such as SS:1+ML:3") from None
+    recipe = Recipe(num_requests, rate, cv, batch, context, weights)
+    trace = draw(recipe, seed)
+    write_paper(trace, out, overwrite=force)
+    capacity = f"batch {trace.max_batch}, KV capacity {trace.kv_capacity_tokens:,} tokens"
+    notice = f"{paper_name(recipe, seed)}: {capacity}"
+    _written(out, len(trace), [notice], as_json=as_json, source=trace.source)
 
 
 class _Progress:
@@ -169,114 +206,13 @@ def _say(notices: Iterable[str]) -> None:
         typer.echo(notice, err=True)
 
 
-def _as_json(trace: Trace, summary: TraceSummary) -> str:
-    import json
-    from dataclasses import asdict
-
-    about = {
-        "name": trace.name,
-        "source": trace.source,
-        "format": trace.format,
-        **asdict(summary),
-        "max_batch": trace.max_batch,
-        "kv_capacity_tokens": trace.kv_capacity_tokens,
-        "notices": trace.notices,
-    }
-    return json.dumps(about, indent=2, allow_nan=False)
-
-
-def _overview(trace: Trace, summary: TraceSummary) -> Table:
-    from rich.table import Table
-
-    table = Table(title=f"{trace.name} ({trace.format})", show_header=False, title_justify="left")
-    table.add_row("source", trace.source)
-    table.add_row("requests", f"{summary.requests:,}")
-    for name, value in (*_time_rows(summary), *_burst_rows(summary.burstiness)):
-        table.add_row(name, value)
-    table.add_row("Spearman input/output", _figure(summary.spearman))
-    if trace.max_batch is not None:
-        table.add_row("batch size of the trace", f"{trace.max_batch:,}")
-    if trace.kv_capacity_tokens is not None:
-        table.add_row("KV capacity of the trace", f"{trace.kv_capacity_tokens:,} tokens")
-    for name, column in (("TBT", trace.slo_tbt_s), ("TTFT", trace.slo_ttft_s)):
-        if column is not None:
-            table.add_row(f"with an own {name} SLO", f"{int((column > 0).sum()):,} requests")
-    return table
-
-
-def _time_rows(summary: TraceSummary) -> list[tuple[str, str]]:
-    from orbitflow.units import format_seconds
-
-    gap_cv = ("CV of gaps", _figure(summary.gap_cv))
-    if summary.arrival_unit == "steps":
-        rate = None if summary.rate is None else summary.rate * 1000
-        return [
-            ("span", f"{summary.span:,.0f} engine steps (a profile gives a step its length)"),
-            ("rate", f"{_figure(rate)} requests per 1,000 steps"),
-            gap_cv,
-        ]
-    return [
-        ("span", format_seconds(summary.span)),
-        ("rate", f"{_figure(summary.rate)} requests/s"),
-        gap_cv,
-    ]
-
-
-def _burst_rows(bursts: Burstiness | None) -> list[tuple[str, str]]:
-    if bursts is None:
-        return []
-    window = f"{bursts.window_s:g} s windows"
-    return [
-        (f"CV of arrivals in {window}", _figure(bursts.cv)),
-        ("their lag-1 autocorrelation", _figure(bursts.lag1_autocorrelation)),
-    ]
-
-
-def _length_table(summary: TraceSummary) -> Table:
-    from rich.table import Table
-
-    table = Table("tokens", title="Lengths", title_justify="left")
-    for name in ("total", "mean", "p50", "p90", "p99", "max"):
-        table.add_column(name, justify="right")
-    table.add_row("input", *_length_cells(summary.prompt_tokens))
-    table.add_row("output", *_length_cells(summary.output_tokens))
-    return table
-
-
-def _length_cells(lengths: LengthSummary) -> list[str]:
-    figures = (lengths.total, lengths.mean, lengths.p50, lengths.p90, lengths.p99, lengths.max)
-    return [f"{figure:,.0f}" for figure in figures]
-
-
-def _histogram(trace: Trace) -> Table:
-    """Show both lengths in bins of a factor of four, with bars to compare."""
-    from itertools import zip_longest
-
-    from rich.table import Table
-
-    table = Table("tokens", title="Distribution", title_justify="left")
-    inputs, outputs = _shares(trace.prompt_tokens), _shares(trace.output_tokens)
-    table.columns[0].justify = "right"
-    table.add_column("input")
-    table.add_column("output")
-    for power, shares in enumerate(zip_longest(inputs, outputs, fillvalue=0.0)):
-        if any(shares):
-            label = f"{4**power:,} to {4 ** (power + 1) - 1:,}"
-            table.add_row(label, *(_bar(share) for share in shares))
-    return table
-
-
-def _shares(tokens: IntArray) -> list[float]:
-    import numpy as np
-
-    powers = (np.frexp(tokens)[1] - 1) // 2
-    shares: list[float] = (np.bincount(powers) / len(tokens)).tolist()
-    return shares
-
-
-def _bar(share: float) -> str:
-    return f"{share:6.1%} {'█' * round(share * 24)}" if share else ""
-
-
-def _figure(value: float | None) -> str:
-    return "n/a" if value is None else f"{value:.3g}"
+def _written(
+    path: Path, requests: int, notices: Iterable[str], *, as_json: bool, source: str = ""
+) -> None:
+    """Say what has been written, or print it as JSON."""
+    if as_json:
+        about = {"path": str(path), "requests": requests, "notices": list(notices)}
+        typer.echo(json.dumps(about, indent=2))
+        return
+    _say(notices)
+    _say([f"{path}: {requests:,} requests written" + (f", {source}" if source else "")])

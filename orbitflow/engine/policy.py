@@ -20,6 +20,7 @@ from math import inf
 from typing import NamedTuple
 
 from orbitflow.arrays import FloatArray, IntArray
+from orbitflow.config import Tuning
 from orbitflow.engine.queues import Queues
 from orbitflow.errors import ProfileError
 from orbitflow.machine.cost import CostModel
@@ -28,7 +29,6 @@ from orbitflow.memory import KvAccount, KvLimits
 from orbitflow.placement import ALL_RESIDENT, Placement
 from orbitflow.request import Request, RequestState
 from orbitflow.step import Events, PlanAnswer, PlanRequest, Step, StepOutcome
-from orbitflow.tuning import Tuning
 
 
 class Lengths(StrEnum):

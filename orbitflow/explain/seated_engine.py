@@ -10,13 +10,13 @@ from collections.abc import Sequence as Listed
 from typing import NamedTuple
 
 from orbitflow.arrays import FloatArray
+from orbitflow.config import Tuning
 from orbitflow.engine.apply import NEVER
 from orbitflow.engine.engine import ServingCore
 from orbitflow.engine.policy import Decision, Lengths, Policy, View
 from orbitflow.placement import ALL_RESIDENT
 from orbitflow.request import Request
 from orbitflow.step import Events, PlanAnswer, PlanRequest, Step, StepOutcome
-from orbitflow.tuning import Tuning
 
 
 class Seat(NamedTuple):

@@ -84,29 +84,79 @@ def profile_names() -> list[str]:
     return [fit.name for fit in _published().fits] + rooflines
 
 
-def resolve_profile(name_or_path: str, model: str | None = None) -> Profile:
-    """Find a built-in profile or read a profile file, for `model` (a preset or a config.json).
+def resolve_profile(name_or_path: str, model: str | None = None, tp: int | None = None) -> Profile:
+    """Find a built-in profile or read a profile file, for `model` (a preset or a config.json) on
+    `tp` GPUs. The name of a GPU stands for what there is of it, see `profile_of_gpu`.
 
     >>> round(resolve_profile("a5000-llama3-8b-paper").h2d.bytes_per_s[0] / 1e9, 2)
     7.62
 
-    Raise a ProfileError if there is no such profile, or if it was fitted to another model.
+    Raise a ProfileError if there is no such profile, or if it was fitted to another model or to
+    another number of GPUs.
     """
+    name_or_path = profile_of_gpu(name_or_path, model, tp) or name_or_path
     if machine := _roofline_machine(name_or_path):
-        return roofline(name_or_path, machine, model_from_config(model or DEFAULT_MODEL))
+        name, machine = _shared(name_or_path, machine, tp)
+        return roofline(name, machine, model_from_config(model or DEFAULT_MODEL))
     fits = {fit.name: fit for fit in _published().fits}
     if name_or_path in fits:
         profile = _published_profile(fits[name_or_path])
     elif os.path.exists(name_or_path):
         profile = load(name_or_path)
     else:
+        gpus = [gpu.name for gpu in hardware_table().gpus]
         raise ProfileError(
-            f"no profile {name_or_path!r}, neither built in nor a file: "
-            f"{nearest(name_or_path, profile_names())}"
+            f"no profile {name_or_path!r}, neither built in nor a file nor a GPU: "
+            f"{nearest(name_or_path, [*profile_names(), *gpus])}"
         )
     if model is not None:
         _require_model(profile, model)
+    if tp is not None and tp != profile.gpus:
+        raise ProfileError(
+            f"--tp {tp}: profile {profile.name} is of {profile.gpus} GPU{'s'[: profile.gpus > 1]} "
+            "and cannot be split anew: leave --tp out, or use a roofline profile (such as "
+            "a5000-roofline)"
+        )
     return profile
+
+
+def profile_of_gpu(name: str, model: str | None = None, tp: int | None = None) -> str | None:
+    """The profile that the name of a GPU stands for, None if it is not the name of one.
+
+    What was measured comes first: `NAME.json` in the working folder, then a published fit for this
+    model and number of GPUs, then the roofline.
+
+    >>> profile_of_gpu("h100"), profile_of_gpu("a5000"), profile_of_gpu("a5000-roofline")
+    ('h100-roofline', 'a5000-llama3-8b-paper', None)
+
+    Raise a ProfileError if several GPUs go by that name.
+    """
+    wanted = name.lower()
+    if os.path.exists(name) or wanted in profile_names() or _roofline_machine(wanted):
+        return None
+    machine = _roofline_machine(wanted + _ROOFLINE)
+    if machine is None:
+        gpus = [gpu.name for gpu in hardware_table().gpus if gpu.name.startswith(f"{wanted}-")]
+        if gpus:
+            raise ProfileError(f"--profile {name} is several GPUs: write {' or '.join(gpus)}")
+        return None
+    if os.path.isfile(f"{name}.json"):
+        return f"{name}.json"
+    shape, count = model_from_config(model or DEFAULT_MODEL), tp or machine.gpus
+    fits = (f for f in _published().fits if (f.gpu, f.gpus) == (machine.gpu.name, count))
+    same = (fit.name for fit in fits if model_from_config(fit.model).same_shape(shape))
+    return next(same, wanted + _ROOFLINE)
+
+
+def _shared(name: str, machine: GpuNode, tp: int | None) -> tuple[str, GpuNode]:
+    """A roofline's machine with `tp` GPUs, and its name then."""
+    if tp is None or tp == machine.gpus:
+        return name, machine
+    if machine.gpus > 1:
+        raise ProfileError(f"--tp {tp}: {name} is of {machine.gpus} GPUs: leave one of them out")
+    if tp > MOST_GPUS:
+        raise ProfileError(f"--tp {tp}: take 1 to {MOST_GPUS} GPUs")
+    return f"{machine.gpu.name}x{tp}{_ROOFLINE}", GpuNode(machine.gpu, tp)
 
 
 @cache

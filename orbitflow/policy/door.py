@@ -28,6 +28,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import exp
 
+from orbitflow.config import Tuning
 from orbitflow.engine.policy import View
 from orbitflow.machine.cost import CostModel
 from orbitflow.memory import KvLimits
@@ -37,7 +38,6 @@ from orbitflow.policy.feed import Feeder, Mouth
 from orbitflow.policy.prospects import Outlook, Prospects
 from orbitflow.request import Phase, Request, RequestState
 from orbitflow.step import Step, StepOutcome
-from orbitflow.tuning import Tuning
 
 RECOVERY = 1.75  # load beyond 1 that is risked, by the share of time left to catch up in
 FRESH_LOAD = 1.0  # up to which requests are let in that can still make their TTFT limit

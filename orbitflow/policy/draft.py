@@ -15,6 +15,7 @@ from math import inf
 from typing import NamedTuple
 
 from orbitflow.bank import Bank
+from orbitflow.config import Tuning
 from orbitflow.engine.policy import PlanningFigures, View
 from orbitflow.machine.cost import CostModel
 from orbitflow.machine.pipeline import Overlap
@@ -25,7 +26,6 @@ from orbitflow.planner.problem import REST, Asked, Choice, Problem
 from orbitflow.planner.score import Score, score
 from orbitflow.policy.pausing import first_owed, rest_order
 from orbitflow.request import Phase, Request, RequestState
-from orbitflow.tuning import Tuning
 
 LOOKAHEAD_PAGES = 2  # plans are made for that much growth; the window is then as long as they hold
 LAST_RESORTS = (4, 1)  # passes to plan for where less growth fits

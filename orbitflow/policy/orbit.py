@@ -14,6 +14,7 @@ from __future__ import annotations
 import numpy as np
 
 from orbitflow.bank import Bank
+from orbitflow.config import LengthsKnown, Tuning
 from orbitflow.engine.policy import DataPlane, Decision, Lengths, PlanningFigures, Policy, View
 from orbitflow.machine.cost import CostModel
 from orbitflow.machine.pipeline import Overlap
@@ -29,7 +30,6 @@ from orbitflow.policy.validity import resident_window
 from orbitflow.refiner import Refiner
 from orbitflow.request import Request, RequestState
 from orbitflow.step import Events, Step, StepOutcome
-from orbitflow.tuning import LengthsKnown, Tuning
 
 RETRY_PASSES = 16  # until the door looks again at who could not be let in
 

@@ -20,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from orbitflow.bank import Bank
+from orbitflow.config import Tuning
 from orbitflow.engine.policy import DataPlane, Decision, Lengths, PlanningFigures, Policy, View
 from orbitflow.machine.cost import CostModel
 from orbitflow.machine.pipeline import Overlap
@@ -35,7 +36,6 @@ from orbitflow.policy.validity import placed_by, resident_window, window_of
 from orbitflow.refiner import Refiner
 from orbitflow.request import Request, RequestState
 from orbitflow.step import Events, PlanAnswer, PlanRequest, Step, StepOutcome
-from orbitflow.tuning import Tuning
 
 ILP_NODES = 20
 RETRY_PASSES = 16  # until the gate looks again at who waits for balances to grow

@@ -19,8 +19,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from orbitflow.bank import Bank
+from orbitflow.config import Victim
 from orbitflow.request import RequestState as Served
-from orbitflow.tuning import Victim
 
 PATIENCE = 64.0  # tau
 OWED_PASSES = 16

@@ -21,13 +21,13 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from orbitflow.bank import Bank
+from orbitflow.config import LengthsKnown, Tuning
 from orbitflow.engine.policy import View
 from orbitflow.machine.cost import CostModel
 from orbitflow.policy.feed import Feeder
 from orbitflow.policy.lengths import OutputLengths
 from orbitflow.request import Request, RequestState
 from orbitflow.step import Events, StepOutcome
-from orbitflow.tuning import LengthsKnown, Tuning
 
 CAUGHT_UP = 0.5  # of what a request could catch up alone, that it is expected to
 HOPELESS_WEIGHT = 0.05  # of a late token of who cannot be fed even alone

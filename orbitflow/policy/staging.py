@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from orbitflow.arrays import IntArray
+from orbitflow.config import Tuning
 from orbitflow.engine.policy import View
 from orbitflow.memory import KvLimits
 from orbitflow.placement import HostLayers, stride
@@ -28,7 +29,6 @@ from orbitflow.planner.window import longest_window, pages_at_end
 from orbitflow.policy.draft import RING_GROUPS
 from orbitflow.policy.validity import LONGEST_WINDOW
 from orbitflow.request import RequestState
-from orbitflow.tuning import Tuning
 
 LEAST_PASSES = 8  # balances that run out ask for a new plan no oftener
 LOADING_SHARE = 0.8  # of the link's idle time that background loads may count on

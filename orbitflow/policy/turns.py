@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from orbitflow.config import SolverName, Tuning
 from orbitflow.engine.policy import PlanningFigures, View
 from orbitflow.machine.cost import CostModel
 from orbitflow.memory import KvLimits
@@ -26,7 +27,6 @@ from orbitflow.planner.turn.worth import Worth, worth, worth_all
 from orbitflow.policy.draft import RING_GROUPS
 from orbitflow.policy.staging import Staged, Stager
 from orbitflow.request import Phase, Request, RequestState
-from orbitflow.tuning import SolverName, Tuning
 
 PLANNED_PAGES = 2  # a turn is planned for that much growth
 LAST_RESORTS = (4, 1)  # passes to plan for where less growth fits

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
-from orbitflow.config import LARGEST, SMALLEST
+from orbitflow.options import LARGEST, SMALLEST
 
 MOST_DOUBLINGS = 10
 _LOOK_BACK = (1.1, 1.3, 2.0)  # so much easier than the answer

@@ -78,6 +78,21 @@ def test_the_same_text_as_transformers(
     assert streams == (policy == "deepspeed")
 
 
+def test_json_has_tokens_text_and_times(orbitflow: Invoke, folder: Path) -> None:
+    tokens, text = theirs(folder)
+    result = orbitflow(
+        *("generate", "--model", "model", "--prompt", PROMPT, "--policy", "deepspeed", "--json"),
+        *("--max-new-tokens", str(NEW), "--profile", "cpu.json", "--kv-capacity-tokens", "160"),
+    )
+    assert (result.code, result.err) == (0, "")
+    document = json.loads(result.out)
+    assert (document["tokens"], document["text"]) == (tokens, text)
+    assert document["policy"] == "deepspeed"
+    assert document["h2d_bytes"] > 0
+    assert document["ttft_s"] > 0
+    assert document["tpot_s"] > 0
+
+
 def test_it_stops_where_the_model_ends(orbitflow: Invoke, folder: Path) -> None:
     tokens, _ = theirs(folder)
     end = tokens[7]
@@ -116,6 +131,7 @@ def test_token_ids_without_a_tokenizer(orbitflow: Invoke, folder: Path) -> None:
         (("--prompt", "a", "--max-new-tokens", "1000"), "grow beyond the 512 tokens"),
         (("--prompt", "a", "--policy", "best"), "best"),
         (("--prompt", "a", "--policy", "all"), "one prompt has one policy"),
+        (("--prompt", "a", "--policy", "orbit,dynamic"), "one prompt has one policy"),
         (("--prompt", "a", "--policy", "infinigen"), "infinigen"),
         (("--prompt", "a" * 100, "--policy", "no-offload", "--kv-capacity-tokens", "32"), "served"),
         (("--prompt", "a", "--device", "npu"), "--device npu"),

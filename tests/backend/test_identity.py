@@ -11,11 +11,11 @@ pytest.importorskip("torch", reason="needs the torch extra")
 from reference.served import PLENTY, Served, alone, same, server
 from reference.stepped_channel import LinkMode
 
+from orbitflow.config import Tuning
 from orbitflow.policy.orbit import Orbit
 from orbitflow.policy.orbitflow import OrbitFlow
 from orbitflow.policy.registry import policy_names
 from orbitflow.step import MoveKind
-from orbitflow.tuning import Tuning
 
 TIGHT = 64  # tokens of KV on the device, of some 250 wanted
 EXACT = (

@@ -56,6 +56,11 @@ def test_it_leaves_a_profile_and_a_plot(tmp_path: Path) -> None:
     assert plot.read_text().startswith("<?xml")
     with pytest.raises(UserError, match="exists: name another file, or overwrite it"):
         run("calibrate", "--quick", "--model", "tiny", "--out", str(out))
+    again = run("calibrate", "--quick", "--model", "tiny", "--out", str(out), "--force", "--json")
+    assert again.stderr == ""
+    about = json.loads(again.stdout)
+    assert (about["path"], about["profile"]) == (str(out), load(out).name)
+    assert {"decode", "prefill", "h2d"} <= {error["curve"] for error in about["errors"]}
     shown = run("profile", "show", str(out)).stdout
     assert "unchanged since" in shown
     compared = run("profile", "diff", str(out), "a5000-roofline").stdout
@@ -67,15 +72,13 @@ def test_it_leaves_a_profile_and_a_plot(tmp_path: Path) -> None:
 def test_an_early_interruption_leaves_the_points(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from orbitflow.cli import calibrate_run
-
     def interrupted(*_: object, keep: Any, **__: object) -> None:
         from orbitflow.calibrate.runner import SweepPoint
 
         keep((SweepPoint("decode", (1.0, 40.0), 0.01, 0.1, 2),))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(calibrate_run, "calibrate", interrupted)
+    monkeypatch.setattr("orbitflow.calibrate.calibration.calibrate", interrupted)
     out = tmp_path / "mine.json"
     assert run("calibrate", "--quick", "--model", "tiny", "--out", str(out)).exit_code == 130
     assert not out.exists()
@@ -108,7 +111,7 @@ def test_refusals_come_before_measuring(
 
 
 def test_a_plot_without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
-    from orbitflow.cli.calibrate_plot import check_plot
+    from orbitflow.cli.calibrate_view import check_plot
 
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"pip install 'orbitflow\[plot\]'"):

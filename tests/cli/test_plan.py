@@ -11,10 +11,10 @@ import pytest
 
 from orbitflow.cli import main
 from orbitflow.cli.plan import plan_command
-from orbitflow.cli.plan_run import read_time
 from orbitflow.cli.plan_table import strip
 from orbitflow.explain.batch import Batch
 from orbitflow.policy.registry import policy_names
+from orbitflow.units import parse_moment
 
 EXAMPLE = ("--contexts", "2000,8000,16000,4000", "--kv-capacity-tokens", "20000")
 
@@ -194,4 +194,4 @@ def test_strips_are_compressed() -> None:
 
 @pytest.mark.parametrize(("text", "seconds"), [("0", 0.0), (" 0.0 ms ", 0.0), ("2s", 2.0)])
 def test_times_may_be_zero(text: str, seconds: float) -> None:
-    assert read_time(text) == seconds
+    assert parse_moment(text) == seconds

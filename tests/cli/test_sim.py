@@ -24,6 +24,8 @@ from reference.commands import Invoke, Result, invoker
 
 from orbitflow import __version__
 from orbitflow.cli import app
+from orbitflow.machine.catalog import resolve_profile
+from orbitflow.machine.profile import to_json
 from orbitflow.policy.registry import DEFAULT_POLICIES, policy_names
 from orbitflow.results.request_result import RequestResult
 
@@ -215,6 +217,64 @@ def test_options_that_make_no_sense(sim: Invoke, arguments: list[str], said: str
     refused(sim(*arguments), said)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--slo-tbt", "100"], "--slo-tbt: '100' has no unit: write 100ms or 100s"),
+        (["--gpu-memory", "24"], "--gpu-memory: '24' has no unit: write 24GiB or 24GB"),
+        (["--slo-tbt", "1s", "--slo-scale", "1.5"], "--slo-tbt stands instead of --slo-scale"),
+        (["--gpu-memory", "24GiB", "--kv-capacity-tokens", "9"], "instead of --gpu-memory: leave"),
+        (["--solver", "cbc"], "--solver cbc was removed: leave --solver out"),
+        (["--solver=cbc"], "--solver cbc was removed: leave --solver out"),
+        (["--policy", "dynamic,,orbit"], "--policy 'dynamic,,orbit' has an empty place"),
+        (["--tp", "2"], "--tp 2: profile a5000-llama3-8b-paper is of 1 GPU"),
+        (["--tp", "0"], "--tp 0 must be above 0"),
+        (["--tp", "3", "--profile", "h100"], "32 heads, no multiple of 3 GPUs"),
+        (["--tp", "4", "--profile", "h100x2-roofline"], "is of 2 GPUs: leave one"),
+        (["--tp", "65", "--profile", "h100"], "take 1 to 64 GPUs"),
+        (["--profile", "a100"], "--profile a100 is several GPUs: write a100-40gb or a100-80gb"),
+        (["--profile", "h10"], "did you mean h100"),
+    ],
+)
+def test_what_could_be_meant_in_two_ways_or_is_gone(
+    sim: Invoke, arguments: list[str], said: str
+) -> None:
+    refused(sim(*arguments), said)
+
+
+def test_a_default_is_no_contradiction(sim: Invoke) -> None:
+    """An option counts as given only if it was, also with the value that it has by default."""
+    refused(sim("--slo-scale", "1.5", "--slo-tbt", "1s"))
+    assert sim("--slo-tbt", "1s", "--json").code == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "profile"),
+    [
+        (["--profile", "h100"], "h100-roofline"),
+        (["--profile", "H100", "--tp", "2"], "h100x2-roofline"),
+        (["--profile", "h100x4"], "h100x4-roofline"),
+        (["--profile", "a6000x4", "--model", "llama-3-70b"], "a6000x4-llama3-70b-paper"),
+        (["--profile", "a5000"], "a5000-llama3-8b-paper"),
+        (["--profile", "a5000", "--model", "qwen3-8b"], "a5000-roofline"),
+        (["--profile", "a100-80gb"], "a100-llama3-8b-paper"),
+        (["--profile", "a6000", "--tp", "4", "--model", "llama-3-70b"], "a6000x4-llama3-70b-paper"),
+    ],
+)
+def test_a_gpu_stands_for_what_there_is_of_it(
+    sim: Invoke, options: list[str], profile: str
+) -> None:
+    result = sim("--policy", "no-offload", "--out", "run", *options)
+    assert result.code == 0, result.err
+    assert json.loads(Path("run/summary.json").read_text())["profile"]["name"] == profile
+    assert f"--profile {options[1]}: " in " ".join(result.err.split())
+
+
+def test_a_profile_measured_here_comes_before_published_ones(sim: Invoke) -> None:
+    Path("a5000.json").write_text(to_json(resolve_profile("a5000-roofline")))
+    assert "a5000.json is taken" in " ".join(sim("--profile", "a5000").err.split())
+
+
 def test_no_trace_and_no_such_command(orbitflow: Invoke) -> None:
     refused(orbitflow("sim"), "--trace")
     refused(orbitflow("simulate"), "simulate")
@@ -382,8 +442,9 @@ def test_quiet_prints_only_the_table(sim: Invoke) -> None:
     assert sim("-q").err == ""
 
 
-def test_version(orbitflow: Invoke) -> None:
-    assert orbitflow("--version") == (0, f"orbitflow {__version__}\n", "")
+@pytest.mark.parametrize("option", ["--version", "-V"])
+def test_version(orbitflow: Invoke, option: str) -> None:
+    assert orbitflow(option) == (0, f"orbitflow {__version__}\n", "")
 
 
 @pytest.mark.parametrize(
@@ -421,15 +482,45 @@ def test_a_group_without_a_command_shows_its_help_and_nothing_else(
     assert "orbitflow: " not in result.err
 
 
+def options_shown(shown: str) -> set[str]:
+    """Options that a help page lists, each by its long name."""
+    rows = [line.removeprefix("│").strip(" *").split() for line in shown.splitlines()]
+    return {row[0] for row in rows if row and row[0].startswith("--")}
+
+
 def test_help_of_sim_has_every_option_of_the_issue(orbitflow: Invoke) -> None:
-    shown = orbitflow("sim", "--help").out
+    result = orbitflow("sim", "--help-all")
+    assert (result.code, result.err) == (0, "")
     for option in OPTIONS.split():
-        assert f"--{option} " in shown, option
+        assert f"--{option} " in result.out, option
+
+
+@pytest.mark.parametrize("command", ["sim", "study run", "run"])
+def test_help_is_short_and_all_of_it_is_there_for_the_asking(
+    orbitflow: Invoke, command: str
+) -> None:
+    """Twenty options beside the two of help itself; the others are taken all the same."""
+    words = command.split()
+    few = options_shown(orbitflow(*words, "--help").out)
+    every = options_shown(orbitflow(*words, "--help-all").out)
+    assert len(few) == 22
+    assert few < every
+    assert {"--help", "--help-all", "--trace", "--policy", "--out", "--json"} <= few
+    assert {"--no-gate", "--token-value", "--host-memory"} <= every - few
+    assert options_shown(orbitflow(*words, "-h").out) == few
+
+
+def test_a_hidden_option_works(sim: Invoke) -> None:
+    assert json.loads(sim("--output-scale", "2", "--json").out)["trace"]["output_tokens"] == 62
 
 
 def test_policies_repeat_and_all_means_all(sim: Invoke) -> None:
     chosen = json.loads(sim("--json", "--policy", "static-7", "--policy", "dynamic").out)
     assert list(chosen["policies"]) == ["static-7", "dynamic"]
+    commas = json.loads(
+        sim("--json", "--policy", "static-7, dynamic", "--policy", "preempt-swap").out
+    )
+    assert list(commas["policies"]) == ["static-7", "dynamic", "preempt-swap"]
     every = json.loads(sim("--json", "--policy", "all", "--policy", "static-7").out)
     assert set(every["policies"]) == {*policy_names(), "static-7"}
 
@@ -584,7 +675,7 @@ def test_ctrl_c_leaves_an_incomplete_folder() -> None:
 def test_several_at_once_get_a_folder_each() -> None:
     """All begin when a line comes in, ten runs each, so that they meet."""
     code = (
-        "import sys, orbitflow.cli.sim_run as r\n"
+        "import sys, orbitflow.cli.sim as r\n"
         "from orbitflow.config import RunConfig\n"
         "config = RunConfig(trace='tiny.jsonl', policies=('no-offload',))\n"
         "print('ready', flush=True); sys.stdin.readline()\n"

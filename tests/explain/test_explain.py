@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orbitflow.cli.plan_run import scenario_for
+from orbitflow.cli.plan import scenario_for
 from orbitflow.config import PipelineForm, RunConfig
 from orbitflow.engine.policy import Policy
 from orbitflow.explain import batch as batch_module

@@ -6,6 +6,7 @@ import pytest
 from reference.harness import serve
 from strategies import Machine, small_machine
 
+from orbitflow.config import Tuning
 from orbitflow.policy.deadlines import EVERY
 from orbitflow.policy.door import (
     BEHIND_HARM,
@@ -18,7 +19,6 @@ from orbitflow.policy.door import (
 )
 from orbitflow.policy.orbit import Orbit
 from orbitflow.request import Request
-from orbitflow.tuning import Tuning
 
 TAU_S = 0.5
 READERS = 4

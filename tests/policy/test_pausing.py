@@ -10,6 +10,7 @@ from reference.harness import Run, serve
 from strategies import Machine, machines, small_machine, workloads
 
 from orbitflow.bank import Bank
+from orbitflow.config import Tuning, Victim
 from orbitflow.policy.orbitflow import OrbitFlow
 from orbitflow.policy.pausing import (
     OWED_PASSES,
@@ -20,7 +21,6 @@ from orbitflow.policy.pausing import (
 )
 from orbitflow.request import Phase, Request, RequestState
 from orbitflow.slo import next_due_s
-from orbitflow.tuning import Tuning, Victim
 
 
 def _members(*prompts: int) -> list[RequestState]:

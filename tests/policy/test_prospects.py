@@ -7,6 +7,7 @@ import pytest
 from strategies import small_machine
 
 from orbitflow.bank import Bank
+from orbitflow.config import LengthsKnown, Tuning
 from orbitflow.engine.policy import View
 from orbitflow.engine.queues import Queues
 from orbitflow.memory import KvAccount
@@ -15,7 +16,6 @@ from orbitflow.policy.feed import Feeder
 from orbitflow.policy.prospects import CAUGHT_UP, Outlook, Prospects
 from orbitflow.request import Request
 from orbitflow.step import Events, StepOutcome, TokenSegment
-from orbitflow.tuning import LengthsKnown, Tuning
 
 TAU_S, FIRST_S, LEFT = 0.5, 2.0, 40
 MACHINE = small_machine(2_000)

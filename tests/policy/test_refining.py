@@ -7,12 +7,12 @@ import pytest
 from reference.harness import Run, serve
 from strategies import Machine, small_machine
 
+from orbitflow.config import Tuning
 from orbitflow.policy.orbitflow import OrbitFlow
 from orbitflow.request import Request
 from orbitflow.results.metrics import pace
 from orbitflow.sim.pass_work import Noise
 from orbitflow.sim.step_executor import SimExecutor
-from orbitflow.tuning import Tuning
 
 TAU_S = 0.08
 LINK_BYTES_PER_S = 4e6

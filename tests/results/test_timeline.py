@@ -26,7 +26,7 @@ from reference.timelines import (
 )
 
 import orbitflow.results.timeline
-from orbitflow.cli.sim_run import run_simulation
+from orbitflow.cli.sim import run_simulation
 from orbitflow.config import DeliveryPace, Fidelity, RunConfig
 from orbitflow.results.timeline import Origin, Span, Timeline
 from orbitflow.results.timeline_tracks import UndeliveredTokens

@@ -102,7 +102,7 @@ def test_bounds_have_no_policy_and_what_is_not_there_no_row(make_study: MakeStud
 
 
 def test_a_seed_and_a_limit_in_the_grid_are_one_column_each(make_study: MakeStudy) -> None:
-    run(make_study("seed=3,5", "slo_tbt=0.1", policies=["dynamic"]))
+    run(make_study("seed=3,5", "slo_tbt=100ms", policies=["dynamic"]))
     table = pl.read_parquet(TABLE)
     assert table.select("seed", "slo_tbt_s").rows() == [(3, 0.1), (5, 0.1)]
 

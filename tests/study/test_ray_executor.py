@@ -17,7 +17,8 @@ from typing import Any
 
 import pytest
 
-from orbitflow.cli import main, study_executor
+from orbitflow.cli import main
+from orbitflow.cli import study_run as study_executor
 from orbitflow.errors import OrbitFlowError, UserError
 from orbitflow.study.folder import StudyFolder
 from orbitflow.study.ray_executor import RayExecutor

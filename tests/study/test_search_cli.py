@@ -13,8 +13,8 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from orbitflow.cli import app, main, search_table
-from orbitflow.cli.options_of_sim import arguments_of_sim
+from orbitflow.cli import app, main, study_tables
+from orbitflow.cli.options import arguments_of_sim
 from orbitflow.config import DepositRule, RunConfig
 from orbitflow.study.figures import read_objective
 from orbitflow.study.keys import Sampler
@@ -108,6 +108,14 @@ def test_mistakes_are_one_line_and_leave_nothing(
             perturb="link=0.5",
             seed=7,
         ),
+        RunConfig(
+            trace="tiny.jsonl",
+            policies=("orbit", "dynamic"),
+            profile="h100-roofline",
+            tp=2,
+            kv_capacity_tokens=9000,
+            host_memory_bytes=1,
+        ),
     ],
 )
 def test_the_command_of_a_configuration_reads_back_as_it(
@@ -116,11 +124,22 @@ def test_the_command_of_a_configuration_reads_back_as_it(
     """Through the real command line, up to where it would run."""
     seen: list[RunConfig] = []
     monkeypatch.setattr(
-        "orbitflow.cli.sim_run.run_simulation", lambda config, *_, **__: seen.append(config)
+        "orbitflow.cli.sim.run_simulation", lambda config, *_, **__: seen.append(config)
     )
     words = arguments_of_sim(config, tau_s=0.1 / 3)
     assert CliRunner().invoke(app, ["sim", *words]).exit_code == 0
     assert seen == [replace(config, slo_tbt_s=0.1 / 3)]
+
+
+def test_the_command_leaves_out_what_the_kv_capacity_stands_instead_of() -> None:
+    config = RunConfig(
+        trace="t", policies=("orbit",), gpu_memory_bytes=2**34, kv_capacity_tokens=9000
+    )
+    words = arguments_of_sim(config, tau_s=0.1)
+    assert words == [
+        *("--trace", "t", "--policy", "orbit"),
+        *("--kv-capacity-tokens", "9000", "--slo-tbt", "0.1s"),
+    ]
 
 
 def test_a_narrow_terminal_keeps_what_is_looked_for(
@@ -134,9 +153,9 @@ def test_a_narrow_terminal_keeps_what_is_looked_for(
     found = [CellResult(cell, 0.1, 1, 0, (), figures) for cell in study.cells]
     for width, titles in ((48, 1), (68, 3), (200, 7)):
         console = Console(width=width, force_terminal=True)
-        monkeypatch.setattr(search_table, "console_of", lambda console=console: console)
+        monkeypatch.setattr(study_tables, "console", lambda console=console: console)
         console.file = sys.stdout
-        search_table.print_search(study, found, Path("out"))
+        study_tables.print_search(study, found, Path("out"))
         shown = capsys.readouterr().out
         head = next(line for line in shown.splitlines() if "kv_capacity_tokens" in line)
         assert head.count("┃") - 3 == titles

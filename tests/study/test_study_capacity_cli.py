@@ -111,7 +111,7 @@ def test_answers_that_could_not_be_written_say_how_to_go_on(
         ([], "no target"),
         (["--target", "speed=1"], "no figure is called 'speed'"),
         (["--target", "failed=0", "--vary", "rate"], "did you mean rate_scale"),
-        (["--target", "failed=0", "--tolerance", "fine"], "--tolerance 'fine'"),
+        (["--target", "failed=0", "--tolerance", "fine"], "--tolerance: cannot read 'fine'"),
         (["--target", "failed=0", "--tolerance", "60%"], "--tolerance 0.6 must be"),
         (["--target", "failed=0", "--seeds", "0"], "--seeds 0 must be"),
         (["--target", "failed=0", "--workers", "0"], "--workers 0 must be"),

@@ -61,6 +61,13 @@ def test_a_failing_cell_is_told_and_exits_1() -> None:
         ([], "the grid is empty"),
         (["--grid", "slo_scal=1,2"], "did you mean slo_scale"),
         (["--grid", "slo_scale=1,-1"], "--slo-scale -1.0 must be"),
+        (["--grid", "slo_scale=1,2", "--slo-tbt", "1s"], "--slo-tbt stands instead of --slo-scale"),
+        (
+            ["--grid", "gpu_memory=16GiB,24GiB", "--kv-capacity-tokens", "9000"],
+            "--gpu-memory: leave",
+        ),
+        (["--grid", "solver=auto,cbc"], "--solver cbc was removed: leave --solver out"),
+        (["--grid", "slo_tbt=100,200ms"], "'100' has no unit: write 100ms or 100s"),
         (["--grid", "slo_scale=1", "--workers", "0"], "--workers 0 must be at least 1"),
         (["--grid", "slo_scale=1", "--slo-ttft", "soon"], "--slo-ttft: cannot read 'soon'"),
         (["--grid", "slo_scale=1", "--out", "tiny.jsonl/x"], "--out tiny.jsonl/x cannot be made"),

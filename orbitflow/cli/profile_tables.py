@@ -1,10 +1,11 @@
-"""Profiles as tables for people: a row each, or one with its provenance and assumptions."""
+"""Profiles for people: a row each, one with its provenance, two with every coefficient's ratio."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -18,11 +19,11 @@ from orbitflow.machine.profile import LinkFit, PrefillFit, Profile, is_edited
 from orbitflow.units import format_bytes, format_count, format_seconds
 
 PROMPT_TOKENS = 2048
-_LIST_WIDTH, _PIPE_WIDTH = 124, 160
+_LIST_WIDTH, _DIFF_WIDTH, _PIPE_WIDTH = 124, 100, 160
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ProfileRow:
     """One profile in a line. The full pass is one request that fills the KV capacity."""
 
     name: str
@@ -36,10 +37,10 @@ class Row:
     obtained: str
 
 
-def summarise(profile: Profile) -> Row:
+def summarise(profile: Profile) -> ProfileRow:
     """Work out a profile's row. Raise a ProfileError if its model does not fit."""
     cost, capacity = CostModel.from_profile(profile), profile.kv_capacity_tokens()
-    return Row(
+    return ProfileRow(
         name=profile.name,
         model=profile.model.name,
         gpu_memory_bytes=profile.gpu_memory_bytes,
@@ -52,12 +53,12 @@ def summarise(profile: Profile) -> Row:
     )
 
 
-def rows_as_json(rows: Sequence[Row]) -> str:
+def rows_as_json(rows: Sequence[ProfileRow]) -> str:
     """Write rows as JSON, in bytes, tokens and seconds."""
     return json.dumps({"schema_version": 1, "profiles": [encode(row) for row in rows]}, indent=2)
 
 
-def print_rows(rows: Sequence[Row]) -> None:
+def print_rows(rows: Sequence[ProfileRow]) -> None:
     """Print one line for each profile."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False, caption_justify="left")
     table.caption = (
@@ -212,3 +213,85 @@ def _bend(prefill: PrefillFit) -> str:
         return ""
     at = zip(prefill.bend.tokens, prefill.bend.factors, strict=True)
     return ", times " + ", ".join(f"{factor:.2f} at {tokens:.0f}" for tokens, factor in at)
+
+
+class Coefficient(NamedTuple):
+    """A number of a profile; `shown` is for people. None where the profile does not say."""
+
+    name: str
+    value: float | None
+    shown: str
+
+
+def coefficients_of(profile: Profile) -> Iterator[Coefficient]:
+    """All numbers that times and memory come from, in a fixed order."""
+    decode, prefill, host = profile.decode, profile.prefill, profile.host
+    cost = CostModel.from_profile(profile)
+    yield _seconds("decode: pass", decode.base_s)
+    yield _seconds("decode: a request", decode.request_s)
+    yield _seconds("decode: 1,000 tokens of context", 1000 * decode.token_s)
+    yield _seconds("decode: outside the layers", decode.outside_s)
+    yield _seconds("prefill: prompt", prefill.base_s)
+    yield _seconds("prefill: 1,000 tokens", 1000 * prefill.token_s)
+    yield _seconds("prefill: a million token pairs", 1e6 * prefill.pair_s)
+    for tokens in (128, 1024, 8192):
+        yield _seconds(f"prefill: a prompt of {tokens:,} tokens", cost.prefill_s(tokens))
+    for name, link in (("h2d", profile.h2d), ("d2h", profile.d2h)):
+        yield _seconds(f"{name}: a run", link.latency_s)
+        yield _rate(f"{name}: largest runs", link.bytes_per_s[-1])
+    yield Coefficient(
+        "busy link slows compute by", profile.link_slowdown, f"{profile.link_slowdown:.1%}"
+    )
+    yield _rate("host: attention", host.attention_bytes_per_s if host else None)
+    yield _rate("host: gathers", host.gather_bytes_per_s if host else None)
+    yield _seconds("planner: a plan", profile.planner_latency_s)
+    yield _capacity(profile)
+    yield Coefficient("weights", profile.weight_bytes, format_bytes(profile.weight_bytes))
+    yield Coefficient("tokens per page", profile.page_tokens, str(profile.page_tokens))
+
+
+def print_diff(first: Profile, second: Profile) -> None:
+    """Print both with ratios."""
+    table = Table("", box=SIMPLE_HEAD, pad_edge=False)
+    table.columns[0].style, table.columns[0].no_wrap = "cyan", True
+    for title in (first.name, second.name, "ratio"):
+        table.add_column(Text(title), justify="right")
+    for a, b in zip(coefficients_of(first), coefficients_of(second), strict=True):
+        table.add_row(a.name, a.shown, b.shown, _ratio(a.value, b.value))
+    console = _console(_DIFF_WIDTH)
+    console.print(table)
+    if not first.model.same_shape(second.model):
+        console.print(
+            Text(f"different models: {first.model.name} and {second.model.name}", style="yellow")
+        )
+
+
+def diff_as_json(first: Profile, second: Profile) -> str:
+    """Write both as JSON, in seconds, bytes and tokens; None where a profile does not say."""
+    rows = [
+        {"name": a.name, "first": a.value, "second": b.value}
+        for a, b in zip(coefficients_of(first), coefficients_of(second), strict=True)
+    ]
+    document = {"first": first.name, "second": second.name, "coefficients": rows}
+    return json.dumps({"schema_version": 1, **document}, indent=2)
+
+
+def _ratio(first: float | None, second: float | None) -> str:
+    return f"{second / first:.3g}" if first and second is not None else ""
+
+
+def _seconds(name: str, value: float) -> Coefficient:
+    return Coefficient(name, value, format_seconds(value))
+
+
+def _rate(name: str, value: float | None) -> Coefficient:
+    return Coefficient(name, value, "not measured" if value is None else f"{value / 1e9:.3g} GB/s")
+
+
+def _capacity(profile: Profile) -> Coefficient:
+    name = "KV capacity in tokens"
+    try:
+        tokens = profile.kv_capacity_tokens()
+    except ProfileError:
+        return Coefficient(name, None, "none")
+    return Coefficient(name, tokens, format_count(tokens))
