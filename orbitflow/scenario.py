@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from orbitflow.arrays import FloatArray
 from orbitflow.config import AZURE_RATE_SCALE, DEFAULT_MAX_BATCH, RunConfig, SolverName
-from orbitflow.machine.catalog import DEFAULT_PROFILE, resolve_profile
+from orbitflow.machine.catalog import DEFAULT_PROFILE, profile_of_gpu, resolve_profile
 from orbitflow.machine.cost import CostModel
 from orbitflow.machine.perturbation import Perturbation, read_perturbation
 from orbitflow.machine.profile import Profile, extrapolated, is_edited, measured_range
@@ -72,14 +72,19 @@ def build_scenario(
         from orbitflow.planner.solvers import check_solver  # PuLP takes 0.3 s to import
 
         check_solver(config.solver)
+    named = config.profile or DEFAULT_PROFILE
+    taken = None
     if profile is None:
-        profile = resolve_profile(config.profile or DEFAULT_PROFILE, config.model)
+        taken = profile_of_gpu(named, config.model, config.tp)
+        profile = resolve_profile(taken or named, config.model, config.tp)
     cost = CostModel.from_profile(
         profile, link_scale=config.link_scale, compute_scale=config.compute_scale
     )
     perturbation = read_perturbation(config.perturb) if config.perturb else Perturbation()
     raw = resolve(config.trace, limit=config.num_requests) if raw is None else raw
     notices = list(raw.notices)
+    if taken is not None:
+        notices.append(f"--profile {named}: {taken} is taken ({profile.provenance.method})")
     if is_edited(profile):
         notices.append(f"profile {profile.name} was edited after it was measured")
     if raw.arrival_unit == "steps":

@@ -16,6 +16,7 @@ from typing import TypeAlias, get_args, get_origin, get_type_hints
 
 from orbitflow.config import RunConfig
 from orbitflow.errors import UserError, nearest
+from orbitflow.options import refuse_removed
 from orbitflow.units import (
     format_bytes,
     format_count,
@@ -104,6 +105,7 @@ def _read(key: str, text: str) -> Value:
             raise UserError(f"cannot read {text!r}: write true or false")
         return text.lower() == "true"
     if issubclass(kind, StrEnum):
+        refuse_removed(key, text)
         allowed = [str(member) for member in kind]
         if text not in allowed:
             raise UserError(f"{text!r} is none of its values: {nearest(text, allowed)}")

@@ -32,7 +32,6 @@ from orbitflow.memory import KvLimits
 from orbitflow.policy.registry import make_policy
 from orbitflow.request import Request
 from orbitflow.step import Idle, MoveKind, Step, StepOutcome
-from reference.stepped_channel import LinkMode
 
 from .served_links import Shuffler, StirredStore
 from .stepped_channel import LinkMode, channels

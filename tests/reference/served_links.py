@@ -12,7 +12,6 @@ import torch
 from orbitflow.backend.kv.plane import Plane
 from orbitflow.backend.kv.store import KvStore
 from orbitflow.engine.policy import DataPlane
-from reference.stepped_channel import SteppedChannel
 
 from .stepped_channel import SteppedChannel
 

@@ -17,7 +17,7 @@ from orbitflow.study.figures import Target, figures, more_is_better, read_target
         ("slo-attainment = 95%", Target("slo_attainment", 0.95, True)),
         ("goodput_rps=1.5", Target("goodput_rps", 1.5, True)),
         ("ttft_s.p95=500ms", Target("ttft_s.p95", 0.5, False)),
-        ("tbt_s.max=2", Target("tbt_s.max", 2.0, False)),
+        ("tbt_s.max=2s", Target("tbt_s.max", 2.0, False)),
         ("paused_s=0", Target("paused_s", 0.0, False)),
         ("link.busy_share=80%", Target("link.busy_share", 0.8, False)),
         ("link.hidden_share=0.9", Target("link.hidden_share", 0.9, True)),
