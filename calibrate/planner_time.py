@@ -19,7 +19,7 @@ from orbitflow.pipeline import Overlap
 from orbitflow.planner.planner import MOST_REQUESTS, Answer, improve, quick
 from orbitflow.planner.problem import Asked, Problem, paper_options
 from orbitflow.policy.draft import RING_GROUPS
-from orbitflow.policy.orbitflow import ILP_NODES
+from orbitflow.policy.orbitflow.policy import ILP_NODES
 from orbitflow.tuning import SolverName
 
 _QUESTIONS_TRIED = 8  # per question wanted

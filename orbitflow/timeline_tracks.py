@@ -15,8 +15,8 @@ from math import ceil
 
 import numpy as np
 
-from orbitflow.bank import Bank
 from orbitflow.driving import Observer, Observers
+from orbitflow.policy.token_deposit import TokenDeposit
 from orbitflow.request import Request
 from orbitflow.serving import ServingCore
 from orbitflow.step import Events, Step, StepOutcome
@@ -112,7 +112,7 @@ class Deposits:
     """Tokens that are made and not yet delivered, of all requests."""
 
     def __init__(self) -> None:
-        self._bank = Bank()
+        self._bank = TokenDeposit()
         self._taus: dict[int, float] = {}
 
     def open(self, request_id: int, tau_s: float, now_s: float) -> None:

@@ -28,7 +28,8 @@ from orbitflow.summary import Totals
 from orbitflow.tables import labels
 from orbitflow.units import format_bytes, format_count, format_seconds
 
-FOLDER = Path(__file__).resolve().parents[1] / "docs" / "reference"
+ROOT = Path(__file__).resolve().parents[1]
+FOLDER = ROOT / "docs" / "reference"
 MADE = "<!-- Made by scripts/docs from the code; do not edit. -->\n\n"
 
 
@@ -59,7 +60,7 @@ def policies_page() -> str:
         modules.setdefault(inspect.getfile(type(policy)), []).append(policy)
     for file, members in modules.items():
         lines += [f"## {', '.join(policy.name for policy in members)}", ""]
-        lines += [f"From `orbitflow/policy/{Path(file).name}`:", "", "```text"]
+        lines += [f"From `{Path(file).resolve().relative_to(ROOT)}`:", "", "```text"]
         lines += [inspect.getdoc(inspect.getmodule(type(members[0]))) or "", "```", ""]
     return "\n".join(lines).rstrip() + "\n"
 

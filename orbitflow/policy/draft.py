@@ -14,7 +14,6 @@ from dataclasses import replace
 from math import inf
 from typing import NamedTuple
 
-from orbitflow.bank import Bank
 from orbitflow.cost import CostModel
 from orbitflow.memory import KvLimits
 from orbitflow.pipeline import Overlap
@@ -25,6 +24,7 @@ from orbitflow.planner.score import Score, score
 from orbitflow.policy.base import View
 from orbitflow.policy.figures import PlanningFigures
 from orbitflow.policy.pausing import first_owed, rest_order
+from orbitflow.policy.token_deposit import TokenDeposit
 from orbitflow.request import Request
 from orbitflow.sequence import Sequence, State
 from orbitflow.tuning import Tuning
@@ -81,7 +81,7 @@ class Drafter:
         view: View,
         members: list[Sequence],
         newcomers: list[Request],
-        bank: Bank,
+        bank: TokenDeposit,
         cost: CostModel,
     ) -> Plan | None:
         """The best plan known for these; None if none fits. `members` in order of arrival."""
@@ -117,7 +117,7 @@ class Drafter:
         view: View,
         members: list[Sequence],
         newcomers: list[Request],
-        bank: Bank,
+        bank: TokenDeposit,
         owed: int | None,
     ) -> tuple[Asked, ...]:
         asked = []

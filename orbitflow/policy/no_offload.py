@@ -20,7 +20,7 @@ class NoOffload(Policy):
     name = "no-offload"
     lengths = Lengths.ORACLE
     data_plane = DataPlane(Overlap.RING, write_through=False, ring_groups=0)
-    admission = "all of it fits"
+    admission = "full length fits"
     places_at_admission = True
 
     def decide(self, view: View) -> Decision:

@@ -33,7 +33,7 @@ class UniformPolicy(Policy):
     """Everybody gets the first of `choices()` that fits."""
 
     lengths = Lengths.NONE
-    admission = "smallest fits"
+    admission = "pages are free"
 
     def __init__(
         self, name: str, overlap: Overlap, ring_groups: int, host_read: HostRead = STREAM

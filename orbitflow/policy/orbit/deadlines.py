@@ -22,7 +22,7 @@ from math import inf
 from typing import NamedTuple
 
 from orbitflow.policy.base import View
-from orbitflow.policy.fair_share import FairShare
+from orbitflow.policy.orbit.fair_share import FairShare
 from orbitflow.request import Request
 
 EVERY = 64

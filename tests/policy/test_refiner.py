@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from strategies import small_machine
 
-from orbitflow.refiner import FORGOTTEN, Refiner, Scale
+from orbitflow.policy.refiner import FORGOTTEN, Refiner, Scale
 from orbitflow.step import Move, MoveKind, Step, StepOutcome, Stream
 
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from strategies import small_machine
 
-from orbitflow.bank import Bank
 from orbitflow.memory import KvAccount
 from orbitflow.placement import RESIDENT
 from orbitflow.policy.base import View
-from orbitflow.policy.feed import Feeder
-from orbitflow.policy.prospects import CAUGHT_UP, Outlook, Prospects
+from orbitflow.policy.orbit.forecast import CAUGHT_UP, Forecast, Forecaster
+from orbitflow.policy.orbit.load import LoadModel
+from orbitflow.policy.token_deposit import TokenDeposit
 from orbitflow.request import Request
 from orbitflow.roster import Roster
 from orbitflow.step import Events, StepOutcome, TokenSegment
@@ -26,9 +26,9 @@ def _served(ttft_s: float, stalled_s: float) -> float | None:
     """Its first token comes at FIRST_S, its second `stalled_s` after it is wanted. When is the
     third due?
     """
-    bank, limits = Bank(), MACHINE.limits
-    feeder = Feeder(limits, ring_groups=2, turn_passes=8, rotates=True)
-    prospects = Prospects(bank, feeder, Tuning(lengths=LengthsKnown.ORACLE))
+    bank, limits = TokenDeposit(), MACHINE.limits
+    feeder = LoadModel(limits, ring_groups=2, turn_passes=8, rotates=True)
+    prospects = Forecaster(bank, feeder, Tuning(lengths=LengthsKnown.ORACLE))
     roster = Roster(None, 0)
     view = View(roster, KvAccount(limits), lambda _: np.zeros(0), TAU_S, lambda _: ttft_s)
     request = Request(1, 0.0, 20, 2 + LEFT, None, None)
@@ -67,8 +67,8 @@ def test_who_missed_its_ttft_has_no_limit_to_catch_up_to() -> None:
 def test_whose_limits_are_lost_already_is_not_harmed(
     is_late: bool, is_hopeless: bool, harm: float
 ) -> None:
-    feeder = Feeder(MACHINE.limits, ring_groups=2, turn_passes=8, rotates=True)
-    prospects = Prospects(Bank(), feeder, Tuning(lengths=LengthsKnown.ORACLE))
+    feeder = LoadModel(MACHINE.limits, ring_groups=2, turn_passes=8, rotates=True)
+    prospects = Forecaster(TokenDeposit(), feeder, Tuning(lengths=LengthsKnown.ORACLE))
     request = Request(1, 0.0, 20, 60, None, None)
-    reader = Outlook(request, 30, 10, 50, TAU_S, 0.0, is_late=is_late, is_hopeless=is_hopeless)
+    reader = Forecast(request, 30, 10, 50, TAU_S, 0.0, is_late=is_late, is_hopeless=is_hopeless)
     assert prospects.chance_of_harm(reader, 100 * TAU_S, 0.5) == harm

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from orbitflow.memory import KvAccount, KvLimits
 from orbitflow.placement import RESIDENT
 from orbitflow.policy.base import View
-from orbitflow.policy.deadlines import EVERY, MOST_TRIED, Deadlines
-from orbitflow.policy.fair_share import FairShare
+from orbitflow.policy.orbit.deadlines import EVERY, MOST_TRIED, Deadlines
+from orbitflow.policy.orbit.fair_share import FairShare
 from orbitflow.request import Request
 from orbitflow.roster import Roster
 

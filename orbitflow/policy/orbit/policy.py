@@ -13,21 +13,21 @@ from __future__ import annotations
 
 import numpy as np
 
-from orbitflow.bank import Bank
 from orbitflow.cost import CostModel
 from orbitflow.memory import BatchPages, KvLimits
 from orbitflow.pipeline import Overlap
 from orbitflow.placement import ALL_RESIDENT, RESIDENT, Placement
 from orbitflow.policy.base import DataPlane, Decision, Lengths, Policy, View
-from orbitflow.policy.door import Door
 from orbitflow.policy.draft import RING_GROUPS
-from orbitflow.policy.feed import Feeder
 from orbitflow.policy.figures import PlanningFigures
+from orbitflow.policy.orbit.admission import DeadlineAdmission
+from orbitflow.policy.orbit.forecast import Forecaster
+from orbitflow.policy.orbit.load import LoadModel
 from orbitflow.policy.pausing import first_owed
-from orbitflow.policy.prospects import Prospects
+from orbitflow.policy.refiner import Refiner
+from orbitflow.policy.token_deposit import TokenDeposit
 from orbitflow.policy.turns import STARVING, Drafted, Drafter, Scene, planned_passes
 from orbitflow.policy.validity import resident_window
-from orbitflow.refiner import Refiner
 from orbitflow.request import Request
 from orbitflow.sequence import Sequence
 from orbitflow.step import Events, Step, StepOutcome
@@ -55,7 +55,7 @@ class Orbit(Policy):
         self.has_deposit = tuning.deposit
         knows = tuning.lengths is LengthsKnown.ORACLE
         self.lengths = Lengths.ORACLE if knows else Lengths.QUANTILE
-        self.admission = "can be fed, by deadline" if tuning.gate else "smallest fits"
+        self.admission = "EDF, rate-based" if tuning.gate else "EDF, pages are free"
 
     def bind(self, limits: KvLimits, cost: CostModel) -> None:
         """Learn the machine; from then on the refiner's idea of it counts."""
@@ -63,13 +63,13 @@ class Orbit(Policy):
         tuning = self._tuning
         self.planning = PlanningFigures()
         self._refiner = Refiner(cost)
-        self._bank = Bank(banks=tuning.deposit)
+        self._bank = TokenDeposit(is_on=tuning.deposit)
         self._lookahead = planned_passes(limits)
-        feeder = Feeder(
+        feeder = LoadModel(
             limits, ring_groups=RING_GROUPS, turn_passes=self._lookahead, rotates=tuning.pause
         )
-        self._prospects = Prospects(self._bank, feeder, tuning)
-        self._door = Door(limits, self._prospects, feeder, tuning)
+        self._prospects = Forecaster(self._bank, feeder, tuning)
+        self._door = DeadlineAdmission(limits, self._prospects, feeder, tuning)
         prospects = self._prospects
         self._drafter = Drafter(limits, tuning, self.planning, prospects.weight, prospects.due_s)
         self.last_draft: Drafted | None = None  # what is followed; None if everything is resident

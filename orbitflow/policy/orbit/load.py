@@ -24,14 +24,14 @@ from orbitflow.cost import CostModel
 from orbitflow.memory import KvLimits
 
 
-class Mouth(NamedTuple):
+class Demand(NamedTuple):
     """A request to feed: its context, and the seconds that it may take per token."""
 
     context_tokens: int
     pace_s: float
 
 
-class Feeder:
+class LoadModel:
     """Loads on one machine. `turn_passes` is W."""
 
     def __init__(
@@ -42,7 +42,7 @@ class Feeder:
         self._turn_passes = turn_passes
         self._rotates = rotates
 
-    def load(self, cost: CostModel, mouths: Sequence[Mouth]) -> float:
+    def load(self, cost: CostModel, mouths: Sequence[Demand]) -> float:
         """Share of the time that it takes to feed them all."""
         if not mouths:
             return 0.0
@@ -61,16 +61,16 @@ class Feeder:
         """Seconds of a pass of one request that has the machine for itself."""
         if self._pages(context_tokens) <= self._limits.gpu_pages:
             return cost.decode_pass_s(1, context_tokens)
-        turn = self._together([Mouth(context_tokens, 1.0)])
+        turn = self._together([Demand(context_tokens, 1.0)])
         return self._share(cost, turn, cost.page_s, is_alone=True)
 
-    def _together(self, mouths: Sequence[Mouth]) -> _Turn:
+    def _together(self, mouths: Sequence[Demand]) -> _Turn:
         sizes = [self._pages(mouth.context_tokens) for mouth in mouths]
         tokens = sum(mouth.context_tokens for mouth in mouths)
         pace_s = min(mouth.pace_s for mouth in mouths)
         return _Turn(len(mouths), tokens, sum(sizes), max(sizes), pace_s)
 
-    def _turns(self, cost: CostModel, mouths: Sequence[Mouth], page_s: float) -> list[_Turn]:
+    def _turns(self, cost: CostModel, mouths: Sequence[Demand], page_s: float) -> list[_Turn]:
         turns: list[_Turn] = []
         shares: list[float] = []
         for mouth in sorted(mouths, reverse=True):
@@ -108,7 +108,7 @@ class _Turn(NamedTuple):
     largest: int  # pages of the largest request
     pace_s: float
 
-    def plus(self, mouth: Mouth, pages: int) -> _Turn:
+    def plus(self, mouth: Demand, pages: int) -> _Turn:
         """One more."""
         return _Turn(
             self.requests + 1,

@@ -20,11 +20,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from orbitflow.bank import Bank
 from orbitflow.cost import CostModel
 from orbitflow.policy.base import View
-from orbitflow.policy.feed import Feeder
-from orbitflow.policy.lengths import OutputLengths
+from orbitflow.policy.orbit.load import LoadModel
+from orbitflow.policy.output_lengths import OutputLengths
+from orbitflow.policy.token_deposit import TokenDeposit
 from orbitflow.request import Request
 from orbitflow.sequence import Sequence
 from orbitflow.step import Events, StepOutcome
@@ -34,7 +34,7 @@ CAUGHT_UP = 0.5  # of what a request could catch up alone, that it is expected t
 HOPELESS_WEIGHT = 0.05  # of a late token of who cannot be fed even alone
 
 
-class Outlook(NamedTuple):
+class Forecast(NamedTuple):
     """A request that is served, as far as one can tell. `left` in tokens, `balance_s` at `now`."""
 
     request: Request
@@ -47,10 +47,10 @@ class Outlook(NamedTuple):
     is_hopeless: bool
 
 
-class Prospects:
+class Forecaster:
     """What is known, and guessed, of every request that was let in."""
 
-    def __init__(self, bank: Bank, feeder: Feeder, tuning: Tuning) -> None:
+    def __init__(self, bank: TokenDeposit, feeder: LoadModel, tuning: Tuning) -> None:
         self._bank = bank
         self._feeder = feeder
         self._lost_weight = tuning.lost_weight
@@ -85,7 +85,7 @@ class Prospects:
         """Tokens that a request which waits is expected to make."""
         return self._lengths.left(request, 0)
 
-    def outlooks(self, view: View, cost: CostModel, members: Iterable[Sequence]) -> list[Outlook]:
+    def outlooks(self, view: View, cost: CostModel, members: Iterable[Sequence]) -> list[Forecast]:
         """Of these."""
         return [self._outlook(view, cost, s) for s in members]
 
@@ -102,7 +102,7 @@ class Prospects:
         alone_s = self._feeder.alone_s(cost, context_tokens + left // 2)
         return left * (alone_s - tau_s) > max(0.0, balance_s)
 
-    def chance_of_harm(self, reader: Outlook, delay_s: float, spare: float) -> float:
+    def chance_of_harm(self, reader: Forecast, delay_s: float, spare: float) -> float:
         """Growth of the chance that a reader ends before it has caught up, if it waits `delay_s`
         more; one catches up by `spare` of the time.
         """
@@ -134,7 +134,7 @@ class Prospects:
         gains_s = sequence.tau_s - self._feeder.alone_s(cost, context_tokens + left // 2)
         return due_s - lag_s if lag_s <= CAUGHT_UP * left * gains_s else due_s
 
-    def _outlook(self, view: View, cost: CostModel, sequence: Sequence) -> Outlook:
+    def _outlook(self, view: View, cost: CostModel, sequence: Sequence) -> Forecast:
         context, tau_s = sequence.context_tokens(view.passes), sequence.tau_s
         generated = sequence.generated_tokens(view.passes)
         left = self._lengths.left(sequence.request, generated)
@@ -142,4 +142,6 @@ class Prospects:
         due_s = self._next_due_s(cost, sequence, context, left)
         balance_s = 0.0 if due_s is None else due_s - view.now_s
         hopeless = self.is_hopeless(cost, context, left, tau_s, balance_s)
-        return Outlook(sequence.request, context, generated, left, tau_s, balance_s, late, hopeless)
+        return Forecast(
+            sequence.request, context, generated, left, tau_s, balance_s, late, hopeless
+        )

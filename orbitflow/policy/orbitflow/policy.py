@@ -19,21 +19,20 @@ from typing import NamedTuple
 
 import numpy as np
 
-from orbitflow.bank import Bank
 from orbitflow.cost import CostModel
 from orbitflow.memory import BatchPages, KvLimits
 from orbitflow.pipeline import Overlap
 from orbitflow.placement import ALL_RESIDENT, RESIDENT, HostLayers, Placement
 from orbitflow.planner.planner import Answer, improve, is_worth_solving
 from orbitflow.planner.problem import Problem, paper_options
-from orbitflow.policy.admission import Admission
 from orbitflow.policy.base import DataPlane, Decision, Lengths, Policy, View
 from orbitflow.policy.draft import RING_GROUPS, Drafter
 from orbitflow.policy.draft import Plan as Draft
 from orbitflow.policy.figures import PlanningFigures
-from orbitflow.policy.gate import Gate
+from orbitflow.policy.orbitflow.admission import Gate, SloAdmission
+from orbitflow.policy.refiner import Refiner
+from orbitflow.policy.token_deposit import TokenDeposit
 from orbitflow.policy.validity import placed_by, resident_window, window_of
-from orbitflow.refiner import Refiner
 from orbitflow.request import Request
 from orbitflow.sequence import Sequence
 from orbitflow.step import Events, Plan, PlanRequest, Step, StepOutcome
@@ -70,7 +69,7 @@ class OrbitFlow(Policy):
     def _take(self, tuning: Tuning) -> None:
         self._tuning = tuning
         self.has_deposit = tuning.deposit
-        self.admission = "nobody is hurt" if tuning.gate else "smallest fits"
+        self.admission = "while every SLO holds" if tuning.gate else "pages are free"
 
     def bind(self, limits: KvLimits, cost: CostModel) -> None:
         """Learn the machine; from then on the refiner's idea of it counts."""
@@ -78,14 +77,14 @@ class OrbitFlow(Policy):
         tuning, overlap = self._tuning, self.data_plane.overlap
         self._options = options = paper_options(limits.layers)
         self._refiner = Refiner(cost)
-        self._bank = Bank(banks=tuning.deposit)
+        self._bank = TokenDeposit(is_on=tuning.deposit)
         self._gate = Gate() if tuning.gate else None
         self.planning = PlanningFigures()
         self._drafter = Drafter(
             limits, overlap, options, tuning, self.planning, is_uniform=self._is_uniform
         )
         self._lookahead = self._drafter.lookahead_tokens
-        self._admission = Admission(limits, options, RING_GROUPS, self._lookahead, self._gate)
+        self._admission = SloAdmission(limits, options, RING_GROUPS, self._lookahead, self._gate)
         self._taus: dict[int, float] = {}
         self._asked: tuple[int, tuple[int, ...]] = (0, ())  # plan requests so far, the last's ids
         self._window_end = 0
