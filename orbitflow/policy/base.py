@@ -1,31 +1,35 @@
-"""What a policy is: it sees the server between two passes and says what to admit, run, park and
-keep.
+"""The contract of a policy: it sees the server between two passes and decides what happens next.
 
-`decide` is called when something changed (an arrival that could be admitted, a first token, a
-finished request, the end of the window, an adopted plan) and must return a decision whose KV fits
-at the end of its window; the serving core checks and refuses what does not. A policy that needs a
-solver returns a `plan_request` with an immutable snapshot; its `solve` runs beside the passes and
-`adopt` takes the answer. Design sections 2.1 and 4.
+`decide` is called when something changed: an arrival that could be admitted, a first token, a
+finished request, the end of the window, an adopted plan. It returns a `Decision`: whom to admit,
+pause and resume, which layers of each request lie on the host, and for how many passes. The KV of
+everybody must fit at the end of that window. `View.fits` says beforehand whether it does; the
+engine checks it and raises a PolicyError where it does not.
 
-To add a policy: one file with one subclass, and one line in `registry.py`.
+A policy that streams and admits needs a few declarations and `decide`. A policy that needs a slow
+solver returns a `plan_request` with an immutable snapshot: `solve` answers it beside the passes,
+and `adopt` takes the answer. Design sections 2.1 and 4; docs/howto/add-a-policy.md.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Reversible
+from collections.abc import Callable, Collection, Reversible
 from dataclasses import dataclass
 from enum import StrEnum
-from math import inf
+from math import ceil, inf
 from typing import NamedTuple
+
+import numpy as np
 
 from orbitflow.clock import FloatArray
 from orbitflow.cost import CostModel
 from orbitflow.errors import ProfileError
 from orbitflow.host_read import STREAM, HostRead
-from orbitflow.memory import KvAccount, KvLimits
+from orbitflow.memory import BatchPages, KvAccount, KvLimits
 from orbitflow.pipeline import Overlap
-from orbitflow.placement import ALL_RESIDENT, Placement
+from orbitflow.placement import ALL_RESIDENT, HostLayers, Placement, stride
+from orbitflow.planner.window import pages_at_end
 from orbitflow.policy.figures import PlanningFigures
 from orbitflow.request import Request
 from orbitflow.roster import Roster
@@ -69,6 +73,7 @@ class View:
         tau_s: float,
         ttft_of: Callable[[Request], float] | None = None,
         arriving: Callable[[int], set[int]] | None = None,
+        data_plane: DataPlane | None = None,
     ) -> None:
         self._roster = roster
         self.account = account
@@ -77,6 +82,7 @@ class View:
         self._tau_s = tau_s
         self._ttft_of = ttft_of
         self._arriving = arriving
+        self._plane = data_plane
         self.now_s = 0.0
         self.passes = 0
         self.is_planning = False  # a plan was asked for and has not come yet
@@ -121,6 +127,64 @@ class View:
         """How many more requests may be admitted."""
         return self._roster.room
 
+    def fits(
+        self,
+        placement: Placement,
+        window: int,
+        *,
+        admit: Collection[int] = (),
+        park: Collection[int] = (),
+        resume: Collection[int] = (),
+    ) -> bool:
+        """Whether the engine would accept a decision of these: everybody active, with these ids
+        admitted, paused and resumed, under `placement` for `window` passes.
+
+        Counted are GPU pages, the staging ring included, host pages and places in the batch. For
+        policies that give windows; one that reserves to the end (window None) compares with
+        `account.gpu_free` instead. Raise a KeyError for an id that is not where it should be.
+        """
+        plane, limits, roster = self._plane, self.limits, self._roster
+        assert plane is not None, "a view of no server has no data plane to count with"
+        new = [roster.waiting[i] for i in admit]
+        stored = [(r.final_tokens, 1) for r in new]
+        if not plane.write_through:  # only what is paused lies on the host
+            swaps = [(s, 1) for i, s in roster.active.items() if i in park]
+            swaps += [(s, -1) for i, s in roster.parked.items() if i in resume]
+            stored = [(s.request.final_tokens, n) for s, n in swaps if s.prefilled_tokens]
+        host_pages = sum(n * limits.whole_pages(tokens) for tokens, n in stored)
+        if len(new) > self.batch_room or host_pages > self.account.host_free:
+            return False
+        active = [s for s in roster.active.values() if s.id not in park]
+        active += [roster.parked[i] for i in resume]
+        paused = [s for s in roster.parked.values() if s.id not in resume]
+        paused += [roster.active[i] for i in park]
+        contexts = [s.context_tokens(self.passes) for s in active]
+        contexts += [r.prompt_tokens + 1 for r in new]
+        placed = [self._placed(s, placement.host_layers(s.id)) for s in active]
+        placed += [placement.host_layers(r.id) for r in new]
+        stays = sum(self._staying(s, placement) for s in paused)
+        if not placed:
+            return stays <= limits.gpu_pages
+        tokens, groups = np.array(contexts), plane.ring_groups
+        needs = stays + pages_at_end(limits, tokens, placed, groups, window)
+        if kept_share := plane.host_read.kept_share:
+            for host in set(placed):
+                mine = tokens[[other == host for other in placed]]
+                full = BatchPages.of(limits, mine, window - 1).full_pages
+                needs += ceil(kept_share * len(host) * full)
+        return needs <= limits.gpu_pages
+
+    def _placed(self, sequence: Sequence, host: HostLayers) -> HostLayers:
+        """Host layers that count: what is on its way to the GPU cannot be called back."""
+        coming = self.arriving(sequence)
+        return tuple(x for x in host if x not in coming) if coming else host
+
+    def _staying(self, sequence: Sequence, placement: Placement) -> int:
+        """GPU pages that a paused request keeps: none, save for layers that a placement names."""
+        host = placement.exceptions.get(sequence.id, stride(self.limits.layers, 0))
+        layers = self.limits.layers - len(self._placed(sequence, host))
+        return layers * self.limits.full_pages(sequence.context_tokens(self.passes))
+
 
 class Decision(NamedTuple):
     """What to do until the window ends.
@@ -149,7 +213,7 @@ class Policy(ABC):
     has_deposit: bool = False  # whether the published system delivers at the SLO's pace
     is_lossy: bool = False
     recomputes: bool = False  # whether it may prefill the same tokens twice
-    admits_out_of_turn: bool = False  # not first come first served, or while somebody is parked
+    admits_out_of_turn: bool = False  # not first come first served, or while a request is paused
     places_at_admission: bool = False  # whether it decides where KV lies only then, once
     planning: PlanningFigures | None = None  # of a policy that plans, from `bind` on
 
@@ -179,12 +243,21 @@ class Policy(ABC):
     def decide(self, view: View) -> Decision:
         """Say what to do next."""
 
-    @abstractmethod
     def pages_alone(self, request: Request) -> tuple[int, int]:
         """GPU and host pages that the request needs at its end in an empty machine, ring included.
 
-        A request that needs more than there is can never be served and is refused on arrival.
+        A request that needs more than there is can never be served and is refused on arrival. By
+        default the smaller of all layers resident and, if full pages are copied to the host, all
+        layers there. Override it if `decide` cannot give a request either of these placements.
         """
+        limits, plane = self.limits, self.data_plane
+        tokens = max(request.final_tokens, request.prompt_tokens + 1)  # its first decision's window
+        alone = BatchPages(1, limits.pages(tokens), limits.full_pages(tokens))
+        if not plane.write_through:
+            return limits.layers * alone.pages, 0
+        ring, kept = 0 if limits.ring_is_extra else plane.ring_groups, plane.host_read.kept_share
+        least = min(alone.gpu_pages(limits.layers, h, ring, kept) for h in (0, limits.layers))
+        return least, limits.whole_pages(request.final_tokens)
 
     def observe(self, step: Step, outcome: StepOutcome, events: Events) -> bool:
         """Learn what a step came to; whether to be asked again before the next pass."""
