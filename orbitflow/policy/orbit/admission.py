@@ -1,26 +1,28 @@
-"""The door of `orbit`: whom to let in, if anybody.
+"""Admission of `orbit`: earliest deadline first, up to a load and a number of SLOs put at risk.
 
-    load <= limit (1 - share of time that prompts take)            everybody can be fed
-    sum over readers of the growth of P(ends before it has caught up) <= harm
+A candidate (`deadlines` has the order) is admitted if both hold:
 
-Candidates come by deadline (`deadlines`); those too slow even alone come last, and as if late.
-`limit` is `--late-load` for late ones, who leave the rest, and as much of the batch's places, to
-fresh ones to come; FRESH_LOAD for those who can still make their TTFT limit, and within URGENT tau
-of the last moment
+    load with it <= limit (1 - share of time that prompts take)
+    expected SLO misses of running requests because of its prompt <= allowed
 
-    1 + RECOVERY (1 - pass alone / tau),    times FEW / n of it among n > FEW if late ones wait
+Load (`load`) is the share of time in which everybody gets their tokens in time. `limit` is
+`--late-load` for a request that has missed its TTFT limit, 1 for one that has not, and close to its
+last moment
 
-What is overdone can be caught up only by the share of time that is left over, and where late ones
-wait nothing is; a guess of the load of many is off by less than one of few. The second line is
-asked for a fresh one whose prompt would make more than HURT_TOKENS late; of a late one that is too
-much already. `harm` is HARM while all of the fresh can wait for HURRY tau; then one request that
-meets its limits is worth another that may miss them, or BEHIND_HARM of it where late ones wait too:
-the machine cannot do it all, and the next may cost less. The longest prompts are worth OWED_HARM
-where they get less than their share (`fair_share`).
+    1 + recovery (1 - pass alone / tau),   times few / n among n > few if late requests wait
 
-Whose turn it is, as it has waited longest, is let in at last though it does not fit: when as many
-others have missed their limits meanwhile as would by its prompt. But not while the longest prompts
-are owed something, for a server that empties is what they need.
+because what is overdone must be caught up in the time that is left over, and while late requests
+wait none is. Late requests also leave 1 - `--late-load` of the batch's places to the others.
+
+A prompt that makes at most `late_tokens` late over all running requests passes the second test.
+Otherwise a late request waits. For one in time the expected misses are summed: for each running
+request the growth of the probability that it ends before it has caught up (`forecast`). Allowed
+are a quarter of a request while everybody who waits has time, then about one for one, and more for
+the longest prompts while these get less than their fair share.
+
+The request that has waited longest is not kept out for ever: once it is its turn and it does not
+fit, it is admitted when as many others have missed their limits meanwhile as its prompt would put
+at risk. While the longest prompts are owed their share the server is emptied for it instead.
 """
 
 from __future__ import annotations
@@ -31,164 +33,160 @@ from math import exp
 from orbitflow.cost import CostModel
 from orbitflow.memory import KvLimits
 from orbitflow.policy.base import View
-from orbitflow.policy.orbit.deadlines import Candidate, Deadlines
-from orbitflow.policy.orbit.fair_share import FairShare
+from orbitflow.policy.orbit.deadlines import Candidate, Deadlines, FairShare
 from orbitflow.policy.orbit.forecast import Forecast, Forecaster
 from orbitflow.policy.orbit.load import Demand, LoadModel
+from orbitflow.policy.orbit.options import DEFAULT, OrbitOptions
 from orbitflow.request import Request
 from orbitflow.sequence import Sequence, State
 from orbitflow.step import Step, StepOutcome
 from orbitflow.tuning import Tuning
 
-RECOVERY = 1.75  # load beyond 1 that is risked, by the share of time left to catch up in
-FRESH_LOAD = 1.0  # up to which requests are let in that can still make their TTFT limit
-URGENT = 128.0  # tau before it is too late for that, when more is risked for them
-FEW = 6  # requests, among whom so much is risked also while late ones wait
-HURT_TOKENS = 8.0  # that any prompt may make late, over all who are being read to
-HARM = 0.25  # requests that may miss their limits for one that meets them, and could wait
-HURRY = 16.0  # tau before waiting costs one of the fresh its limit, when more harm is done for it:
-HURRIED_HARM = 1.0  # where the server keeps up with what comes,
-BEHIND_HARM = 0.6  # and where it does not
-OWED_HARM = 2.0  # and for the longest prompts, where they are owed it
-LEAST_SPARE = 0.05  # share of time that is always counted on for catching up
-BANK_SHARE = 0.8  # of a balance that is counted on
-HOPELESS_PACE = 8.0  # times tau: how slowly those too slow even alone are fed
-PREFILL_MEMORY = 256  # tau over which the share of time that prompts take is averaged
-
 
 class DeadlineAdmission:
-    """Decides whom to let in. Without a gate whoever comes first by deadline."""
+    """Decides whom to admit. Without a gate the first by deadline that the host has room for."""
 
     def __init__(
-        self, limits: KvLimits, prospects: Forecaster, feeder: LoadModel, tuning: Tuning
+        self,
+        limits: KvLimits,
+        forecaster: Forecaster,
+        load: LoadModel,
+        tuning: Tuning,
+        options: OrbitOptions = DEFAULT,
     ) -> None:
         self._limits = limits
-        self._prospects = prospects
-        self._feeder = feeder
+        self._forecaster = forecaster
+        self._load = load
+        self._options = options
         self._has_gate = tuning.gate
         self._late_load = tuning.late_load
-        self._share = FairShare()
-        self._deadlines = Deadlines(self._share)
+        self._share = FairShare(options)
+        self._deadlines = Deadlines(self._share, options)
         self._prefill_share = 0.0
         self.has_refused = False  # somebody, when last asked
 
     def newcomer(self, view: View, cost: CostModel, members: list[Sequence]) -> Request | None:
-        """The next to let in."""
+        """The request to admit now, if any. One prompt at a time."""
         self.has_refused = False
         if view.batch_room <= 0 or any(s.state is State.PREFILL for s in members):
             return None
-        readers: list[Forecast] | None = None
+        running: list[Forecast] | None = None
         for candidate in self._candidates(view, cost):
             request = candidate.request
             if view.account.host_free < self._limits.whole_pages(request.final_tokens):
                 continue
             if not members or not self._has_gate:
                 return request
-            if readers is None:
-                readers = self._prospects.outlooks(view, cost, members)
-            if self._is_welcome(view, cost, readers, candidate) or self._has_cost_enough(
-                cost, readers, request
+            if running is None:
+                running = self._forecaster.forecasts(view, cost, members)
+            if self._is_affordable(view, cost, running, candidate) or self._has_waited_enough(
+                cost, running, request
             ):
                 return request
             self.has_refused = True
         return None
 
-    def let_in(self, view: View, request: Request) -> None:
-        """One of them is let in."""
+    def admitted(self, view: View, request: Request) -> None:
+        """A request is admitted; the view still has it among the waiting."""
         is_oldest = request.id == next(iter(view.waiting)).id
         self._deadlines.admitted(request, is_oldest=is_oldest)
 
     def observe(self, cost: CostModel, step: Step, outcome: StepOutcome) -> None:
-        """The share of time that prompts take, averaged over PREFILL_MEMORY tau."""
-        took_s, tau_s = outcome.end_s - outcome.start_s, self._prospects.least_tau_s
+        """Average the share of time that prompts take."""
+        took_s, tau_s = outcome.end_s - outcome.start_s, self._forecaster.least_tau_s
         if took_s <= 0 or tau_s is None:
             return
         prompts_s = min(took_s, sum(cost.chunk_s(c.tokens, c.start) for c in step.chunks))
-        kept = exp(-took_s / (PREFILL_MEMORY * tau_s))
+        kept = exp(-took_s / (self._options.prefill_memory_tau * tau_s))
         self._prefill_share = kept * self._prefill_share + (1 - kept) * prompts_s / took_s
 
     # -- inside ------------------------------------------------------------------------------------
 
     def _candidates(self, view: View, cost: CostModel) -> Iterator[Candidate]:
-        """By deadline; those who cannot be fed even alone come last."""
+        """By deadline; those that are too slow even alone come last, and count as late."""
         hopeless = []
         for candidate in self._deadlines.candidates(view, cost.prefill_s):
-            request, left = candidate.request, self._prospects.left(candidate.request)
+            request, left = candidate.request, self._forecaster.left(candidate.request)
             tau_s, prompt = view.tau_of(request), request.prompt_tokens
-            if self._prospects.is_hopeless(cost, prompt, left, tau_s):
+            if self._forecaster.is_hopeless(cost, prompt, left, tau_s):
                 hopeless.append(Candidate(request, None))
             else:
                 yield candidate
         yield from hopeless
 
-    def _is_welcome(
-        self, view: View, cost: CostModel, readers: list[Forecast], candidate: Candidate
+    def _is_affordable(
+        self, view: View, cost: CostModel, running: list[Forecast], candidate: Candidate
     ) -> bool:
-        """Whether everybody can still be fed, and few lose by its prompt."""
-        request, is_fresh = candidate.request, candidate.starts_s is not None
-        if not is_fresh and self._is_for_fresh_ones(view, len(readers)):
+        """Whether the load allows it, and the SLOs that its prompt puts at risk."""
+        request, is_in_time = candidate.request, candidate.starts_s is not None
+        if not is_in_time and self._is_kept_free(view, len(running)):
             return False
         delay_s = cost.prefill_s(request.prompt_tokens)
-        hurt = sum(max(0.0, delay_s - r.balance_s) / r.tau_s for r in readers if not r.is_hopeless)
-        if hurt > HURT_TOKENS and not is_fresh:
+        late = sum(max(0.0, delay_s - r.balance_s) / r.tau_s for r in running if not r.is_hopeless)
+        makes_few_late = late <= self._options.late_tokens
+        if not makes_few_late and not is_in_time:
             return False
-        left = self._prospects.left(request)
-        mouths = [_mouth(reader, delay_s) for reader in readers]
-        mouths.append(Demand(request.prompt_tokens + left // 2, view.tau_of(request)))
-        load = self._feeder.load(cost, mouths)
-        limit = self._limit(view, cost, candidate, len(mouths))
+        left = self._forecaster.left(request)
+        demands = [self._demand(r, delay_s) for r in running]
+        demands.append(Demand(request.prompt_tokens + left // 2, view.tau_of(request)))
+        load = self._load.of(cost, demands)
+        limit = self._limit(view, cost, candidate, len(demands))
         if load > limit * (1 - self._prefill_share):
             return False
-        if hurt <= HURT_TOKENS:
+        if makes_few_late:
             return True
         spare = 1 - load - self._prefill_share
-        bearable = self._bearable(view.now_s, view.tau_of(request), request.prompt_tokens)
-        return self._harm(readers, delay_s, spare) <= bearable
+        allowed = self._allowed(view.now_s, view.tau_of(request), request.prompt_tokens)
+        return self._misses(running, delay_s, spare) <= allowed
 
-    def _has_cost_enough(self, cost: CostModel, readers: list[Forecast], request: Request) -> bool:
-        """Whether as many have missed their limits while it did not fit as its prompt harms."""
+    def _has_waited_enough(
+        self, cost: CostModel, running: list[Forecast], request: Request
+    ) -> bool:
+        """Whether as many have missed their limits while it did not fit as its prompt risks."""
         if not self._deadlines.is_turn_of_oldest or self._share.least_owed is not None:
             return False
         delay_s, spare = cost.prefill_s(request.prompt_tokens), 1 - self._prefill_share
-        return self._deadlines.missed >= max(1.0, self._harm(readers, delay_s, spare))
+        return self._deadlines.missed >= max(1.0, self._misses(running, delay_s, spare))
 
-    def _harm(self, readers: list[Forecast], delay_s: float, spare: float) -> float:
-        """Requests that are expected to miss their limits for a prompt of `delay_s`."""
-        spare = max(LEAST_SPARE, spare)
-        return sum(self._prospects.chance_of_harm(r, delay_s, spare) for r in readers)
+    def _misses(self, running: list[Forecast], delay_s: float, spare: float) -> float:
+        """Running requests expected to miss their SLO because of a prompt of `delay_s`."""
+        spare = max(self._options.least_spare, spare)
+        return sum(self._forecaster.miss_chance(r, delay_s, spare) for r in running)
 
-    def _is_for_fresh_ones(self, view: View, members: int) -> bool:
-        """Whether the next place of the batch is."""
+    def _is_kept_free(self, view: View, members: int) -> bool:
+        """Whether the next place of the batch is for requests that are in time."""
         return members >= self._late_load * (members + view.batch_room)
 
-    def _bearable(self, now_s: float, tau_s: float, prompt_tokens: int) -> float:
-        """Requests that may miss their limits for a fresh one."""
+    def _allowed(self, now_s: float, tau_s: float, prompt_tokens: int) -> float:
+        """SLO misses of running requests that a request in time may cause."""
+        options = self._options
         if self._share.is_owed(prompt_tokens):
-            return OWED_HARM
-        if self._deadlines.slack_s(now_s) >= HURRY * tau_s:
-            return HARM
-        return HURRIED_HARM if self._deadlines.keeps_up else BEHIND_HARM
+            return options.owed_score
+        if self._deadlines.slack_s(now_s) >= options.hurry_tau * tau_s:
+            return options.patient_score
+        return options.hurried_score if self._deadlines.keeps_up else options.behind_score
 
     def _limit(self, view: View, cost: CostModel, candidate: Candidate, count: int) -> float:
-        """Up to which load a request is let in that makes so many."""
-        if candidate.starts_s is None:
+        """Load up to which a candidate is admitted that makes `count` requests."""
+        options, starts_s = self._options, candidate.starts_s
+        if starts_s is None:
             return self._late_load
         tau_s = view.tau_of(candidate.request)
-        if candidate.starts_s - view.now_s > URGENT * tau_s:
-            return FRESH_LOAD
+        if starts_s - view.now_s > options.urgent_tau * tau_s:
+            return 1.0
         alone_s = cost.decode_pass_s(1, candidate.request.prompt_tokens)
-        risked = RECOVERY * share_risked(count, keeps_up=self._deadlines.keeps_up)
-        return 1 + risked * max(0.0, 1 - alone_s / tau_s)
+        recovery = recovery_among(count, options, keeps_up=self._deadlines.keeps_up)
+        return 1 + recovery * max(0.0, 1 - alone_s / tau_s)
+
+    def _demand(self, running: Forecast, delay_s: float) -> Demand:
+        """What a running request needs after a prompt of `delay_s`."""
+        balance_s = max(0.0, running.balance_s - delay_s)
+        pace_s = running.tau_s + self._options.deposit_share * balance_s / running.left
+        if running.is_hopeless:
+            pace_s *= self._options.hopeless_pace
+        return Demand(running.context_tokens + running.left // 2, pace_s)
 
 
-def share_risked(count: int, *, keeps_up: bool) -> float:
-    """Of RECOVERY, with so many to feed."""
-    return 1.0 if keeps_up else min(1.0, FEW / count)
-
-
-def _mouth(reader: Forecast, delay_s: float) -> Demand:
-    """A reader to be fed after a prompt of `delay_s`."""
-    pace_s = reader.tau_s + BANK_SHARE * max(0.0, reader.balance_s - delay_s) / reader.left
-    if reader.is_hopeless:
-        pace_s *= HOPELESS_PACE
-    return Demand(reader.context_tokens + reader.left // 2, pace_s)
+def recovery_among(count: int, options: OrbitOptions, *, keeps_up: bool) -> float:
+    """Load beyond 1 that may be risked among so many requests, by the share of time left over."""
+    return options.recovery * (1.0 if keeps_up else min(1.0, options.few / count))
