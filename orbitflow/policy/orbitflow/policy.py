@@ -30,6 +30,7 @@ from orbitflow.policy.draft import RING_GROUPS, Drafter
 from orbitflow.policy.draft import Plan as Draft
 from orbitflow.policy.figures import PlanningFigures
 from orbitflow.policy.orbitflow.admission import Gate, SloAdmission
+from orbitflow.policy.orbitflow.options import DEFAULT, OrbitFlowOptions
 from orbitflow.policy.refiner import Refiner
 from orbitflow.policy.token_deposit import TokenDeposit
 from orbitflow.policy.validity import placed_by, resident_window, window_of
@@ -54,8 +55,14 @@ class OrbitFlow(Policy):
 
     lengths = Lengths.QUANTILE
 
-    def __init__(self, name: str = "orbitflow", tuning: Tuning | None = None) -> None:
+    def __init__(
+        self,
+        name: str = "orbitflow",
+        tuning: Tuning | None = None,
+        options: OrbitFlowOptions = DEFAULT,
+    ) -> None:
         self.name = name
+        self._options = options
         self.data_plane = DataPlane(Overlap.RING, write_through=True, ring_groups=RING_GROUPS)
         self._is_uniform = tuning is not None
         self._take(tuning or Tuning())
@@ -78,13 +85,15 @@ class OrbitFlow(Policy):
         self._options = options = paper_options(limits.layers)
         self._refiner = Refiner(cost)
         self._bank = TokenDeposit(is_on=tuning.deposit)
-        self._gate = Gate() if tuning.gate else None
+        self._gate = Gate(self._options) if tuning.gate else None
         self.planning = PlanningFigures()
         self._drafter = Drafter(
             limits, overlap, options, tuning, self.planning, is_uniform=self._is_uniform
         )
         self._lookahead = self._drafter.lookahead_tokens
-        self._admission = SloAdmission(limits, options, RING_GROUPS, self._lookahead, self._gate)
+        self._admission = SloAdmission(
+            limits, options, RING_GROUPS, self._lookahead, self._gate, self._options
+        )
         self._taus: dict[int, float] = {}
         self._asked: tuple[int, tuple[int, ...]] = (0, ())  # plan requests so far, the last's ids
         self._window_end = 0
