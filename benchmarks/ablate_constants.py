@@ -18,7 +18,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from math import sqrt
 from pathlib import Path
 from typing import NamedTuple
@@ -94,7 +94,7 @@ def variants(base: Options) -> Iterator[Variant]:
         value = getattr(base, constant.name)
         for factor in (0.5, 2):
             changed = max(1, int(value * factor)) if isinstance(value, int) else value * factor
-            options = replace(base, **{constant.name: changed})
+            options = type(base)(**(asdict(base) | {constant.name: changed}))
             yield Variant(f"{constant.name} {value:g} -> {changed:g}", options, {})
 
 

@@ -94,12 +94,12 @@ class View:
 
     @property
     def contexts(self) -> IntArray:
-        """Contexts of everybody active in the next pass, in no particular order, in tokens."""
+        """Contexts of all active sequences in the next pass, in no particular order, in tokens."""
         return self._roster.contexts(self.passes)
 
     @property
     def parked(self) -> tuple[Sequence, ...]:
-        """Parked sequences, in order of arrival."""
+        """Paused sequences, in order of arrival."""
         parked = self._roster.parked
         return tuple(sorted(parked.values(), key=lambda s: s.order)) if parked else ()
 
@@ -187,11 +187,12 @@ class View:
 
 
 class Decision(NamedTuple):
-    """What to do until the window ends.
+    """What to do until the window ends. Requests are named by id.
 
     `window` is the number of decode passes that the memory is reserved for; None reserves every
-    admitted request to its end. Who is active and named nowhere runs on. Whom `park` names
-    keeps its KV on the host; whom `drop` names loses it, and prefills everything once resumed.
+    admitted request to its end. An active request that is named nowhere runs on. Requests in
+    `park` are paused and keep their KV on the host; those in `drop` are paused and lose it, and
+    prefill everything once resumed.
     """
 
     admit: tuple[int, ...] = ()
@@ -236,7 +237,7 @@ class Policy(ABC):
 
     @property
     def believes(self) -> CostModel:
-        """What the policy takes the machine for by now."""
+        """The machine as the policy believes it to be by now."""
         return self.cost
 
     @abstractmethod
@@ -260,7 +261,7 @@ class Policy(ABC):
         return least, limits.whole_pages(request.final_tokens)
 
     def observe(self, step: Step, outcome: StepOutcome, events: Events) -> bool:
-        """Learn what a step came to; whether to be asked again before the next pass."""
+        """Learn from a finished step; whether to be asked again before the next pass."""
         return False
 
     def solve(self, request: PlanRequest) -> Plan:

@@ -15,7 +15,7 @@ _KEEP = Decision()
 
 
 class NoOffload(Policy):
-    """Everything resident; queue what does not fit."""
+    """Everything resident; what does not fit waits."""
 
     name = "no-offload"
     lengths = Lengths.ORACLE

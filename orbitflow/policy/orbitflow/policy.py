@@ -62,7 +62,7 @@ class OrbitFlow(Policy):
         options: OrbitFlowOptions = DEFAULT,
     ) -> None:
         self.name = name
-        self._options = options
+        self._constants = options
         self.data_plane = DataPlane(Overlap.RING, write_through=True, ring_groups=RING_GROUPS)
         self._is_uniform = tuning is not None
         self._take(tuning or Tuning())
@@ -85,14 +85,14 @@ class OrbitFlow(Policy):
         self._options = options = paper_options(limits.layers)
         self._refiner = Refiner(cost)
         self._bank = TokenDeposit(is_on=tuning.deposit)
-        self._gate = Gate(self._options) if tuning.gate else None
+        self._gate = Gate(self._constants) if tuning.gate else None
         self.planning = PlanningFigures()
         self._drafter = Drafter(
             limits, overlap, options, tuning, self.planning, is_uniform=self._is_uniform
         )
         self._lookahead = self._drafter.lookahead_tokens
         self._admission = SloAdmission(
-            limits, options, RING_GROUPS, self._lookahead, self._gate, self._options
+            limits, options, RING_GROUPS, self._lookahead, self._gate, self._constants
         )
         self._taus: dict[int, float] = {}
         self._asked: tuple[int, tuple[int, ...]] = (0, ())  # plan requests so far, the last's ids
