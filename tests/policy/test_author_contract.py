@@ -17,7 +17,7 @@ from orbitflow.errors import PolicyError
 from orbitflow.host_read import HostRead
 from orbitflow.memory import KvLimits
 from orbitflow.pipeline import Overlap
-from orbitflow.placement import Placement, stride
+from orbitflow.placement import RESIDENT, HostLayers, Placement, stride
 from orbitflow.policy.base import DataPlane, Decision, Lengths, Policy, View
 from orbitflow.request import Request
 from orbitflow.serving import ServingCore
@@ -51,7 +51,8 @@ class EvenStream(Policy):
         for window in (64, 16, 1):
             for placement in [Placement(stride(self.limits.layers, d)) for d in (999, 7, 3, 1, 0)]:
                 if view.fits(placement, window, **who):
-                    return Decision(placement=placement, window=window, **who)
+                    admit, park, resume = (who.get(k, ()) for k in ("admit", "park", "resume"))
+                    return Decision(admit, park, resume, placement, window)
         return None
 
 
@@ -125,12 +126,13 @@ class Anything(Policy):
 
         active, parked = [s.id for s in view.active], [s.id for s in view.parked]
         admit, park, resume = some([r.id for r in view.waiting]), some(active), some(parked)
-        if not self.data_plane.write_through:
-            named = dict.fromkeys((*active, *admit, *resume), ())
-            default: tuple[int, ...] = stride(layers, 0)
-        else:
+        named: dict[int, HostLayers] = {}
+        default = stride(layers, 0)
+        if self.data_plane.write_through:
             named = {i: host() for i in (*active, *parked, *admit) if dice.random() < 0.5}
             default = host()
+        else:
+            named.update(dict.fromkeys((*active, *admit, *resume), RESIDENT))
         decision = Decision(admit, park, resume, Placement(default, named), dice.randint(1, 40))
         return decision, len(active) + len(admit) + len(resume) > len(park)
 
