@@ -4,8 +4,8 @@
     hopeless:  n (T1(c + n / 2) - tau) > max(0, b)      too slow even with the machine for itself
 
 with n tokens to come (`output_lengths`), c tokens of context, balance b and T1 the pass of one
-request alone. Neither can meet its SLO any more, so their late tokens count less in plans, by
-`--lost-weight`.
+request alone. Neither can meet its SLO any more, so late tokens of both count less in plans: by
+`--lost-weight` and by `hopeless_weight`.
 
 The deposit moves the due time of a request back whenever a token comes late. Its TPOT limit does
 not move: it counts from the first token. So a request that has lagged is due earlier by its lag,
@@ -101,8 +101,10 @@ class Forecaster:
 
     def weight(self, view: View, cost: CostModel, sequence: Sequence) -> float:
         """What one of its late tokens counts in plans, at most 1."""
-        is_lost = sequence.id in self._late or self._forecast(view, cost, sequence).is_hopeless
-        return self._lost_weight if is_lost else 1.0
+        if sequence.id in self._late:
+            return self._lost_weight
+        is_hopeless = self._forecast(view, cost, sequence).is_hopeless
+        return self._options.hopeless_weight if is_hopeless else 1.0
 
     def is_hopeless(
         self, cost: CostModel, context_tokens: int, left: int, tau_s: float, balance_s: float = 0.0

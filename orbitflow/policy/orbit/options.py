@@ -52,6 +52,8 @@ class OrbitOptions:
     # Forecasts (`forecast`, `output_lengths`).
     caught_up: float = 0.5  # of what a request could catch up alone, that it is expected to
     # | off: -0.9, -3.3, -4.2
+    hopeless_weight: float = 0.05  # of a late token of a hopeless request, against 1
+    # | as a late one's (0.5): 0, 0, 0; link x 0.5 of the paper's cases -1.9
     quantile: float = 0.6  # of finished outputs, taken for a running request | not measured
     lengths: int = 1024  # finished outputs that are remembered | not measured
     first_tokens: int = 256  # tokens of an output until one has finished | not measured
