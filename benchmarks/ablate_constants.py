@@ -25,11 +25,14 @@ from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from orbitflow.engine.policy import Policy
+from orbitflow.results.metrics import tpot_s
+from orbitflow.sim.server import Simulation
+from orbitflow.sim.step_executor import SimExecutor
+
 from benchmarks.orbit import CASES, mooncake_config, paper_config
 from benchmarks.orbit_random import draw, write
 from orbitflow.config import RunConfig
-from orbitflow.metrics import tpot_s
-from orbitflow.policy.base import Policy
 from orbitflow.policy.orbit.options import OrbitOptions
 from orbitflow.policy.orbit.policy import Orbit
 from orbitflow.policy.orbitflow.options import OrbitFlowOptions
@@ -37,8 +40,6 @@ from orbitflow.policy.orbitflow.policy import OrbitFlow
 from orbitflow.request import Request
 from orbitflow.scenario import build_scenario
 from orbitflow.session import make_core
-from orbitflow.sim.engine import Simulation
-from orbitflow.sim.executor import SimExecutor
 from orbitflow.step import Events, Finished, Step, StepOutcome
 
 Options = OrbitOptions | OrbitFlowOptions

@@ -13,13 +13,13 @@ import time
 from collections.abc import Callable
 from random import Random
 
+from orbitflow.machine.catalog import resolve_profile
+from orbitflow.machine.cost import CostModel
+from orbitflow.machine.pipeline import Overlap
 from rich.console import Console
 from rich.table import Table
 
-from orbitflow.catalog import resolve_profile
-from orbitflow.cost import CostModel
 from orbitflow.memory import KvLimits
-from orbitflow.pipeline import Overlap
 from orbitflow.planner.ilp import solve_ilp
 from orbitflow.planner.problem import Asked, Problem, paper_options
 from orbitflow.planner.search import search

@@ -19,8 +19,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from orbitflow.arrays import IntArray
 from orbitflow.errors import PolicyError, UserError
-from orbitflow.step import IntArray
 
 
 @dataclass(frozen=True, slots=True)

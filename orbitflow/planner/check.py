@@ -6,7 +6,7 @@ whatever its status says, is executed only if this finds nothing wrong with it.
 
 from __future__ import annotations
 
-from orbitflow.pipeline import Overlap
+from orbitflow.machine.pipeline import Overlap
 from orbitflow.planner.problem import REST, Choice, Problem
 from orbitflow.planner.score import Score
 

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 import pulp
 
-from orbitflow.pipeline import Overlap
+from orbitflow.machine.pipeline import Overlap
 from orbitflow.planner.problem import FORGONE, REST, Choice, Problem
 from orbitflow.planner.score import STEP, Score, score
 from orbitflow.planner.solvers import Effort, SolverName, Status, solve

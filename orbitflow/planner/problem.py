@@ -34,12 +34,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from orbitflow.clock import FloatArray
-from orbitflow.cost import CostModel
+from orbitflow.arrays import FloatArray, IntArray
+from orbitflow.machine.cost import CostModel
+from orbitflow.machine.pipeline import Overlap
 from orbitflow.memory import KvLimits
-from orbitflow.pipeline import Overlap
 from orbitflow.placement import RESIDENT, HostLayers, stride, useful_distances
-from orbitflow.step import IntArray
 
 REST = -1  # the option of being parked
 FORGONE = 0.05  # late tokens that a token not made by a request at rest counts for

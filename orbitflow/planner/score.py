@@ -11,10 +11,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from orbitflow.clock import FloatArray
-from orbitflow.pipeline import Overlap
+from orbitflow.arrays import FloatArray, IntArray
+from orbitflow.machine.pipeline import Overlap
 from orbitflow.planner.problem import FORGONE, REST, Choice, Problem
-from orbitflow.step import IntArray
 
 STEP = 1e-6  # of late tokens and of seconds: less is rounding, which must not decide
 

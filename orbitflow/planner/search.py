@@ -16,12 +16,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from orbitflow.clock import FloatArray
+from orbitflow.arrays import FloatArray, IntArray
 from orbitflow.placement import RESIDENT
 from orbitflow.planner.problem import FORGONE, REST, Choice, Problem
 from orbitflow.planner.relaxed import least_streamed_pages
 from orbitflow.planner.score import STEP, Score, score_all
-from orbitflow.step import IntArray
 
 MOST_TRIED = 20_000  # combinations that are scored one and all
 FINALISTS = 8  # two-level plans of each order that are scored in full

@@ -15,9 +15,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from orbitflow.arrays import IntArray
 from orbitflow.memory import KvLimits
 from orbitflow.placement import HostLayers
-from orbitflow.step import IntArray
 
 
 def pages_at_end(

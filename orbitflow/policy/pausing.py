@@ -19,9 +19,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from orbitflow.config import Victim
 from orbitflow.policy.token_deposit import TokenDeposit
-from orbitflow.sequence import Sequence as Served
-from orbitflow.tuning import Victim
+from orbitflow.request import RequestState as Served
 
 PATIENCE = 64.0  # tau
 OWED_PASSES = 16

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from math import log
 from statistics import median
 
-from orbitflow.cost import CostModel
+from orbitflow.machine.cost import CostModel
 from orbitflow.step import Step, StepOutcome
 
 

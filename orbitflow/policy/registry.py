@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
+from orbitflow.engine.policy import Policy
 from orbitflow.errors import PolicyNameError, nearest
-from orbitflow.policy.base import Policy
 from orbitflow.policy.flexgen import FlexGen
 from orbitflow.policy.neo import Neo
 from orbitflow.policy.no_offload import NoOffload

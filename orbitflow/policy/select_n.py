@@ -47,14 +47,13 @@ from math import ceil
 
 import numpy as np
 
+from orbitflow.arrays import IntArray
+from orbitflow.engine.policy import Decision, Lengths, View
+from orbitflow.machine.pipeline import Overlap
 from orbitflow.memory import BatchPages
-from orbitflow.pipeline import Overlap
 from orbitflow.placement import RESIDENT, HostLayers, stride, useful_distances
-from orbitflow.policy.base import Decision, Lengths, View
 from orbitflow.policy.uniform import UniformPolicy
-from orbitflow.request import Request
-from orbitflow.sequence import Sequence, State
-from orbitflow.step import IntArray
+from orbitflow.request import Phase, Request, RequestState
 
 
 class MeanLength:
@@ -65,7 +64,7 @@ class MeanLength:
         self._tokens = 0
         self._newest = -1
 
-    def meet(self, sequences: Iterable[Sequence]) -> None:
+    def meet(self, sequences: Iterable[RequestState]) -> None:
         """Count those who are new."""
         newest = self._newest
         for sequence in sequences:
@@ -145,7 +144,7 @@ class SelectNArtifact(UniformPolicy):
 
     def decide(self, view: View) -> Decision:
         """Choose anew if others decode than last time, then go on as every uniform policy."""
-        running = [s for s in view.active if s.state is State.RUNNING]
+        running = [s for s in view.active if s.state is Phase.RUNNING]
         batch = tuple(sequence.id for sequence in running)
         if running and batch != self._batch:
             self._batch = batch

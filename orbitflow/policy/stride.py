@@ -32,8 +32,7 @@ the answers is not modelled, so its times are those of a different result.
 
 from __future__ import annotations
 
-from orbitflow.host_read import ATTEND, STREAM, HostRead
-from orbitflow.pipeline import Overlap
+from orbitflow.machine.pipeline import ATTEND, STREAM, HostRead, Overlap
 from orbitflow.placement import RESIDENT, HostLayers, stride, useful_distances
 from orbitflow.policy.uniform import UniformPolicy
 

@@ -4,7 +4,7 @@
 
 n_r tokens are generated and the next one is due at due_r; the balance is due_r - now. A request
 that gets no token for that long loses nothing: this is the budget that planners spend. It is the
-incremental form of `orbitflow.deposit.next_due_s`. Token deposit of arXiv 2601.10729; design
+incremental form of `orbitflow.slo.next_due_s`. Token deposit of arXiv 2601.10729; design
 section 4.3.
 """
 
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from orbitflow.clock import FloatArray
+from orbitflow.arrays import FloatArray
 
 
 @dataclass(slots=True)

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from orbitflow.cost import CostModel
+from orbitflow.arrays import IntArray
+from orbitflow.machine.cost import CostModel
 from orbitflow.memory import BatchPages, KvLimits
 from orbitflow.placement import HostLayers
 from orbitflow.planner.window import longest_window
 from orbitflow.policy.draft import RING_GROUPS, Plan
 from orbitflow.policy.pausing import OWED_PASSES, RESTED_PASSES
-from orbitflow.step import IntArray
 
 LONGEST_WINDOW = 4096
 DRAINED_PASSES = 8  # balances that run out ask for a new plan no oftener

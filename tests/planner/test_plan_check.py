@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from orbitflow.machine.pipeline import Overlap
 from reference.plans import random_problem
 from strategies import small_machine
 
-from orbitflow.pipeline import Overlap
 from orbitflow.placement import RESIDENT, stride
 from orbitflow.planner.check import faults
 from orbitflow.planner.problem import REST, Asked, Choice, Problem

@@ -9,18 +9,17 @@ from random import Random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from orbitflow.engine.engine import ServingCore
+from orbitflow.engine.policy import DataPlane, Decision, Lengths, Policy, View
+from orbitflow.machine.pipeline import HostRead, Overlap
 from reference.harness import serve
 from reference.standing import TAU_S, Server
 from strategies import Machine, machines, small_machine, workloads
 
 from orbitflow.errors import PolicyError
-from orbitflow.host_read import HostRead
 from orbitflow.memory import KvLimits
-from orbitflow.pipeline import Overlap
 from orbitflow.placement import RESIDENT, HostLayers, Placement, stride
-from orbitflow.policy.base import DataPlane, Decision, Lengths, Policy, View
 from orbitflow.request import Request
-from orbitflow.serving import ServingCore
 
 
 class EvenStream(Policy):

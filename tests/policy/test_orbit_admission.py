@@ -6,11 +6,11 @@ import pytest
 from reference.harness import serve
 from strategies import Machine, small_machine
 
+from orbitflow.config import Tuning
 from orbitflow.policy.orbit.admission import recovery_among
 from orbitflow.policy.orbit.options import DEFAULT
 from orbitflow.policy.orbit.policy import Orbit
 from orbitflow.request import Request
-from orbitflow.tuning import Tuning
 
 TAU_S = 0.5
 READERS = 4

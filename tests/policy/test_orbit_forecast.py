@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from orbitflow.engine.policy import View
+from orbitflow.engine.queues import Queues
 from strategies import small_machine
 
+from orbitflow.config import LengthsKnown, Tuning
 from orbitflow.memory import KvAccount
 from orbitflow.placement import RESIDENT
-from orbitflow.policy.base import View
 from orbitflow.policy.orbit.forecast import Forecast, Forecaster
 from orbitflow.policy.orbit.load import LoadModel
 from orbitflow.policy.orbit.options import DEFAULT
 from orbitflow.policy.token_deposit import TokenDeposit
 from orbitflow.request import Request
-from orbitflow.roster import Roster
 from orbitflow.step import Events, StepOutcome, TokenSegment
-from orbitflow.tuning import LengthsKnown, Tuning
 
 TAU_S, FIRST_S, LEFT = 0.5, 2.0, 40
 MACHINE = small_machine(2_000)
@@ -30,7 +30,7 @@ def _served(ttft_s: float, stalled_s: float) -> float | None:
     deposit, limits = TokenDeposit(), MACHINE.limits
     load = LoadModel(limits, ring_groups=2, turn_passes=8, rotates=True)
     forecaster = Forecaster(deposit, load, Tuning(lengths=LengthsKnown.ORACLE))
-    roster = Roster(None, 0)
+    roster = Queues(None, 0)
     view = View(roster, KvAccount(limits), lambda _: np.zeros(0), TAU_S, lambda _: ttft_s)
     request = Request(1, 0.0, 20, 2 + LEFT, None, None)
     roster.submit(request)

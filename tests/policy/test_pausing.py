@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from reference.harness import Run, serve
 from strategies import Machine, machines, small_machine, workloads
 
-from orbitflow.deposit import next_due_s
+from orbitflow.config import Tuning, Victim
 from orbitflow.policy.orbitflow.policy import OrbitFlow
 from orbitflow.policy.pausing import (
     OWED_PASSES,
@@ -19,14 +19,13 @@ from orbitflow.policy.pausing import (
     rest_order,
 )
 from orbitflow.policy.token_deposit import TokenDeposit
-from orbitflow.request import Request
-from orbitflow.sequence import Sequence, State
-from orbitflow.tuning import Tuning, Victim
+from orbitflow.request import Phase, Request, RequestState
+from orbitflow.slo import next_due_s
 
 
-def _members(*prompts: int) -> list[Sequence]:
+def _members(*prompts: int) -> list[RequestState]:
     return [
-        Sequence(Request(i, 0.0, prompt, 50), 0.0, 0.1, (), (), State.PARKED, prompt, order=i)
+        RequestState(Request(i, 0.0, prompt, 50), 0.0, 0.1, (), (), Phase.PARKED, prompt, order=i)
         for i, prompt in enumerate(prompts)
     ]
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orbitflow.deposit import next_due_s
 from orbitflow.policy.token_deposit import TokenDeposit
+from orbitflow.slo import next_due_s
 
 _gaps = st.lists(st.floats(0.0, 0.3), min_size=0, max_size=8)
 

@@ -11,9 +11,9 @@ from math import inf
 from random import Random
 from typing import NamedTuple
 
+from orbitflow.machine.pipeline import Overlap
 from strategies import Machine, small_machine
 
-from orbitflow.pipeline import Overlap
 from orbitflow.placement import RESIDENT, stride
 from orbitflow.planner.problem import FORGONE, REST, Asked, Problem, paper_options
 

@@ -10,10 +10,10 @@ from itertools import product
 from math import inf
 from random import Random
 
+from orbitflow.machine.catalog import resolve_profile
+from orbitflow.machine.cost import CostModel
 from strategies import small_machine
 
-from orbitflow.catalog import resolve_profile
-from orbitflow.cost import CostModel
 from orbitflow.memory import KvLimits
 from orbitflow.planner.turn.check import gpu_pages, loss
 from orbitflow.planner.turn.question import REST, Member, Question, Turn

@@ -20,11 +20,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from orbitflow.clock import FloatArray
-from orbitflow.planner.turn.question import BoolArray, Terms
+from orbitflow.arrays import BoolArray, FloatArray, IntArray
+from orbitflow.planner.turn.question import Terms
 from orbitflow.planner.turn.stream import group_pages, need
 from orbitflow.planner.turn.worth import ROUNDING, ranked, times_all
-from orbitflow.step import IntArray
 
 PIECES = 12  # of the border
 CHORDS = 4  # at most, with W - 1

@@ -13,10 +13,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from orbitflow.clock import FloatArray
-from orbitflow.planner.turn.question import BoolArray, Terms
+from orbitflow.arrays import BoolArray, FloatArray, IntArray
+from orbitflow.planner.turn.question import Terms
 from orbitflow.planner.turn.worth import Worth
-from orbitflow.step import IntArray
 
 PASSES = 16  # ranges of T to begin with, of equal ratio
 MORE = (0.2, 1.0)  # ends of ranges of D to begin with, as shares of the longest

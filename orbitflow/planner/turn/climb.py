@@ -18,12 +18,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from orbitflow.clock import FloatArray
+from orbitflow.arrays import BoolArray, FloatArray, IntArray
 from orbitflow.planner.turn.pool import Pool
-from orbitflow.planner.turn.question import REST, BoolArray, Terms
+from orbitflow.planner.turn.question import REST, Terms
 from orbitflow.planner.turn.stream import group_pages, need
 from orbitflow.planner.turn.worth import Worth
-from orbitflow.step import IntArray
 
 STEPS = 12  # up and aside, at most
 ASIDE = 4  # of which make nothing better

@@ -13,11 +13,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from orbitflow.clock import FloatArray
+from orbitflow.arrays import BoolArray, FloatArray, IntArray
 from orbitflow.planner.turn.boxes import MARGIN, Boxes
-from orbitflow.planner.turn.question import BoolArray, Terms
+from orbitflow.planner.turn.question import Terms
 from orbitflow.planner.turn.relaxed import Bounds
-from orbitflow.step import IntArray
 
 IN_DOUBT = 13  # members at most
 LEFT = 3000  # run sets at most

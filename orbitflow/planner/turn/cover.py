@@ -21,9 +21,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from orbitflow.clock import FloatArray
+from orbitflow.arrays import FloatArray, IntArray
 from orbitflow.planner.turn.worth import ranked
-from orbitflow.step import IntArray
 
 QUICK, DENSE = 100_000, 1_000_000  # pages of the core times its lots: all are gone through, if so
 SPARSE = 4_000  # sums of its lots, up to which those that could be best are

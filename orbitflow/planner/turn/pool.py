@@ -12,13 +12,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from orbitflow.clock import FloatArray
+from orbitflow.arrays import BoolArray, FloatArray, IntArray
 from orbitflow.planner.turn.border import least_by_range
-from orbitflow.planner.turn.question import REST, BoolArray, Terms
+from orbitflow.planner.turn.question import REST, Terms
 from orbitflow.planner.turn.stream import least, least_by_group, rounded
 from orbitflow.planner.turn.whole import whole
 from orbitflow.planner.turn.worth import TIE, Worth, Worths, least_of, ranked, worth_all
-from orbitflow.step import IntArray
 
 SEVERAL = 16  # members, up to which more is worth looking for
 GRAINS = 2.0**24  # to a token, of what is the same loss

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from orbitflow.clock import FloatArray
+from orbitflow.arrays import FloatArray
 from orbitflow.planner.turn.relaxed import Bounds, Faces, Relaxation
 
 HEATS = np.array([1.0, 0.2, 0.04])  # temperatures at once, as shares of a box's own

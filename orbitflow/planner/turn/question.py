@@ -55,8 +55,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from orbitflow.clock import FloatArray
-from orbitflow.cost import CostModel
+from orbitflow.arrays import FloatArray
+from orbitflow.machine.cost import CostModel
 from orbitflow.memory import KvLimits
 
 FLOOR = 0.8

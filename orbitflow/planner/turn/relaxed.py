@@ -24,10 +24,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from orbitflow.clock import FloatArray
+from orbitflow.arrays import BoolArray, FloatArray, IntArray
 from orbitflow.planner.turn.boxes import Boxes
-from orbitflow.planner.turn.question import BoolArray, Terms
-from orbitflow.step import IntArray
+from orbitflow.planner.turn.question import Terms
 
 
 class Faces(NamedTuple):

@@ -13,15 +13,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from orbitflow.clock import FloatArray
+from orbitflow.arrays import BoolArray, FloatArray, IntArray
 from orbitflow.planner.turn.boxes import MEMBER, Boxes, point, roots
 from orbitflow.planner.turn.climb import CORE, Near, climb, combined
 from orbitflow.planner.turn.closing import PATTERNS, Closing
 from orbitflow.planner.turn.pool import Pool
 from orbitflow.planner.turn.prices import raised, sizes
-from orbitflow.planner.turn.question import BoolArray, Terms
+from orbitflow.planner.turn.question import Terms
 from orbitflow.planner.turn.relaxed import Bounds, Faces, Relaxation
-from orbitflow.step import IntArray
 
 HALVED = 8  # boxes at once, the loosest first
 PATIENCE = 200  # effort, beyond which a coarse answer is good enough

@@ -17,9 +17,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from orbitflow.arrays import BoolArray
 from orbitflow.planner.turn.climb import climb
 from orbitflow.planner.turn.pool import SEVERAL, Pool
-from orbitflow.planner.turn.question import BoolArray, Question, Terms, Turn
+from orbitflow.planner.turn.question import Question, Terms, Turn
 from orbitflow.planner.turn.search import close
 from orbitflow.planner.turn.worth import Worth, lateness, ranked, worth
 

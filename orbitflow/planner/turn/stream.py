@@ -17,10 +17,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from orbitflow.clock import FloatArray
-from orbitflow.planner.turn.question import REST, BoolArray, Terms
+from orbitflow.arrays import BoolArray, FloatArray, IntArray
+from orbitflow.planner.turn.question import REST, Terms
 from orbitflow.planner.turn.worth import ROUNDING, ranked, times_all
-from orbitflow.step import IntArray
 
 
 class Least(NamedTuple):

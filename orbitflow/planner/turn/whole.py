@@ -19,12 +19,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from orbitflow.clock import FloatArray
+from orbitflow.arrays import BoolArray, FloatArray, IntArray
 from orbitflow.planner.turn.cover import Cover, cover
-from orbitflow.planner.turn.question import REST, BoolArray, Terms
+from orbitflow.planner.turn.question import REST, Terms
 from orbitflow.planner.turn.stream import group_pages, least_with, need
 from orbitflow.planner.turn.worth import ROUNDING, TIE, least_of, ranked, times_all
-from orbitflow.step import IntArray
 
 GROUPS, MOST_GROUPS = 1, 64  # that are tried, and where a proof is asked for
 CHORDS, MOST_CHORDS = 2, 8  # that are tried for each

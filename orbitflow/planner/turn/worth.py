@@ -10,9 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from orbitflow.clock import FloatArray
-from orbitflow.planner.turn.question import REST, BoolArray, Question, Terms, Turn
-from orbitflow.step import IntArray
+from orbitflow.arrays import BoolArray, FloatArray, IntArray
+from orbitflow.planner.turn.question import REST, Question, Terms, Turn
 
 ROUNDING = 1e-9  # of pages times layers: whole numbers in floats, so that a sum is off by less
 DIGITS = 36  # of 53

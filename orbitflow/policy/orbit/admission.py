@@ -30,17 +30,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import exp
 
-from orbitflow.cost import CostModel
+from orbitflow.config import Tuning
+from orbitflow.engine.policy import View
+from orbitflow.machine.cost import CostModel
 from orbitflow.memory import KvLimits
-from orbitflow.policy.base import View
 from orbitflow.policy.orbit.deadlines import Candidate, Deadlines, FairShare
 from orbitflow.policy.orbit.forecast import Forecast, Forecaster
 from orbitflow.policy.orbit.load import Demand, LoadModel
 from orbitflow.policy.orbit.options import DEFAULT, OrbitOptions
-from orbitflow.request import Request
-from orbitflow.sequence import Sequence, State
+from orbitflow.request import Phase, Request, RequestState
 from orbitflow.step import Step, StepOutcome
-from orbitflow.tuning import Tuning
 
 
 class DeadlineAdmission:
@@ -65,10 +64,10 @@ class DeadlineAdmission:
         self._prefill_share = 0.0
         self.has_refused = False  # somebody, when last asked
 
-    def newcomer(self, view: View, cost: CostModel, members: list[Sequence]) -> Request | None:
+    def newcomer(self, view: View, cost: CostModel, members: list[RequestState]) -> Request | None:
         """The request to admit now, if any. One prompt at a time."""
         self.has_refused = False
-        if view.batch_room <= 0 or any(s.state is State.PREFILL for s in members):
+        if view.batch_room <= 0 or any(s.state is Phase.PREFILL for s in members):
             return None
         running: list[Forecast] | None = None
         for candidate in self._candidates(view, cost):

@@ -26,7 +26,7 @@ from itertools import takewhile
 from math import inf
 from typing import NamedTuple
 
-from orbitflow.policy.base import View
+from orbitflow.engine.policy import View
 from orbitflow.policy.orbit.options import DEFAULT, OrbitOptions
 from orbitflow.request import Request
 

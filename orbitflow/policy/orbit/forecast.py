@@ -20,16 +20,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from orbitflow.cost import CostModel
-from orbitflow.policy.base import View
+from orbitflow.config import LengthsKnown, Tuning
+from orbitflow.engine.policy import View
+from orbitflow.machine.cost import CostModel
 from orbitflow.policy.orbit.load import LoadModel
 from orbitflow.policy.orbit.options import DEFAULT, OrbitOptions
 from orbitflow.policy.output_lengths import OutputLengths
 from orbitflow.policy.token_deposit import TokenDeposit
-from orbitflow.request import Request
-from orbitflow.sequence import Sequence
+from orbitflow.request import Request, RequestState
 from orbitflow.step import Events, StepOutcome
-from orbitflow.tuning import LengthsKnown, Tuning
 
 
 class Forecast(NamedTuple):
@@ -95,11 +94,13 @@ class Forecaster:
         """Tokens that a waiting request is expected to generate."""
         return self._lengths.left(request, 0)
 
-    def forecasts(self, view: View, cost: CostModel, members: Iterable[Sequence]) -> list[Forecast]:
+    def forecasts(
+        self, view: View, cost: CostModel, members: Iterable[RequestState]
+    ) -> list[Forecast]:
         """One for each of these."""
         return [self._forecast(view, cost, s) for s in members]
 
-    def weight(self, view: View, cost: CostModel, sequence: Sequence) -> float:
+    def weight(self, view: View, cost: CostModel, sequence: RequestState) -> float:
         """What one of its late tokens counts in plans, at most 1."""
         if sequence.id in self._late:
             return self._lost_weight
@@ -128,14 +129,14 @@ class Forecaster:
         ]
         return chances[1] - chances[0]
 
-    def due_s(self, view: View, cost: CostModel, sequence: Sequence) -> float | None:
+    def due_s(self, view: View, cost: CostModel, sequence: RequestState) -> float | None:
         """When it should have its next token, in seconds; None before its first one."""
         context = sequence.context_tokens(view.passes)
         left = self._lengths.left(sequence.request, sequence.generated_tokens(view.passes))
         return self._next_due_s(cost, sequence, context, left)
 
     def _next_due_s(
-        self, cost: CostModel, sequence: Sequence, context_tokens: int, left: int
+        self, cost: CostModel, sequence: RequestState, context_tokens: int, left: int
     ) -> float | None:
         due_s = self._deposit.due_s(sequence.id)
         if due_s is None or sequence.id in self._late:
@@ -147,7 +148,7 @@ class Forecaster:
         can_catch_up = lag_s <= self._options.caught_up * left * gains_s
         return due_s - lag_s if can_catch_up else due_s
 
-    def _forecast(self, view: View, cost: CostModel, sequence: Sequence) -> Forecast:
+    def _forecast(self, view: View, cost: CostModel, sequence: RequestState) -> Forecast:
         context, tau_s = sequence.context_tokens(view.passes), sequence.tau_s
         generated = sequence.generated_tokens(view.passes)
         left = self._lengths.left(sequence.request, generated)

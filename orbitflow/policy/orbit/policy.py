@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from orbitflow.cost import CostModel
+from orbitflow.config import LengthsKnown, Tuning
+from orbitflow.engine.policy import DataPlane, Decision, Lengths, PlanningFigures, Policy, View
+from orbitflow.machine.cost import CostModel
+from orbitflow.machine.pipeline import Overlap
 from orbitflow.memory import KvLimits
-from orbitflow.pipeline import Overlap
 from orbitflow.placement import ALL_RESIDENT, RESIDENT, Placement
-from orbitflow.policy.base import DataPlane, Decision, Lengths, Policy, View
 from orbitflow.policy.draft import RING_GROUPS
-from orbitflow.policy.figures import PlanningFigures
 from orbitflow.policy.orbit.admission import DeadlineAdmission
 from orbitflow.policy.orbit.forecast import Forecaster
 from orbitflow.policy.orbit.load import LoadModel
@@ -31,10 +31,8 @@ from orbitflow.policy.refiner import Refiner
 from orbitflow.policy.token_deposit import TokenDeposit
 from orbitflow.policy.turns import STARVING, Drafted, Drafter, Scene, planned_passes
 from orbitflow.policy.validity import resident_window
-from orbitflow.request import Request
-from orbitflow.sequence import Sequence
+from orbitflow.request import Request, RequestState
 from orbitflow.step import Events, Step, StepOutcome
-from orbitflow.tuning import LengthsKnown, Tuning
 
 
 class Orbit(Policy):
@@ -137,7 +135,7 @@ class Orbit(Policy):
         return self._has_news or view.passes >= self._until
 
     def _all_resident(
-        self, view: View, members: list[Sequence], newcomer: Request | None
+        self, view: View, members: list[RequestState], newcomer: Request | None
     ) -> Decision | None:
         """Everything on the GPU, if that fits and is fast enough: then there is nothing to plan."""
         if view.parked:
@@ -158,11 +156,11 @@ class Orbit(Policy):
             self._forecaster.admitted(view, newcomer)
 
     def _draft(
-        self, view: View, members: list[Sequence], newcomer: Request | None
+        self, view: View, members: list[RequestState], newcomer: Request | None
     ) -> Drafted | None:
         cost, owed = self._refiner.cost, first_owed(members, self._deposit, view.now_s)
 
-        def must_run(s: Sequence) -> bool:
+        def must_run(s: RequestState) -> bool:
             return s.id == owed or not self._tuning.pause
 
         scene = Scene(view, members, newcomer, cost, must_run)

@@ -22,16 +22,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from orbitflow.cost import CostModel
+from orbitflow.arrays import IntArray
+from orbitflow.engine.policy import View
+from orbitflow.machine.cost import CostModel
 from orbitflow.memory import KvLimits
 from orbitflow.placement import HostLayers
 from orbitflow.planner.window import pages_at_end
-from orbitflow.policy.base import View
 from orbitflow.policy.orbitflow.options import DEFAULT, OrbitFlowOptions
 from orbitflow.policy.token_deposit import TokenDeposit
-from orbitflow.request import Request
-from orbitflow.sequence import Sequence
-from orbitflow.step import IntArray
+from orbitflow.request import Request, RequestState
 
 
 @dataclass(slots=True)
@@ -83,7 +82,7 @@ class SloAdmission:
         self.waits_for_balances = False  # the last look refused a request only because of them
 
     def newcomers(
-        self, view: View, members: list[Sequence], deposit: TokenDeposit, cost: CostModel
+        self, view: View, members: list[RequestState], deposit: TokenDeposit, cost: CostModel
     ) -> list[Request]:
         """Requests to admit now, from the head of the queue."""
         found: list[Request] = []
@@ -149,7 +148,7 @@ def expected_pass_s(
 
 
 def _made_late(
-    view: View, members: list[Sequence], deposit: TokenDeposit, prompts_s: float
+    view: View, members: list[RequestState], deposit: TokenDeposit, prompts_s: float
 ) -> float:
     """Tokens of running requests that are late because prompts take `prompts_s`."""
     ends_s = view.now_s + prompts_s

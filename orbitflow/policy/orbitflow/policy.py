@@ -19,25 +19,23 @@ from typing import NamedTuple
 
 import numpy as np
 
-from orbitflow.cost import CostModel
+from orbitflow.config import Tuning
+from orbitflow.engine.policy import DataPlane, Decision, Lengths, PlanningFigures, Policy, View
+from orbitflow.machine.cost import CostModel
+from orbitflow.machine.pipeline import Overlap
 from orbitflow.memory import BatchPages, KvLimits
-from orbitflow.pipeline import Overlap
 from orbitflow.placement import ALL_RESIDENT, RESIDENT, HostLayers, Placement
 from orbitflow.planner.planner import Answer, improve, is_worth_solving
 from orbitflow.planner.problem import Problem, paper_options
-from orbitflow.policy.base import DataPlane, Decision, Lengths, Policy, View
 from orbitflow.policy.draft import RING_GROUPS, Drafter
 from orbitflow.policy.draft import Plan as Draft
-from orbitflow.policy.figures import PlanningFigures
 from orbitflow.policy.orbitflow.admission import Gate, SloAdmission
 from orbitflow.policy.orbitflow.options import DEFAULT, OrbitFlowOptions
 from orbitflow.policy.refiner import Refiner
 from orbitflow.policy.token_deposit import TokenDeposit
 from orbitflow.policy.validity import placed_by, resident_window, window_of
-from orbitflow.request import Request
-from orbitflow.sequence import Sequence
-from orbitflow.step import Events, Plan, PlanRequest, Step, StepOutcome
-from orbitflow.tuning import Tuning
+from orbitflow.request import Request, RequestState
+from orbitflow.step import Events, PlanAnswer, PlanRequest, Step, StepOutcome
 
 ILP_NODES = 20
 RETRY_PASSES = 16  # until the gate looks again at who waits for balances to grow
@@ -152,13 +150,13 @@ class OrbitFlow(Policy):
         self.planning.drifts += 1
         return True
 
-    def solve(self, request: PlanRequest) -> Plan:
+    def solve(self, request: PlanRequest) -> PlanAnswer:
         """Ask the ILP; beside the passes, so nothing here is changed."""
         problem, start = request.snapshot
         answer = improve(problem, start, self._tuning.solver, ILP_NODES)
-        return Plan(request.id, _Question(problem, answer))
+        return PlanAnswer(request.id, _Question(problem, answer))
 
-    def adopt(self, plan: Plan, now_s: float) -> None:
+    def adopt(self, plan: PlanAnswer, now_s: float) -> None:
         """Consider the ILP's plan in the next decision."""
         problem, answer = plan.body
         self._drafter.solved(problem, answer)
@@ -166,7 +164,7 @@ class OrbitFlow(Policy):
     # -- inside ------------------------------------------------------------------------------------
 
     def _easy(
-        self, view: View, members: list[Sequence], newcomers: list[Request]
+        self, view: View, members: list[RequestState], newcomers: list[Request]
     ) -> Decision | None:
         """Everything on the GPU, where that fits and is fast enough: no question to ask."""
         if view.parked:
@@ -181,7 +179,9 @@ class OrbitFlow(Policy):
             window = min(window, RETRY_PASSES)
         return Decision(tuple(r.id for r in newcomers), placement=ALL_RESIDENT, window=window)
 
-    def _draft(self, view: View, members: list[Sequence], newcomers: list[Request]) -> Draft | None:
+    def _draft(
+        self, view: View, members: list[RequestState], newcomers: list[Request]
+    ) -> Draft | None:
         return self._drafter.draft(view, members, newcomers, self._bank, self._refiner.cost)
 
     def _decision(self, view: View, newcomers: list[Request], draft: Draft) -> Decision:

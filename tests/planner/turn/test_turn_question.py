@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from orbitflow.machine.cost import CostModel
+from orbitflow.machine.profile import DecodeFit, LinkFit, PrefillFit
 from reference.turns import real_question, tiny_question
 
-from orbitflow.cost import CostModel
 from orbitflow.memory import KvLimits
 from orbitflow.planner.turn.check import best_rate, faults, gpu_pages, loss
 from orbitflow.planner.turn.question import REST, Member, Question, Turn
 from orbitflow.planner.turn.worth import worth, worth_all
-from orbitflow.profile import DecodeFit, LinkFit, PrefillFit
 
 
 def golden() -> Question:

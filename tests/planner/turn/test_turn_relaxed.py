@@ -6,6 +6,7 @@ from itertools import product
 
 import numpy as np
 import pytest
+from orbitflow.arrays import IntArray
 from reference.turns import real_question, tiny_question
 
 from orbitflow.planner.turn.boxes import Boxes, point, roots
@@ -13,7 +14,6 @@ from orbitflow.planner.turn.prices import raised
 from orbitflow.planner.turn.question import REST, Question
 from orbitflow.planner.turn.relaxed import Relaxation
 from orbitflow.planner.turn.worth import worth_all
-from orbitflow.step import IntArray
 
 
 def fitting(question: Question) -> IntArray:

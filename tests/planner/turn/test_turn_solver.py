@@ -8,9 +8,9 @@ from math import inf
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from orbitflow.machine.cost import CostModel
 from reference.turns import best_loss, real_question, tiny_question
 
-from orbitflow.cost import CostModel
 from orbitflow.planner.turn.check import faults
 from orbitflow.planner.turn.pool import Pool
 from orbitflow.planner.turn.question import REST, Turn
