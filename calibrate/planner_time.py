@@ -20,7 +20,7 @@ from orbitflow.memory import KvLimits
 from orbitflow.planner.planner import MOST_REQUESTS, Answer, improve, quick
 from orbitflow.planner.problem import Asked, Problem, paper_options
 from orbitflow.policy.draft import RING_GROUPS
-from orbitflow.policy.orbitflow import ILP_NODES
+from orbitflow.policy.orbitflow.policy import ILP_NODES
 
 _QUESTIONS_TRIED = 8  # per question wanted
 _READ_FASTER = 1.5  # the time between tokens that is asked for, over a pass with everything there

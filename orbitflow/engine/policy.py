@@ -1,23 +1,26 @@
-"""What a policy is: it sees the server between two passes and says what to admit, run, park and
-keep.
+"""The contract of a policy: it sees the server between two passes and decides what happens next.
 
-`decide` is called when something changed (an arrival that could be admitted, a first token, a
-finished request, the end of the window, an adopted plan) and must return a decision whose KV fits
-at the end of its window; the serving core checks and refuses what does not. A policy that needs a
-solver returns a `plan_request` with an immutable snapshot; its `solve` runs beside the passes and
-`adopt` takes the answer. Design sections 2.1 and 4.
+`decide` is called when something changed: an arrival that could be admitted, a first token, a
+finished request, the end of the window, an adopted plan. It returns a `Decision`: whom to admit,
+pause and resume, which layers of each request lie on the host, and for how many passes. The KV of
+everybody must fit at the end of that window. `View.fits` says beforehand whether it does; the
+engine checks it and raises a PolicyError where it does not.
 
-To add a policy: one file with one subclass, and one line in `registry.py`.
+A policy that streams and admits needs a few declarations and `decide`. A policy that needs a slow
+solver returns a `plan_request` with an immutable snapshot: `solve` answers it beside the passes,
+and `adopt` takes the answer. Design sections 2.1 and 4; docs/howto/add-a-policy.md.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Reversible
+from collections.abc import Callable, Collection, Reversible
 from dataclasses import dataclass, field
 from enum import StrEnum
-from math import inf
+from math import ceil, inf
 from typing import NamedTuple
+
+import numpy as np
 
 from orbitflow.arrays import FloatArray, IntArray
 from orbitflow.config import Tuning
@@ -25,8 +28,9 @@ from orbitflow.engine.queues import Queues
 from orbitflow.errors import ProfileError
 from orbitflow.machine.cost import CostModel
 from orbitflow.machine.pipeline import STREAM, HostRead, Overlap
-from orbitflow.memory import KvAccount, KvLimits
-from orbitflow.placement import ALL_RESIDENT, Placement
+from orbitflow.memory import BatchPages, KvAccount, KvLimits
+from orbitflow.placement import ALL_RESIDENT, HostLayers, Placement, stride
+from orbitflow.planner.window import pages_at_end
 from orbitflow.request import Request, RequestState
 from orbitflow.step import Events, PlanAnswer, PlanRequest, Step, StepOutcome
 
@@ -66,6 +70,7 @@ class View:
         tau_s: float,
         ttft_of: Callable[[Request], float] | None = None,
         arriving: Callable[[int], set[int]] | None = None,
+        data_plane: DataPlane | None = None,
     ) -> None:
         self._queues = queues
         self.account = account
@@ -74,6 +79,7 @@ class View:
         self._tau_s = tau_s
         self._ttft_of = ttft_of
         self._arriving = arriving
+        self._plane = data_plane
         self.now_s = 0.0
         self.passes = 0
         self.is_planning = False  # a plan was asked for and has not come yet
@@ -85,12 +91,12 @@ class View:
 
     @property
     def contexts(self) -> IntArray:
-        """Contexts of everybody active in the next pass, in no particular order, in tokens."""
+        """Contexts of all active sequences in the next pass, in no particular order, in tokens."""
         return self._queues.contexts(self.passes)
 
     @property
     def parked(self) -> tuple[RequestState, ...]:
-        """Parked sequences, in order of arrival."""
+        """Paused sequences, in order of arrival."""
         parked = self._queues.paused
         return tuple(sorted(parked.values(), key=lambda s: s.order)) if parked else ()
 
@@ -118,13 +124,72 @@ class View:
         """How many more requests may be admitted."""
         return self._queues.room
 
+    def fits(
+        self,
+        placement: Placement,
+        window: int,
+        *,
+        admit: Collection[int] = (),
+        park: Collection[int] = (),
+        resume: Collection[int] = (),
+    ) -> bool:
+        """Whether the engine would accept a decision of these: everybody active, with these ids
+        admitted, paused and resumed, under `placement` for `window` passes.
+
+        Counted are GPU pages, the staging ring included, host pages and places in the batch. For
+        policies that give windows; one that reserves to the end (window None) compares with
+        `account.gpu_free` instead. Raise a KeyError for an id that is not where it should be.
+        """
+        plane, limits, queues = self._plane, self.limits, self._queues
+        assert plane is not None, "a view of no server has no data plane to count with"
+        new = [queues.waiting[i] for i in admit]
+        stored = [(r.final_tokens, 1) for r in new]
+        if not plane.write_through:  # only what is paused lies on the host
+            swaps = [(s, 1) for i, s in queues.active.items() if i in park]
+            swaps += [(s, -1) for i, s in queues.paused.items() if i in resume]
+            stored = [(s.request.final_tokens, n) for s, n in swaps if s.prefilled_tokens]
+        host_pages = sum(n * limits.whole_pages(tokens) for tokens, n in stored)
+        if len(new) > self.batch_room or host_pages > self.account.host_free:
+            return False
+        active = [s for s in queues.active.values() if s.id not in park]
+        active += [queues.paused[i] for i in resume]
+        paused = [s for s in queues.paused.values() if s.id not in resume]
+        paused += [queues.active[i] for i in park]
+        contexts = [s.context_tokens(self.passes) for s in active]
+        contexts += [r.prompt_tokens + 1 for r in new]
+        placed = [self._placed(s, placement.host_layers(s.id)) for s in active]
+        placed += [placement.host_layers(r.id) for r in new]
+        stays = sum(self._staying(s, placement) for s in paused)
+        if not placed:
+            return stays <= limits.gpu_pages
+        tokens, groups = np.array(contexts), plane.ring_groups
+        needs = stays + pages_at_end(limits, tokens, placed, groups, window)
+        if kept_share := plane.host_read.kept_share:
+            for host in set(placed):
+                mine = tokens[[other == host for other in placed]]
+                full = BatchPages.of(limits, mine, window - 1).full_pages
+                needs += ceil(kept_share * len(host) * full)
+        return needs <= limits.gpu_pages
+
+    def _placed(self, sequence: RequestState, host: HostLayers) -> HostLayers:
+        """Host layers that count: what is on its way to the GPU cannot be called back."""
+        coming = self.arriving(sequence)
+        return tuple(x for x in host if x not in coming) if coming else host
+
+    def _staying(self, sequence: RequestState, placement: Placement) -> int:
+        """GPU pages that a paused request keeps: none, save for layers that a placement names."""
+        host = placement.exceptions.get(sequence.id, stride(self.limits.layers, 0))
+        layers = self.limits.layers - len(self._placed(sequence, host))
+        return layers * self.limits.full_pages(sequence.context_tokens(self.passes))
+
 
 class Decision(NamedTuple):
-    """What to do until the window ends.
+    """What to do until the window ends. Requests are named by id.
 
     `window` is the number of decode passes that the memory is reserved for; None reserves every
-    admitted request to its end. Who is active and named nowhere runs on. Whom `park` names
-    keeps its KV on the host; whom `drop` names loses it, and prefills everything once resumed.
+    admitted request to its end. An active request that is named nowhere runs on. Requests in
+    `park` are paused and keep their KV on the host; those in `drop` are paused and lose it, and
+    prefill everything once resumed.
     """
 
     admit: tuple[int, ...] = ()
@@ -146,7 +211,7 @@ class Policy(ABC):
     has_deposit: bool = False  # whether the published system delivers at the SLO's pace
     is_lossy: bool = False
     recomputes: bool = False  # whether it may prefill the same tokens twice
-    admits_out_of_turn: bool = False  # not first come first served, or while somebody is parked
+    admits_out_of_turn: bool = False  # not first come first served, or while a request is paused
     places_at_admission: bool = False  # whether it decides where KV lies only then, once
     planning: PlanningFigures | None = None  # of a policy that plans, from `bind` on
 
@@ -169,22 +234,31 @@ class Policy(ABC):
 
     @property
     def believes(self) -> CostModel:
-        """What the policy takes the machine for by now."""
+        """The machine as the policy believes it to be by now."""
         return self.cost
 
     @abstractmethod
     def decide(self, view: View) -> Decision:
         """Say what to do next."""
 
-    @abstractmethod
     def pages_alone(self, request: Request) -> tuple[int, int]:
         """GPU and host pages that the request needs at its end in an empty machine, ring included.
 
-        A request that needs more than there is can never be served and is refused on arrival.
+        A request that needs more than there is can never be served and is refused on arrival. By
+        default the smaller of all layers resident and, if full pages are copied to the host, all
+        layers there. Override it if `decide` cannot give a request either of these placements.
         """
+        limits, plane = self.limits, self.data_plane
+        tokens = max(request.final_tokens, request.prompt_tokens + 1)  # its first decision's window
+        alone = BatchPages(1, limits.pages(tokens), limits.full_pages(tokens))
+        if not plane.write_through:
+            return limits.layers * alone.pages, 0
+        ring, kept = 0 if limits.ring_is_extra else plane.ring_groups, plane.host_read.kept_share
+        least = min(alone.gpu_pages(limits.layers, h, ring, kept) for h in (0, limits.layers))
+        return least, limits.whole_pages(request.final_tokens)
 
     def observe(self, step: Step, outcome: StepOutcome, events: Events) -> bool:
-        """Learn what a step came to; whether to be asked again before the next pass."""
+        """Learn from a finished step; whether to be asked again before the next pass."""
         return False
 
     def solve(self, request: PlanRequest) -> PlanAnswer:

@@ -14,7 +14,6 @@ from dataclasses import replace
 from math import inf
 from typing import NamedTuple
 
-from orbitflow.bank import Bank
 from orbitflow.config import Tuning
 from orbitflow.engine.policy import PlanningFigures, View
 from orbitflow.machine.cost import CostModel
@@ -25,6 +24,7 @@ from orbitflow.planner.planner import Answer, quick
 from orbitflow.planner.problem import REST, Asked, Choice, Problem
 from orbitflow.planner.score import Score, score
 from orbitflow.policy.pausing import first_owed, rest_order
+from orbitflow.policy.token_deposit import TokenDeposit
 from orbitflow.request import Phase, Request, RequestState
 
 LOOKAHEAD_PAGES = 2  # plans are made for that much growth; the window is then as long as they hold
@@ -79,7 +79,7 @@ class Drafter:
         view: View,
         members: list[RequestState],
         newcomers: list[Request],
-        bank: Bank,
+        bank: TokenDeposit,
         cost: CostModel,
     ) -> Plan | None:
         """The best plan known for these; None if none fits. `members` in order of arrival."""
@@ -115,7 +115,7 @@ class Drafter:
         view: View,
         members: list[RequestState],
         newcomers: list[Request],
-        bank: Bank,
+        bank: TokenDeposit,
         owed: int | None,
     ) -> tuple[Asked, ...]:
         asked = []

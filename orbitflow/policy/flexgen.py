@@ -3,10 +3,11 @@
     T = L t_c + t_out + max(0, x_0 - t_out) + sum over l >= 1 of max(0, x_l - t_c)
 
 x_l is the link time of layer l for the rows on the host: a row lies on one side in all its layers,
-one layer is fetched ahead, and a barrier ends every layer. A block is whoever waits when the last
-one is done; of its rows, in order of arrival, as many are resident as fit beside two staged layers,
-with room for the longest output of the block behind every prompt (oracle). Nobody joins a block,
-nothing moves while it runs, so memory never runs short. Source: FlexGen (ICML 2023), its code.
+one layer is fetched ahead, and a barrier ends every layer. A block is made of the requests that
+wait when the last one is done. Of its rows, in order of arrival, as many are resident as fit beside
+two staged layers, with room for the longest output of the block behind every prompt (oracle). No
+request joins a running block and nothing moves, so memory never runs short. Source: FlexGen (ICML
+2023), its code.
 
 Simplified: KV only, weights and activations stay on the GPU; one GPU batch per block; prompts are
 not padded; a block takes all that fits instead of the size a linear program finds best.

@@ -7,9 +7,9 @@ the others without attention, and A = L (KV of a layer / host attention rate + q
 
 Before every decision, in this order: while the GPU is too full for the next pass, its latest
 request moves to the host list; else the head of that list moves back while it fits into 95 % of the
-GPU; newcomers go to the GPU if they fit and nobody is on the list, else to the host. The list's
-first requests run while A <= G, if that gives more tokens per second than the GPU alone; the others
-are parked. Source: NEO (MLSys 2025), its scheduler.
+GPU. New requests go to the GPU if they fit and the list is empty, else to the host. The first of
+the list run while A <= G, if that gives more tokens per second than the GPU alone; the others are
+paused. Source: NEO (MLSys 2025), its scheduler.
 
 Simplified: host requests form one of the sub-batches, not both; a whole prompt takes a pass of its
 own, a chunk counts to the GPU's sub-batch; KV is written through as everywhere, so moving to the
@@ -36,7 +36,7 @@ LOOKAHEAD_PAGES = 2  # head-room of newcomers, and the longest window
 
 @dataclass(slots=True)
 class _Sides:
-    """Who lies where, in order of arrival, before pass number `passes`."""
+    """Requests by where they lie, in order of arrival, before pass number `passes`."""
 
     gpu: list[RequestState]
     host: list[RequestState]
@@ -69,7 +69,7 @@ class Neo(Policy):
     admission = "the host has room"
 
     def decide(self, view: View) -> Decision:
-        """Move one way or the other, let in, and choose who of the host list runs."""
+        """Move one way or the other, admit, and choose which of the host list run."""
         sides = _Sides.of(view)
         if not self._move_out(sides):
             self._move_back(sides)
@@ -121,7 +121,7 @@ class Neo(Policy):
         sides.gpu.sort(key=lambda s: s.order)
 
     def _newcomers(self, view: View, sides: _Sides) -> tuple[list[Request], list[Request]]:
-        """Who is let in, to the GPU and to the host. Nobody overtakes the host list."""
+        """Requests to admit, to the GPU and to the host. None overtakes the host list."""
         to_gpu: list[Request] = []
         to_host: list[Request] = []
         contexts, tails = sides.contexts(sides.gpu), len(sides.prompts)

@@ -15,12 +15,12 @@ _KEEP = Decision()
 
 
 class NoOffload(Policy):
-    """Everything resident; queue what does not fit."""
+    """Everything resident; what does not fit waits."""
 
     name = "no-offload"
     lengths = Lengths.ORACLE
     data_plane = DataPlane(Overlap.RING, write_through=False, ring_groups=0)
-    admission = "all of it fits"
+    admission = "full length fits"
     places_at_admission = True
 
     def decide(self, view: View) -> Decision:

@@ -1,9 +1,10 @@
-"""Pausing: who may be parked, for how long, and why nobody starves.
+"""Pausing: which request may be paused, for how long, and why none starves.
 
-Whoever rests loses nothing until its balance is spent; planners park by the late tokens that it
-costs, or in a fixed order. Ageing bounds what the sums alone would not: a request whose reader has
-waited for PATIENCE tau is owed a token, the longest wait first, and the first in line must run in
-every plan, whose window then ends after OWED_PASSES. So between two tokens of a request lie
+A paused request loses nothing until its balance is spent. Planners pause by the late tokens that it
+costs, or in a fixed order. Ageing bounds what these sums alone would not: a request whose next
+token is late by PATIENCE tau is owed one, the longest wait first. The first that is owed must run
+in every plan, and the window of that plan ends after OWED_PASSES. So between two tokens of a
+request lie
 
     at most   b + PATIENCE tau + (RESTED_PASSES + n OWED_PASSES) P
 
@@ -18,28 +19,28 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from orbitflow.bank import Bank
 from orbitflow.config import Victim
+from orbitflow.policy.token_deposit import TokenDeposit
 from orbitflow.request import RequestState as Served
 
 PATIENCE = 64.0  # tau
 OWED_PASSES = 16
-RESTED_PASSES = 32  # longest window while somebody rests who loses by it
+RESTED_PASSES = 32  # longest window while a paused request makes late tokens
 _MIX = 2654435761  # Knuth's multiplicative hash
 
 
-def first_owed(members: Sequence[Served], bank: Bank, now_s: float) -> int | None:
-    """The request whose turn cannot be put off, if there is one."""
-    waits = [
-        (due_s, member.id)
-        for member in members
-        if (due_s := bank.due_s(member.id)) is not None and now_s - due_s >= PATIENCE * member.tau_s
-    ]
+def first_owed(members: Sequence[Served], deposit: TokenDeposit, now_s: float) -> int | None:
+    """The request that must run in the next plan, if there is one."""
+    waits = []
+    for member in members:
+        due_s = deposit.due_s(member.id)
+        if due_s is not None and now_s - due_s >= PATIENCE * member.tau_s:
+            waits.append((due_s, member.id))
     return min(waits)[1] if waits else None
 
 
 def rest_order(victim: Victim, members: Sequence[Served], passes: int) -> tuple[int, ...] | None:
-    """Rows in the order in which they may be parked; None leaves it to the planner."""
+    """Rows in the order in which they may be paused; None leaves it to the planner."""
     if victim is Victim.DENSITY:
         return None
     if victim is Victim.RANDOM:

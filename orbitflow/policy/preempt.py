@@ -1,7 +1,7 @@
-"""`preempt-recompute` and `preempt-swap`: all KV on the GPU; when it is full, the latest goes.
+"""`preempt-recompute` and `preempt-swap`: all KV on the GPU; when it is full, preempt the latest.
 
 First come first served, like vLLM: a request starts as soon as its prompt fits; when growth no
-longer fits, the one that came last is preempted and comes back before anybody new.
+longer fits, the latest arrival is preempted, and it comes back before any new request.
 
 preempt-recompute   its KV is dropped; prompt and generated tokens are prefilled again (vLLM V1)
 preempt-swap        its KV moves to the host in one piece and back in whole (vLLM V0); where the
@@ -23,7 +23,7 @@ from orbitflow.request import Request
 
 
 class Preempt(UniformPolicy):
-    """Everything resident; the latest arrival gives way."""
+    """Everything resident; the latest arrival is preempted."""
 
     admission = "its prompt fits"
     recomputes = True

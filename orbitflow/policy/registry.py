@@ -8,24 +8,20 @@ from collections.abc import Callable, Sequence
 from orbitflow.engine.policy import Policy
 from orbitflow.errors import PolicyNameError, nearest
 from orbitflow.policy.flexgen import FlexGen
-from orbitflow.policy.flexgen_plus import FlexGenPlus
-from orbitflow.policy.infinigen import InfiniGen
 from orbitflow.policy.neo import Neo
 from orbitflow.policy.no_offload import NoOffload
-from orbitflow.policy.orbit import Orbit
-from orbitflow.policy.orbitflow import OrbitFlow, uniform_ilp
+from orbitflow.policy.orbit.policy import Orbit
+from orbitflow.policy.orbitflow.policy import OrbitFlow, uniform_ilp
 from orbitflow.policy.preempt import Preempt
-from orbitflow.policy.select_n import SelectN
-from orbitflow.policy.select_n_artifact import SelectNArtifact
-from orbitflow.policy.stride import DeepSpeed, Dynamic, StaticStride
-from orbitflow.policy.zero_inference import ZeroInference
+from orbitflow.policy.select_n import FlexGenPlus, SelectN, SelectNArtifact
+from orbitflow.policy.stride import Dynamic, StaticStride, deepspeed, infinigen, zero_inference
 
 _FACTORIES: dict[str, Callable[[], Policy]] = {
     "no-offload": NoOffload,
     "preempt-recompute": lambda: Preempt("preempt-recompute", swaps=False),
     "preempt-swap": lambda: Preempt("preempt-swap", swaps=True),
-    "deepspeed": DeepSpeed,
-    "zero-inference": ZeroInference,
+    "deepspeed": deepspeed,
+    "zero-inference": zero_inference,
     "flexgen": FlexGen,
     "static-1": lambda: StaticStride(1),
     "static-2": lambda: StaticStride(2),
@@ -35,7 +31,7 @@ _FACTORIES: dict[str, Callable[[], Policy]] = {
     "dynamic": Dynamic,
     "select-n": SelectN,
     "select-n-artifact": SelectNArtifact,
-    "infinigen": InfiniGen,
+    "infinigen": infinigen,
     "neo": Neo,
     "uniform-ilp": uniform_ilp,
     "orbitflow": OrbitFlow,

@@ -1,13 +1,13 @@
-"""Policies that offload the same layers of every request: one stride for all, fixed or chosen anew.
+"""The base of policies that offload the same layers of every request.
 
 With h of L layers on the host and, per request, A = pages and F = full pages of one layer at the
 end of the window, a batch of n needs
 
     (L - h) sum(A) + h n + ring_groups sum(F)          GPU pages, the ring only where h > 0
 
-First come first served: whoever waits (the parked before the new) is let in while the batch fits
-under some allowed choice with two pages of head-room each; when growth no longer fits, the latest
-arrival is parked.
+First come first served: a request is resumed or admitted, the paused before the new, while the
+batch fits under some allowed choice with two pages of head-room each. When growth no longer fits,
+the latest arrival is paused.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ LONGEST_WINDOW = 4096
 
 
 class UniformPolicy(Policy):
-    """Everybody gets the first of `choices()` that fits."""
+    """All requests get the first of `choices()` that fits."""
 
     lengths = Lengths.NONE
-    admission = "smallest fits"
+    admission = "pages are free"
 
     def __init__(
         self, name: str, overlap: Overlap, ring_groups: int, host_read: HostRead = STREAM
@@ -47,7 +47,7 @@ class UniformPolicy(Policy):
         """Allowed host layers, in order of preference."""
 
     def decide(self, view: View) -> Decision:
-        """Park if growth demands it; else let in whoever fits; then place."""
+        """Pause if growth demands it; else resume and admit what fits; then place."""
         contexts = view.contexts
         if len(contexts) > 1 and not self._fits(BatchPages.of(self.limits, contexts)):
             return self._park(view)
@@ -110,7 +110,7 @@ class UniformPolicy(Policy):
         return self._fits(batch)
 
     def _park(self, view: View) -> Decision:
-        """Park the latest arrivals until the next pass fits."""
+        """Pause the latest arrivals until the next pass fits."""
         passes, limits = view.passes, self.limits
         kept = sorted(view.active, key=lambda s: s.order)
         park: list[int] = []

@@ -15,8 +15,8 @@ from math import ceil
 
 import numpy as np
 
-from orbitflow.bank import Bank
 from orbitflow.engine.engine import ServingCore
+from orbitflow.policy.token_deposit import TokenDeposit
 from orbitflow.request import Request
 from orbitflow.results.timeline import Span, Timeline
 from orbitflow.step import Events, Observer, Observers, Step, StepOutcome
@@ -109,7 +109,7 @@ class UndeliveredTokens:
     """Counts the tokens that are made and not yet delivered, of all requests."""
 
     def __init__(self) -> None:
-        self._bank = Bank()
+        self._bank = TokenDeposit()
         self._taus: dict[int, float] = {}
 
     def open(self, request_id: int, tau_s: float, now_s: float) -> None:

@@ -12,8 +12,8 @@ from reference.served import PLENTY, Served, alone, same, server
 from reference.stepped_channel import LinkMode
 
 from orbitflow.config import Tuning
-from orbitflow.policy.orbit import Orbit
-from orbitflow.policy.orbitflow import OrbitFlow
+from orbitflow.policy.orbit.policy import Orbit
+from orbitflow.policy.orbitflow.policy import OrbitFlow
 from orbitflow.policy.registry import policy_names
 from orbitflow.step import MoveKind
 

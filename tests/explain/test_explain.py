@@ -16,7 +16,7 @@ from orbitflow.explain import batch as batch_module
 from orbitflow.explain.batch import Batch, explain_batch
 from orbitflow.explain.decision import Binding, DecisionShown, Fate
 from orbitflow.explain.moment import explain_moment
-from orbitflow.policy.orbitflow import OrbitFlow
+from orbitflow.policy.orbitflow.policy import OrbitFlow
 from orbitflow.policy.registry import policy_names
 from orbitflow.results.run_folder import RunFolder
 from orbitflow.scenario import Scenario, build_scenario

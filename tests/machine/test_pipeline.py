@@ -22,7 +22,7 @@ from orbitflow.machine.pipeline import (
     paper_stalls,
     serial_stalls,
 )
-from orbitflow.policy.infinigen import SELECT
+from orbitflow.policy.stride import SELECT
 
 EXAMPLES = settings(max_examples=60, deadline=None, derandomize=True)
 

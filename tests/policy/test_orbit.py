@@ -8,7 +8,7 @@ from strategies import Machine, small_machine
 
 from orbitflow.config import LengthsKnown, SolverName, Tuning
 from orbitflow.engine.policy import Decision, Lengths, View
-from orbitflow.policy.orbit import Orbit
+from orbitflow.policy.orbit.policy import Orbit
 from orbitflow.request import Request
 from orbitflow.results.metrics import pace
 from orbitflow.step import MoveKind

@@ -9,7 +9,7 @@ from strategies import small_machine
 
 from orbitflow.config import Tuning, Victim
 from orbitflow.placement import RESIDENT
-from orbitflow.policy.orbitflow import OrbitFlow, uniform_ilp
+from orbitflow.policy.orbitflow.policy import OrbitFlow, uniform_ilp
 from orbitflow.request import Request
 
 HALF = (1, 3, 5, 7)
@@ -60,9 +60,9 @@ def test_without_room_for_both_the_latest_rests() -> None:
 @pytest.mark.parametrize(
     ("tuning", "admission", "deposit"),
     [
-        (Tuning(), "nobody is hurt", True),
-        (Tuning(gate=False), "smallest fits", True),
-        (Tuning(deposit=False), "nobody is hurt", False),
+        (Tuning(), "while every SLO holds", True),
+        (Tuning(gate=False), "pages are free", True),
+        (Tuning(deposit=False), "while every SLO holds", False),
     ],
 )
 def test_switches_are_declared(tuning: Tuning, admission: str, deposit: bool) -> None:
@@ -75,7 +75,7 @@ def test_switches_are_declared(tuning: Tuning, admission: str, deposit: bool) ->
 def test_uniform_ilp_has_the_refiner_and_nothing_else() -> None:
     policy = uniform_ilp()
     policy.configure(Tuning(victim=Victim.LONGEST))
-    assert policy.admission == "smallest fits"
+    assert policy.admission == "pages are free"
     assert not policy.has_deposit
 
 

@@ -8,7 +8,7 @@ from reference.harness import Run, serve
 from strategies import Machine, small_machine
 
 from orbitflow.config import Tuning
-from orbitflow.policy.orbitflow import OrbitFlow
+from orbitflow.policy.orbitflow.policy import OrbitFlow
 from orbitflow.request import Request
 from orbitflow.results.metrics import pace
 from orbitflow.sim.pass_work import Noise

@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orbitflow.policy.fair_share import FAIR, LEAST_KNOWN, LONGEST, MEMORY, FairShare
+from orbitflow.policy.orbit.deadlines import FairShare
+from orbitflow.policy.orbit.options import DEFAULT
 
 FATES = st.lists(st.tuples(st.integers(1, 30), st.booleans()), max_size=120)
 
@@ -30,7 +31,7 @@ def test_the_longest_tenth_is_owed_what_it_does_not_get() -> None:
 
 
 def test_nobody_is_owed_before_enough_is_known() -> None:
-    fates = [(10, True)] * (LEAST_KNOWN - 9) + [(100, False)] * 8
+    fates = [(10, True)] * (DEFAULT.least_fates - 9) + [(100, False)] * 8
     assert not _share(fates).is_owed(100)
     assert _share([*fates, (10, True)]).is_owed(100)
 
@@ -40,16 +41,21 @@ def test_where_nobody_is_in_time_nobody_is_owed() -> None:
 
 
 def test_what_is_long_ago_is_forgotten() -> None:
-    assert not _share([(100, False)] * 60 + [(10, True)] * MEMORY).is_owed(100)
+    assert not _share([(100, False)] * 60 + [(10, True)] * DEFAULT.fates).is_owed(100)
 
 
 @given(FATES, st.integers(1, 30))
 def test_as_defined(fates: list[tuple[int, bool]], prompt: int) -> None:
     sizes = sorted(size for size, _ in fates)
-    if len(fates) < LEAST_KNOWN or prompt < sizes[int((1 - LONGEST) * len(sizes))]:
+    if (
+        len(fates) < DEFAULT.least_fates
+        or prompt < sizes[int((1 - DEFAULT.longest_share) * len(sizes))]
+    ):
         assert not _share(fates).is_owed(prompt)
         return
-    longest = [ok for size, ok in fates if size >= sizes[int((1 - LONGEST) * len(sizes))]]
+    longest = [
+        ok for size, ok in fates if size >= sizes[int((1 - DEFAULT.longest_share) * len(sizes))]
+    ]
     attained, by_all = sum(longest) / len(longest), sum(ok for _, ok in fates) / len(fates)
-    if abs(attained - FAIR * by_all) > 1e-9:
-        assert _share(fates).is_owed(prompt) is (attained < FAIR * by_all)
+    if abs(attained - DEFAULT.fair_share * by_all) > 1e-9:
+        assert _share(fates).is_owed(prompt) is (attained < DEFAULT.fair_share * by_all)

@@ -1,79 +1,76 @@
 """The feedback refiner: correct the profile while serving, from what passes really take.
 
-For compute and for the link apart, with m = measured / predicted by the profile:
+For compute and for the link apart, with m = measured / predicted by the profile. Plans use one
+factor, `used`, which follows m only when the drift is sustained, by a two-sided CUSUM:
 
-    value <- value exp(gain clip(ln m - ln value)),   gain = max(1 / n, 1 / MEMORY)
+    above <- max(0, above + min(ln(m / used) - allowed, most_at_once)),   below likewise
+    alarm when either reaches `alarm`:   used <- median of the last `recent` m,   both <- 0
 
-clipped at a few typical deviations, so that one bad sample moves little. What plans are made with,
-`used`, follows only when drift is sustained: a two-sided CUSUM of ln m - ln used, ALLOWED per
-sample let off, alarm at ALARM. An alarm starts the estimate anew at the median of the last RECENT
-samples, so a lasting change is followed at once and noise causes no new plans. A link that is
-believed to be slow is used less, and then nothing is learned of it: after FORGOTTEN passes without
-a sample the profile counts again. Design section 4.2; the paper (arXiv 2601.10729) names the
-feedback, its code does not have it.
+So a lasting change is followed after a few samples, and neither noise nor one bad sample causes a
+new plan. A link that is believed to be slow is used less, and then nothing is learned of it: after
+`forget_passes` passes without a sample the profile counts again. Design section 4.2. The paper
+(arXiv 2601.10729) names the feedback; its code does not have it.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
-from math import exp, log
+from dataclasses import dataclass
+from math import log
 from statistics import median
 
 from orbitflow.machine.cost import CostModel
 from orbitflow.step import Step, StepOutcome
 
-MEMORY = 32  # samples
-CLIP = 3.0  # typical deviations that one sample may count for
-LEAST_DEVIATION = 0.01
-ALLOWED = 0.05  # drift that is not worth a new plan
-ALARM = 0.25
-MOST_AT_ONCE = 0.1  # what one sample adds to the CUSUM, so that an alarm takes three
-RECENT = 3
-FORGOTTEN = 4096  # passes without a sample of the link, after which the profile counts again
+
+@dataclass(frozen=True, slots=True)
+class RefinerOptions:
+    """Constants of drift detection. Drifts are differences of logarithms of times."""
+
+    allowed: float = 0.05  # drift per sample that is not counted
+    alarm: float = 0.25  # sum of drifts that makes new plans
+    most_at_once: float = 0.1  # of one sample, so that an alarm takes three
+    recent: int = 3  # samples whose median is believed after an alarm
+    forget_passes: int = 4096  # without a sample of the link, until the profile counts again
 
 
-@dataclass(slots=True)
+DEFAULT = RefinerOptions()
+
+
 class Scale:
-    """One factor on the profile's times: the running estimate, and the one that plans use."""
+    """One factor on the profile's times: `used` is what plans use."""
 
-    value: float = 1.0
-    used: float = 1.0
-    _samples: int = 0
-    _deviation: float = 0.05
-    _above: float = 0.0
-    _below: float = 0.0
-    _recent: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
+    def __init__(self, options: RefinerOptions = DEFAULT) -> None:
+        self.used = 1.0
+        self._options = options
+        self._above = 0.0
+        self._below = 0.0
+        self._recent: deque[float] = deque(maxlen=options.recent)
 
     def feed(self, ratio: float) -> bool:
         """Take one measured / predicted; whether plans should be made anew."""
         if not ratio > 0:
             return False
-        self._samples += 1
         self._recent.append(ratio)
-        error = log(ratio / self.value)
-        limit = CLIP * max(self._deviation, LEAST_DEVIATION)
-        gain = max(1 / self._samples, 1 / MEMORY)
-        self.value *= exp(gain * min(limit, max(-limit, error)))
-        self._deviation += 0.2 * (min(abs(error), 1.0) - self._deviation)
+        allowed, most = self._options.allowed, self._options.most_at_once
         drift = log(ratio / self.used)
-        self._above = max(0.0, self._above + min(drift - ALLOWED, MOST_AT_ONCE))
-        self._below = max(0.0, self._below + min(-drift - ALLOWED, MOST_AT_ONCE))
-        if max(self._above, self._below) < ALARM:
+        self._above = max(0.0, self._above + min(drift - allowed, most))
+        self._below = max(0.0, self._below + min(-drift - allowed, most))
+        if max(self._above, self._below) < self._options.alarm:
             return False
-        self._samples = RECENT
         self._above = self._below = 0.0
-        self.used = self.value = median(self._recent)
+        self.used = median(self._recent)
         return True
 
 
 class Refiner:
     """Learns two scales from outcomes; `cost` is the profile as corrected for planning."""
 
-    def __init__(self, profile: CostModel) -> None:
+    def __init__(self, profile: CostModel, options: RefinerOptions = DEFAULT) -> None:
         self._profile = profile
-        self.compute = Scale()
-        self.link = Scale()
+        self._options = options
+        self.compute = Scale(options)
+        self.link = Scale(options)
         self.cost = profile
         self._under_way: set[int] = set()  # moves
         self._unseen = 0  # passes since the last sample of the link
@@ -119,7 +116,7 @@ class Refiner:
 
     def _forget(self) -> bool:
         """Believe the profile again where the link has not been seen for long."""
-        if self._unseen < FORGOTTEN or self.link.used == 1:
+        if self._unseen < self._options.forget_passes or self.link.used == 1:
             return False
-        self.link = Scale()
+        self.link = Scale(self._options)
         return True

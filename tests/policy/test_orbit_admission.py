@@ -7,17 +7,9 @@ from reference.harness import serve
 from strategies import Machine, small_machine
 
 from orbitflow.config import Tuning
-from orbitflow.policy.deadlines import EVERY
-from orbitflow.policy.door import (
-    BEHIND_HARM,
-    FEW,
-    HARM,
-    HURRIED_HARM,
-    HURT_TOKENS,
-    OWED_HARM,
-    share_risked,
-)
-from orbitflow.policy.orbit import Orbit
+from orbitflow.policy.orbit.admission import recovery_among
+from orbitflow.policy.orbit.options import DEFAULT
+from orbitflow.policy.orbit.policy import Orbit
 from orbitflow.request import Request
 
 TAU_S = 0.5
@@ -56,7 +48,9 @@ def test_a_fresh_one_is_let_in_though_it_hurts_who_can_catch_up() -> None:
     """Four readers of 150 tokens late by some three tokens each: that is caught up, for a pass
     takes a third of tau. So a request that can just make its limit is not made to wait.
     """
-    assert READERS * (PROMPT_S - COMES_S - TAU_S) / TAU_S > HURT_TOKENS, "or nothing is tested"
+    assert DEFAULT.late_tokens < READERS * (PROMPT_S - COMES_S - TAU_S) / TAU_S, (
+        "or nothing is tested"
+    )
     a_pass_s = MACHINE.cost.decode_pass_s(READERS, READERS * 40)
     assert _of_a_long_prompt(PROMPT_S + 2.0) <= PROMPT_S + 2 * a_pass_s
 
@@ -105,15 +99,17 @@ def test_the_longest_waiting_does_not_empty_the_server_at_any_price() -> None:
     """After 63 others it is the giant's turn, which does not fit beside a reader. While nobody has
     missed a limit for it, it waits for the reader's end; not while they do, one after another.
     """
-    first_s, reader_ends_s = _of_a_giant(EVERY * 0.1 - 0.1)
+    first_s, reader_ends_s = _of_a_giant(DEFAULT.every * 0.1 - 0.1)
     assert first_s > reader_ends_s
-    first_s, reader_ends_s = _of_a_giant(2 * EVERY * 0.1)
-    assert EVERY * 0.1 < first_s < reader_ends_s
+    first_s, reader_ends_s = _of_a_giant(2 * DEFAULT.every * 0.1)
+    assert DEFAULT.every * 0.1 < first_s < reader_ends_s
 
 
 def test_harm_is_counted_in_requests() -> None:
-    assert 0 < HARM < BEHIND_HARM < HURRIED_HARM == 1, "one that meets its limits for another"
-    assert OWED_HARM > HURRIED_HARM
+    assert 0 < DEFAULT.patient_score < DEFAULT.behind_score < DEFAULT.hurried_score == 1, (
+        "one that meets its limits for another"
+    )
+    assert DEFAULT.owed_score > DEFAULT.hurried_score
 
 
 def test_what_would_be_lost_by_waiting_is_let_in_though_it_harms_readers() -> None:
@@ -164,6 +160,8 @@ def test_late_ones_leave_places_to_fresh_ones(max_batch: int, keeps: bool) -> No
 
 
 def test_little_is_risked_among_many_while_late_ones_wait() -> None:
-    for count in (1, FEW, 4 * FEW):
-        assert share_risked(count, keeps_up=True) == 1
-    assert [share_risked(n, keeps_up=False) for n in (1, FEW, 4 * FEW)] == [1, 1, 0.25]
+    few, recovery = DEFAULT.few, DEFAULT.recovery
+    for count in (1, few, 4 * few):
+        assert recovery_among(count, DEFAULT, keeps_up=True) == recovery
+    risked = [recovery_among(n, DEFAULT, keeps_up=False) / recovery for n in (1, few, 4 * few)]
+    assert risked == [1, 1, 0.25]

@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 from strategies import small_machine
 
-from orbitflow.bank import Bank
 from orbitflow.config import LengthsKnown, Tuning
 from orbitflow.engine.policy import View
 from orbitflow.engine.queues import Queues
 from orbitflow.memory import KvAccount
 from orbitflow.placement import RESIDENT
-from orbitflow.policy.feed import Feeder
-from orbitflow.policy.prospects import CAUGHT_UP, Outlook, Prospects
+from orbitflow.policy.orbit.forecast import Forecast, Forecaster
+from orbitflow.policy.orbit.load import LoadModel
+from orbitflow.policy.orbit.options import DEFAULT
+from orbitflow.policy.token_deposit import TokenDeposit
 from orbitflow.request import Request
 from orbitflow.step import Events, StepOutcome, TokenSegment
 
@@ -26,22 +27,22 @@ def _served(ttft_s: float, stalled_s: float) -> float | None:
     """Its first token comes at FIRST_S, its second `stalled_s` after it is wanted. When is the
     third due?
     """
-    bank, limits = Bank(), MACHINE.limits
-    feeder = Feeder(limits, ring_groups=2, turn_passes=8, rotates=True)
-    prospects = Prospects(bank, feeder, Tuning(lengths=LengthsKnown.ORACLE))
-    queues = Queues(None, 0)
-    view = View(queues, KvAccount(limits), lambda _: np.zeros(0), TAU_S, lambda _: ttft_s)
+    deposit, limits = TokenDeposit(), MACHINE.limits
+    load = LoadModel(limits, ring_groups=2, turn_passes=8, rotates=True)
+    forecaster = Forecaster(deposit, load, Tuning(lengths=LengthsKnown.ORACLE))
+    roster = Queues(None, 0)
+    view = View(roster, KvAccount(limits), lambda _: np.zeros(0), TAU_S, lambda _: ttft_s)
     request = Request(1, 0.0, 20, 2 + LEFT, None, None)
-    queues.submit(request)
-    sequence = queues.admit(1, RESIDENT, TAU_S, 0.0)
-    assert prospects.due_s(view, MACHINE.cost, sequence) is None
-    prospects.let_in(view, request)
-    queues.first_token(sequence, 0, FIRST_S)
+    roster.submit(request)
+    sequence = roster.admit(1, RESIDENT, TAU_S, 0.0)
+    assert forecaster.due_s(view, MACHINE.cost, sequence) is None
+    forecaster.admitted(view, request)
+    roster.first_token(sequence, 0, FIRST_S)
     outcome = StepOutcome(0.0, np.array([FIRST_S]), 0.0, 0.0, 0, 0, (), FIRST_S)
-    prospects.observe(outcome, Events((), (1,), TokenSegment((), np.zeros(0)), (), (), ()))
-    bank.add([1], np.array([FIRST_S + TAU_S + stalled_s]))
+    forecaster.observe(outcome, Events((), (1,), TokenSegment((), np.zeros(0)), (), (), ()))
+    deposit.add([1], np.array([FIRST_S + TAU_S + stalled_s]))
     view.passes = 1
-    return prospects.due_s(view, MACHINE.cost, sequence)
+    return forecaster.due_s(view, MACHINE.cost, sequence)
 
 
 def test_who_never_made_its_reader_wait_is_due_when_it_wants_more() -> None:
@@ -49,7 +50,7 @@ def test_who_never_made_its_reader_wait_is_due_when_it_wants_more() -> None:
 
 
 def test_who_has_waited_is_due_so_much_earlier_while_that_can_be_caught_up() -> None:
-    most_s = CAUGHT_UP * LEFT * (TAU_S - ALONE_S)
+    most_s = DEFAULT.caught_up * LEFT * (TAU_S - ALONE_S)
     assert most_s > 1, "or nothing is tested"
     for stalled_s in (0.4, most_s - 0.01):
         assert _served(9.0, stalled_s) == pytest.approx(FIRST_S + 2 * TAU_S)
@@ -67,8 +68,8 @@ def test_who_missed_its_ttft_has_no_limit_to_catch_up_to() -> None:
 def test_whose_limits_are_lost_already_is_not_harmed(
     is_late: bool, is_hopeless: bool, harm: float
 ) -> None:
-    feeder = Feeder(MACHINE.limits, ring_groups=2, turn_passes=8, rotates=True)
-    prospects = Prospects(Bank(), feeder, Tuning(lengths=LengthsKnown.ORACLE))
+    load = LoadModel(MACHINE.limits, ring_groups=2, turn_passes=8, rotates=True)
+    forecaster = Forecaster(TokenDeposit(), load, Tuning(lengths=LengthsKnown.ORACLE))
     request = Request(1, 0.0, 20, 60, None, None)
-    reader = Outlook(request, 30, 10, 50, TAU_S, 0.0, is_late=is_late, is_hopeless=is_hopeless)
-    assert prospects.chance_of_harm(reader, 100 * TAU_S, 0.5) == harm
+    reader = Forecast(request, 30, 10, 50, TAU_S, 0.0, is_late=is_late, is_hopeless=is_hopeless)
+    assert forecaster.miss_chance(reader, 100 * TAU_S, 0.5) == harm

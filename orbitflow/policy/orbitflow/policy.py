@@ -19,7 +19,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from orbitflow.bank import Bank
 from orbitflow.config import Tuning
 from orbitflow.engine.policy import DataPlane, Decision, Lengths, PlanningFigures, Policy, View
 from orbitflow.machine.cost import CostModel
@@ -28,12 +27,13 @@ from orbitflow.memory import BatchPages, KvLimits
 from orbitflow.placement import ALL_RESIDENT, RESIDENT, HostLayers, Placement
 from orbitflow.planner.planner import Answer, improve, is_worth_solving
 from orbitflow.planner.problem import Problem, paper_options
-from orbitflow.policy.admission import Admission
 from orbitflow.policy.draft import RING_GROUPS, Drafter
 from orbitflow.policy.draft import Plan as Draft
-from orbitflow.policy.gate import Gate
+from orbitflow.policy.orbitflow.admission import Gate, SloAdmission
+from orbitflow.policy.orbitflow.options import DEFAULT, OrbitFlowOptions
+from orbitflow.policy.refiner import Refiner
+from orbitflow.policy.token_deposit import TokenDeposit
 from orbitflow.policy.validity import placed_by, resident_window, window_of
-from orbitflow.refiner import Refiner
 from orbitflow.request import Request, RequestState
 from orbitflow.step import Events, PlanAnswer, PlanRequest, Step, StepOutcome
 
@@ -53,8 +53,14 @@ class OrbitFlow(Policy):
 
     lengths = Lengths.QUANTILE
 
-    def __init__(self, name: str = "orbitflow", tuning: Tuning | None = None) -> None:
+    def __init__(
+        self,
+        name: str = "orbitflow",
+        tuning: Tuning | None = None,
+        options: OrbitFlowOptions = DEFAULT,
+    ) -> None:
         self.name = name
+        self._constants = options
         self.data_plane = DataPlane(Overlap.RING, write_through=True, ring_groups=RING_GROUPS)
         self._is_uniform = tuning is not None
         self._take(tuning or Tuning())
@@ -68,7 +74,7 @@ class OrbitFlow(Policy):
     def _take(self, tuning: Tuning) -> None:
         self._tuning = tuning
         self.has_deposit = tuning.deposit
-        self.admission = "nobody is hurt" if tuning.gate else "smallest fits"
+        self.admission = "while every SLO holds" if tuning.gate else "pages are free"
 
     def bind(self, limits: KvLimits, cost: CostModel) -> None:
         """Learn the machine; from then on the refiner's idea of it counts."""
@@ -76,14 +82,16 @@ class OrbitFlow(Policy):
         tuning, overlap = self._tuning, self.data_plane.overlap
         self._options = options = paper_options(limits.layers)
         self._refiner = Refiner(cost)
-        self._bank = Bank(banks=tuning.deposit)
-        self._gate = Gate() if tuning.gate else None
+        self._bank = TokenDeposit(is_on=tuning.deposit)
+        self._gate = Gate(self._constants) if tuning.gate else None
         self.planning = PlanningFigures()
         self._drafter = Drafter(
             limits, overlap, options, tuning, self.planning, is_uniform=self._is_uniform
         )
         self._lookahead = self._drafter.lookahead_tokens
-        self._admission = Admission(limits, options, RING_GROUPS, self._lookahead, self._gate)
+        self._admission = SloAdmission(
+            limits, options, RING_GROUPS, self._lookahead, self._gate, self._constants
+        )
         self._taus: dict[int, float] = {}
         self._asked: tuple[int, tuple[int, ...]] = (0, ())  # plan requests so far, the last's ids
         self._window_end = 0

@@ -1,18 +1,19 @@
-"""Whether the machine can feed everybody, by turns if need be.
+"""The load of a set of requests: the share of time in which all get their tokens in time.
 
-A request with b seconds of balance and n tokens to come must make one every tau' = tau + b / n.
-Requests that run together form a turn t. Its pass takes
+A request with a balance of b seconds and n tokens to come needs a token every tau' = tau + b / n.
+Requests that run together form a turn t. A pass of it takes
 
     T_t = max(base + sum_r a_r,  page_s (sum_r L A_r - G + ring) + page_s sum_r L A_r / W)
 
-what is beyond the GPU's G pages streamed, and, where there are several turns, its own KV brought in
-once every W passes. It must come round often enough for its most pressing request:
+The second argument is the link: pages beyond the GPU's G are streamed in every pass, and, where
+there are several turns, the turn's own KV is brought in once every W passes. A turn must run often
+enough for its most demanding request:
 
-    load = sum over turns of T_t / min_r tau'_r          everybody can be fed if load <= 1
+    load = sum over turns of T_t / min_r tau'_r          all are in time if load <= 1
 
-One turn is streaming, one for each is pure rotation. Turns are formed greedily, the largest request
-first, each put where the load grows least; if one turn for all takes less, that. The true least
-load may be lower.
+One turn for all is streaming, one turn for each is pure rotation. Turns are formed greedily, the
+largest request first, each put where the load grows least, and compared with one turn for all. The
+least load over all turns may be lower.
 """
 
 from __future__ import annotations
@@ -24,15 +25,15 @@ from orbitflow.machine.cost import CostModel
 from orbitflow.memory import KvLimits
 
 
-class Mouth(NamedTuple):
-    """A request to feed: its context, and the seconds that it may take per token."""
+class Demand(NamedTuple):
+    """What one request needs: its context, and the seconds that it may take per token."""
 
     context_tokens: int
     pace_s: float
 
 
-class Feeder:
-    """Loads on one machine. `turn_passes` is W."""
+class LoadModel:
+    """Loads on one machine. `turn_passes` is W; without `rotates` there is one turn."""
 
     def __init__(
         self, limits: KvLimits, *, ring_groups: int, turn_passes: int, rotates: bool
@@ -42,16 +43,16 @@ class Feeder:
         self._turn_passes = turn_passes
         self._rotates = rotates
 
-    def load(self, cost: CostModel, mouths: Sequence[Mouth]) -> float:
-        """Share of the time that it takes to feed them all."""
-        if not mouths:
+    def of(self, cost: CostModel, demands: Sequence[Demand]) -> float:
+        """The load of these; 0 for none."""
+        if not demands:
             return 0.0
         page_s = cost.page_s
-        together = self._together(mouths)
+        together = self._together(demands)
         in_one = self._share(cost, together, page_s, is_alone=True)
         if together.pages <= self._limits.gpu_pages or not self._rotates:
             return in_one
-        turns = self._turns(cost, mouths, page_s)
+        turns = self._turns(cost, demands, page_s)
         return min(
             in_one,
             sum(self._share(cost, turn, page_s, is_alone=len(turns) == 1) for turn in turns),
@@ -61,21 +62,21 @@ class Feeder:
         """Seconds of a pass of one request that has the machine for itself."""
         if self._pages(context_tokens) <= self._limits.gpu_pages:
             return cost.decode_pass_s(1, context_tokens)
-        turn = self._together([Mouth(context_tokens, 1.0)])
+        turn = self._together([Demand(context_tokens, 1.0)])
         return self._share(cost, turn, cost.page_s, is_alone=True)
 
-    def _together(self, mouths: Sequence[Mouth]) -> _Turn:
-        sizes = [self._pages(mouth.context_tokens) for mouth in mouths]
-        tokens = sum(mouth.context_tokens for mouth in mouths)
-        pace_s = min(mouth.pace_s for mouth in mouths)
-        return _Turn(len(mouths), tokens, sum(sizes), max(sizes), pace_s)
+    def _together(self, demands: Sequence[Demand]) -> _Turn:
+        sizes = [self._pages(demand.context_tokens) for demand in demands]
+        tokens = sum(demand.context_tokens for demand in demands)
+        pace_s = min(demand.pace_s for demand in demands)
+        return _Turn(len(demands), tokens, sum(sizes), max(sizes), pace_s)
 
-    def _turns(self, cost: CostModel, mouths: Sequence[Mouth], page_s: float) -> list[_Turn]:
+    def _turns(self, cost: CostModel, demands: Sequence[Demand], page_s: float) -> list[_Turn]:
         turns: list[_Turn] = []
         shares: list[float] = []
-        for mouth in sorted(mouths, reverse=True):
-            alone = self._together([mouth])
-            options = [*(turn.plus(mouth, alone.pages) for turn in turns), alone]
+        for demand in sorted(demands, reverse=True):
+            alone = self._together([demand])
+            options = [*(turn.plus(demand, alone.pages) for turn in turns), alone]
             grown = [self._share(cost, o, page_s, is_alone=not turns) for o in options]
             more = [new - old for new, old in zip(grown, [*shares, 0.0], strict=True)]
             best = more.index(min(more))
@@ -108,12 +109,12 @@ class _Turn(NamedTuple):
     largest: int  # pages of the largest request
     pace_s: float
 
-    def plus(self, mouth: Mouth, pages: int) -> _Turn:
+    def plus(self, demand: Demand, pages: int) -> _Turn:
         """One more."""
         return _Turn(
             self.requests + 1,
-            self.tokens + mouth.context_tokens,
+            self.tokens + demand.context_tokens,
             self.pages + pages,
             max(self.largest, pages),
-            min(self.pace_s, mouth.pace_s),
+            min(self.pace_s, demand.pace_s),
         )

@@ -8,22 +8,17 @@ from strategies import small_machine
 
 from orbitflow.memory import KvLimits
 from orbitflow.placement import RESIDENT, stride
-from orbitflow.policy.gate import (
-    CLOSE_SHARE,
-    FIRST_HORIZON_TOKENS,
-    OPEN_SHARE,
-    Gate,
-    expected_pass_s,
-)
+from orbitflow.policy.orbitflow.admission import Gate, expected_pass_s
+from orbitflow.policy.orbitflow.options import DEFAULT
 
 
 def test_once_shut_it_opens_later() -> None:
     gate = Gate()
-    between = (CLOSE_SHARE + OPEN_SHARE) / 2
+    between = (DEFAULT.close_share + DEFAULT.open_share) / 2
     assert gate.admits(between, 1.0)
-    assert not gate.admits(CLOSE_SHARE + 0.01, 1.0)
+    assert not gate.admits(DEFAULT.close_share + 0.01, 1.0)
     assert not gate.admits(between, 1.0), "hysteresis"
-    assert gate.admits(OPEN_SHARE - 0.01, 1.0)
+    assert gate.admits(DEFAULT.open_share - 0.01, 1.0)
     assert gate.admits(between, 1.0)
 
 
@@ -33,7 +28,7 @@ def test_what_memory_forbids_is_never_let_in() -> None:
 
 def test_it_looks_half_a_mean_output_ahead() -> None:
     gate = Gate()
-    assert gate.horizon_tokens == FIRST_HORIZON_TOKENS
+    assert gate.horizon_tokens == DEFAULT.first_horizon_tokens
     gate.finished(300)
     gate.finished(100)
     assert gate.horizon_tokens == 100

@@ -1,0 +1,156 @@
+"""Admission of `orbitflow`: first come first served, while every SLO holds.
+
+A request is admitted only if, h tokens further on for everybody, all of them together still have a
+pass in less than a share of the tightest TBT limit, and if its prompt makes few tokens late:
+
+    max(C, X) <= share tau,   sum over running r of (now + prefill - due_r) / tau_r <= late_tokens
+
+C is the compute and X the link time of a pass that streams what does not fit, due_r the time at
+which r's next token is due. h is half the mean output of finished requests: what a request in
+mid-life has still to generate. The share is `close_share` while requests are being admitted. Once
+one was refused, admission starts again at `open_share`, so that it does not flutter. An empty
+server admits anybody that fits; nobody is admitted while a request is paused. Without the gate
+(`--no-gate`) a request is admitted as soon as the smallest placement of everybody fits.
+
+Rate-aware admission is ours (design section 4.4); arXiv 2601.10729 admits whenever blocks are free.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Several
+from dataclasses import dataclass
+
+import numpy as np
+
+from orbitflow.arrays import IntArray
+from orbitflow.engine.policy import View
+from orbitflow.machine.cost import CostModel
+from orbitflow.memory import KvLimits
+from orbitflow.placement import HostLayers
+from orbitflow.planner.window import pages_at_end
+from orbitflow.policy.orbitflow.options import DEFAULT, OrbitFlowOptions
+from orbitflow.policy.token_deposit import TokenDeposit
+from orbitflow.request import Request, RequestState
+
+
+@dataclass(slots=True)
+class Gate:
+    """Remembers whether the last request was admitted, and how long outputs have been."""
+
+    options: OrbitFlowOptions = DEFAULT
+    is_open: bool = True
+    _finished: int = 0
+    _output_tokens: int = 0
+
+    def finished(self, output_tokens: int) -> None:
+        """A request has finished."""
+        self._finished += 1
+        self._output_tokens += output_tokens
+
+    @property
+    def horizon_tokens(self) -> int:
+        """Growth of every request that admission allows for."""
+        if not self._finished:
+            return self.options.first_horizon_tokens
+        return max(1, self._output_tokens // (2 * self._finished))
+
+    def admits(self, pass_s: float | None, tau_s: float) -> bool:
+        """Whether passes may become this long; None says that memory does not allow the batch."""
+        share = self.options.close_share if self.is_open else self.options.open_share
+        self.is_open = pass_s is not None and pass_s <= share * tau_s
+        return self.is_open
+
+
+class SloAdmission:
+    """Looks at the queue before every decision. `gate` None admits whatever fits."""
+
+    def __init__(
+        self,
+        limits: KvLimits,
+        placements: tuple[HostLayers, ...],
+        ring_groups: int,
+        lookahead_tokens: int,
+        gate: Gate | None,
+        options: OrbitFlowOptions = DEFAULT,
+    ) -> None:
+        self._limits = limits
+        self._placements = placements
+        self._ring_groups = ring_groups
+        self._lookahead = lookahead_tokens
+        self._gate = gate
+        self._late_tokens = options.late_tokens
+        self.waits_for_balances = False  # the last look refused a request only because of them
+
+    def newcomers(
+        self, view: View, members: list[RequestState], deposit: TokenDeposit, cost: CostModel
+    ) -> list[Request]:
+        """Requests to admit now, from the head of the queue."""
+        found: list[Request] = []
+        self.waits_for_balances = False
+        if view.parked:
+            return found
+        host_free, room = view.account.host_free, view.batch_room
+        contexts: list[int] | None = None
+        prompts_s = 0.0
+        for request in view.waiting:
+            host_free -= self._limits.whole_pages(request.final_tokens)
+            if len(found) >= room or host_free < 0:
+                break
+            if contexts is None:
+                contexts = [s.context_tokens(view.passes) for s in members]
+            contexts.append(request.prompt_tokens + 1)
+            prompts_s += cost.prefill_s(request.prompt_tokens)
+            if len(contexts) > 1:
+                tau_s = min(view.tau_of(request), *(s.tau_s for s in members), 1e9)
+                late = _made_late(view, members, deposit, prompts_s)
+                if not self._fits(np.array(contexts), tau_s, late, cost):
+                    break
+            found.append(request)
+        return found
+
+    def _fits(self, contexts: IntArray, tau_s: float, late: float, cost: CostModel) -> bool:
+        """Whether these may be served together, if the prompts make `late` tokens late."""
+        limits, ring = self._limits, self._ring_groups
+        if self._gate is None:
+            return any(
+                pages_at_end(limits, contexts, [host] * len(contexts), ring, self._lookahead)
+                <= limits.gpu_pages
+                for host in self._placements
+            )
+        grown = contexts + self._gate.horizon_tokens
+        pass_s = expected_pass_s(cost, limits, grown, self._placements, ring)
+        admits = self._gate.admits(pass_s, tau_s)
+        self.waits_for_balances = admits and late > self._late_tokens
+        return admits and not self.waits_for_balances
+
+
+def expected_pass_s(
+    cost: CostModel,
+    limits: KvLimits,
+    contexts: IntArray,
+    placements: Several[HostLayers],
+    ring_groups: int,
+) -> float | None:
+    """Time of a pass that streams what does not fit of these contexts; None if it cannot fit."""
+    pages, groups = -(-contexts // limits.page_tokens), (contexts - 1) // limits.page_tokens
+    compute_s = cost.decode_pass_s(len(contexts), int(contexts.sum()))
+    over = limits.layers * int(pages.sum()) - limits.gpu_pages
+    if over <= 0:
+        return compute_s
+    charged = 0 if limits.ring_is_extra else ring_groups
+    hosted = np.array([len(host) for host in placements if host], dtype=np.float64)
+    freed = hosted - charged
+    if not len(freed) or over > freed.max() * int(groups.sum()):
+        return None
+    useful = freed > 0
+    streamed = over * float((hosted[useful] / freed[useful]).min())
+    return max(compute_s, streamed * cost.page_s)
+
+
+def _made_late(
+    view: View, members: list[RequestState], deposit: TokenDeposit, prompts_s: float
+) -> float:
+    """Tokens of running requests that are late because prompts take `prompts_s`."""
+    ends_s = view.now_s + prompts_s
+    dues = ((deposit.due_s(s.id), s.tau_s) for s in members)
+    return sum(max(0.0, ends_s - due_s) / tau_s for due_s, tau_s in dues if due_s is not None)
