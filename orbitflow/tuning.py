@@ -16,12 +16,16 @@ class Victim(StrEnum):
 
 
 class SolverName(StrEnum):
-    """Which solver closes what the fast search has not proven."""
+    """Who makes the plans."""
 
-    AUTO = "auto"  # HiGHS in process where it is installed, else the CBC that comes with PuLP
-    HIGHS = "highs"
-    CBC = "cbc"
-    ILP = "ilp"  # as `auto`; and `orbit` asks it for every plan instead of its own solver
+    AUTO = "auto"  # the fast search
+    ILP = "ilp"  # the integer program, from the search's plan on; HiGHS solves it
+
+    @classmethod
+    def _missing_(cls, value: object) -> None:
+        if value in ("cbc", "highs"):
+            raise ValueError(f"{value} was removed: use auto, or ilp, which HiGHS solves")
+        raise ValueError(f"{value!r} is none of {', '.join(cls)}")
 
 
 class LengthsKnown(StrEnum):

@@ -12,6 +12,14 @@ from orbitflow.tuning import LengthsKnown, SolverName, Victim
 
 _PANEL = "Planning"
 
+
+def _solver(value: str) -> SolverName:
+    try:
+        return SolverName(value)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
 WithoutRefiner: TypeAlias = Annotated[
     bool,
     typer.Option("--no-refine", help="No feedback from measured passes.", rich_help_panel=_PANEL),
@@ -79,8 +87,10 @@ LateLoad: TypeAlias = Annotated[
 SolverUsed: TypeAlias = Annotated[
     SolverName,
     typer.Option(
-        help="orbitflow: what closes plans that the fast search cannot prove. orbit: `ilp` takes "
-        "every plan from the integer program, slowly, for reference.",
+        help="Who makes the plans of orbit and orbitflow: the fast search, or, slowly and for "
+        "reference, the integer program, which HiGHS solves.",
+        parser=_solver,
+        metavar="[auto|ilp]",
         rich_help_panel=_PANEL,
     ),
 ]

@@ -20,10 +20,9 @@ from orbitflow.explain.shown import (
     RequestShown,
 )
 from orbitflow.explain.steady import steady_pass
-from orbitflow.planner.planner import Answer
+from orbitflow.planner.planner import Plan as KvPlan
 from orbitflow.planner.problem import Problem
 from orbitflow.policy.base import DataPlane, Policy
-from orbitflow.policy.turns import PROVEN_GAP, Drafted
 from orbitflow.request import Request
 from orbitflow.scenario import Scenario
 from orbitflow.sequence import Sequence, State
@@ -155,18 +154,17 @@ def _planner(policy: Policy, solved: Plan | None) -> PlannerShown | None:
 
     A plan is proven as well if the solver that was asked for a better one has proven its equal.
     """
-    plan = getattr(policy, "last_draft", None)
-    if plan is None:
+    draft = getattr(policy, "last_draft", None)
+    if draft is None:
         return None
-    if isinstance(plan, Drafted):
-        return _turn_shown(plan)
-    problem: Problem = plan[0]
-    answer: Answer = plan[1]
-    worth, better = answer.score, None if solved is None else solved.body[1]
-    proven = better is not None and better.is_proven and better.score.rank == worth.rank
+    problem: Problem = draft.problem
+    plan: KvPlan = draft.plan
+    better: KvPlan | None = None if solved is None else solved.body[1]
+    proven = better is not None and better.is_proven and better.score.loss == plan.score.loss
+    worth = plan.score
     return PlannerShown(
-        by=answer.by,
-        is_proven=answer.is_proven or proven,
+        by=plan.by,
+        is_proven=plan.is_proven or proven,
         asked_solver=solved is not None,
         passes=problem.passes,
         loss=worth.loss,
@@ -174,30 +172,6 @@ def _planner(policy: Policy, solved: Plan | None) -> PlannerShown | None:
         pass_s=worth.pass_s,
         first_pass_s=worth.first_pass_s,
         moved_pages=worth.moved_pages,
-        at_rest=worth.at_rest,
-        trouble=(None if better is None else better.trouble) or answer.trouble or None,
-    )
-
-
-def _turn_shown(plan: Drafted) -> PlannerShown:
-    """What `orbit` says of its last turn."""
-    worth, terms = plan.worth, plan.question.terms
-    placed = [plan.staged.placed.get(member.id) for member in plan.question.members]
-    loaded = [
-        max(0.0, absent - len(host)) * pages
-        for absent, pages, host in zip(terms.absent, terms.pages, placed, strict=True)
-        if host is not None
-    ]
-    return PlannerShown(
-        by=plan.by,
-        is_proven=plan.gap <= PROVEN_GAP,
-        asked_solver=False,
-        passes=plan.question.passes,
-        loss=worth.loss,
-        late_tokens=worth.late_tokens,
-        pass_s=worth.pass_s,
-        first_pass_s=worth.first_pass_s,
-        moved_pages=int(sum(loaded)),
-        at_rest=len(plan.question.members) - worth.running,
-        trouble=None,
+        at_rest=len(problem.candidates) - worth.running,
+        trouble=(None if better is None else better.trouble) or plan.trouble or None,
     )

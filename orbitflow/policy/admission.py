@@ -9,9 +9,8 @@ import numpy as np
 
 from orbitflow.bank import Bank
 from orbitflow.cost import CostModel
-from orbitflow.memory import KvLimits
+from orbitflow.memory import KvLimits, pages_at_end
 from orbitflow.placement import HostLayers
-from orbitflow.planner.window import pages_at_end
 from orbitflow.policy.base import View
 from orbitflow.policy.gate import Gate, expected_pass_s
 from orbitflow.request import Request

@@ -12,8 +12,8 @@ from orbitflow.policy.flexgen_plus import FlexGenPlus
 from orbitflow.policy.infinigen import InfiniGen
 from orbitflow.policy.neo import Neo
 from orbitflow.policy.no_offload import NoOffload
-from orbitflow.policy.orbit import Orbit
-from orbitflow.policy.orbitflow import OrbitFlow, uniform_ilp
+from orbitflow.policy.orbit.policy import Orbit
+from orbitflow.policy.orbitflow.policy import OrbitFlow, uniform_ilp
 from orbitflow.policy.preempt import Preempt
 from orbitflow.policy.select_n import SelectN
 from orbitflow.policy.select_n_artifact import SelectNArtifact

@@ -20,13 +20,12 @@ from orbitflow.pipeline import Overlap
 from orbitflow.placement import ALL_RESIDENT, RESIDENT, Placement
 from orbitflow.policy.base import DataPlane, Decision, Lengths, Policy, View
 from orbitflow.policy.door import Door
-from orbitflow.policy.draft import RING_GROUPS
 from orbitflow.policy.feed import Feeder
 from orbitflow.policy.figures import PlanningFigures
+from orbitflow.policy.orbit.rotation import STARVING, Drafter, Rotation, Scene, planned_passes
+from orbitflow.policy.orbitflow.planning import RING_GROUPS, resident_window
 from orbitflow.policy.pausing import first_owed
 from orbitflow.policy.prospects import Prospects
-from orbitflow.policy.turns import STARVING, Drafted, Drafter, Scene, planned_passes
-from orbitflow.policy.validity import resident_window
 from orbitflow.refiner import Refiner
 from orbitflow.request import Request
 from orbitflow.sequence import Sequence
@@ -71,8 +70,15 @@ class Orbit(Policy):
         self._prospects = Prospects(self._bank, feeder, tuning)
         self._door = Door(limits, self._prospects, feeder, tuning)
         prospects = self._prospects
-        self._drafter = Drafter(limits, tuning, self.planning, prospects.weight, prospects.due_s)
-        self.last_draft: Drafted | None = None  # what is followed; None if everything is resident
+        self._drafter = Drafter(
+            limits,
+            self.data_plane.overlap,
+            tuning,
+            self.planning,
+            prospects.weight,
+            prospects.due_s,
+        )
+        self.last_draft: Rotation | None = None  # what is followed; None if everything is resident
         self._until = 0  # the pass that ends its window
         self._news = True  # something has happened since it was made
 
@@ -105,7 +111,7 @@ class Orbit(Policy):
         self._let_in(view, newcomer)
         self.last_draft = draft
         window = draft.staged.window
-        if draft.worth.first_pass_s > STARVING * draft.worth.pass_s or draft.starved:
+        if draft.plan.score.first_pass_s > STARVING * draft.plan.score.pass_s or draft.starved:
             window = min(window, RETRY_PASSES)  # is what comes on its way, or kept from coming?
         self._until = view.passes + window
         self._news = False
@@ -159,7 +165,7 @@ class Orbit(Policy):
 
     def _draft(
         self, view: View, members: list[Sequence], newcomer: Request | None
-    ) -> Drafted | None:
+    ) -> Rotation | None:
         cost, owed = self._refiner.cost, first_owed(members, self._bank, view.now_s)
 
         def must_run(s: Sequence) -> bool:
@@ -169,7 +175,7 @@ class Orbit(Policy):
         return self._drafter.draft(scene)
 
     def _decision(
-        self, view: View, newcomer: Request | None, draft: Drafted, window: int
+        self, view: View, newcomer: Request | None, draft: Rotation, window: int
     ) -> Decision:
         placed = draft.staged.placed
         return Decision(

@@ -1,0 +1,1 @@
+"""`orbit`: deadline-aware admission, and rotation of who runs."""
