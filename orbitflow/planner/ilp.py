@@ -205,7 +205,7 @@ class _Model:
     def _lateness(self) -> None:
         terms = self._terms
         more, counted = terms.passes - 1, np.isfinite(terms.first) & (terms.weight > 0)
-        back = (terms.rests - terms.first).tolist()
+        back = (terms.layers * terms.link_s * terms.rate).tolist()
         for row in np.flatnonzero(counted).tolist():
             late, runs = self._late[row], self._runs[row]
             rate, first = float(terms.rate[row]) / MS, float(terms.first[row])

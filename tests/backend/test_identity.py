@@ -11,8 +11,8 @@ pytest.importorskip("torch", reason="needs the torch extra")
 from reference.served import PLENTY, Served, alone, same, server
 
 from orbitflow.backend.stepped_channel import LinkMode
-from orbitflow.policy.orbit import Orbit
-from orbitflow.policy.orbitflow import OrbitFlow
+from orbitflow.policy.orbit.policy import Orbit
+from orbitflow.policy.orbitflow.policy import OrbitFlow
 from orbitflow.policy.registry import policy_names
 from orbitflow.step import MoveKind
 from orbitflow.tuning import Tuning

@@ -17,7 +17,7 @@ from orbitflow.explain.moment import explain_moment
 from orbitflow.explain.shown import Binding, DecisionShown, Fate
 from orbitflow.explain.standing import Standing, explain_standing
 from orbitflow.policy.base import Policy
-from orbitflow.policy.orbitflow import OrbitFlow
+from orbitflow.policy.orbitflow.policy import OrbitFlow
 from orbitflow.policy.registry import policy_names
 from orbitflow.run_folder import RunFolder
 from orbitflow.scenario import Scenario, build_scenario

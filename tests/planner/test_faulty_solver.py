@@ -13,7 +13,7 @@ import orbitflow.planner.ilp as ilp
 from orbitflow.config import RunConfig
 from orbitflow.planner.planner import improve, quick
 from orbitflow.planner.solvers import Answer, Effort, SolverName, Status
-from orbitflow.policy.orbitflow import OrbitFlow
+from orbitflow.policy.orbitflow.policy import OrbitFlow
 from orbitflow.request import Request
 from orbitflow.scenario import build_scenario
 from orbitflow.sim.run import simulate_policy

@@ -16,7 +16,7 @@ from orbitflow.policy.door import (
     OWED_HARM,
     share_risked,
 )
-from orbitflow.policy.orbit import Orbit
+from orbitflow.policy.orbit.policy import Orbit
 from orbitflow.request import Request
 from orbitflow.tuning import Tuning
 

@@ -8,7 +8,7 @@ from strategies import Machine, small_machine
 
 from orbitflow.metrics import pace
 from orbitflow.policy.base import Decision, Lengths, View
-from orbitflow.policy.orbit import Orbit
+from orbitflow.policy.orbit.policy import Orbit
 from orbitflow.request import Request
 from orbitflow.step import MoveKind
 from orbitflow.tuning import LengthsKnown, SolverName, Tuning

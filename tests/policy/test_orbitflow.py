@@ -8,7 +8,7 @@ from reference.standing import Server
 from strategies import small_machine
 
 from orbitflow.placement import RESIDENT
-from orbitflow.policy.orbitflow import OrbitFlow, uniform_ilp
+from orbitflow.policy.orbitflow.policy import OrbitFlow, uniform_ilp
 from orbitflow.request import Request
 from orbitflow.tuning import Tuning, Victim
 

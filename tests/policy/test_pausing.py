@@ -11,7 +11,7 @@ from strategies import Machine, machines, small_machine, workloads
 
 from orbitflow.bank import Bank
 from orbitflow.deposit import next_due_s
-from orbitflow.policy.orbitflow import OrbitFlow
+from orbitflow.policy.orbitflow.policy import OrbitFlow
 from orbitflow.policy.pausing import (
     OWED_PASSES,
     PATIENCE,

@@ -8,7 +8,7 @@ from reference.harness import Run, serve
 from strategies import Machine, small_machine
 
 from orbitflow.metrics import pace
-from orbitflow.policy.orbitflow import OrbitFlow
+from orbitflow.policy.orbitflow.policy import OrbitFlow
 from orbitflow.request import Request
 from orbitflow.sim.executor import SimExecutor
 from orbitflow.sim.noise import Noise
