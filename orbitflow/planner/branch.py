@@ -22,7 +22,7 @@ class Branched(NamedTuple):
 
     plan: tuple[int, ...] | None
     bound: float
-    nodes: int
+    steps: int
 
 
 class _Row(NamedTuple):
@@ -36,51 +36,77 @@ class _Row(NamedTuple):
     absent_pages: float
 
 
+class _Group(NamedTuple):
+    """Candidates that may have layers on the host, the pages that these must free, and by place
+    what those from there on come to.
+    """
+
+    rows: list[_Row]
+    pages: int
+    first_s: float  # that others cross in the first pass
+    room: list[int]  # pages that can be freed
+    resting_s: list[float]  # that these cross in the first pass if none is hosted
+    absent: list[float]  # pages that cross anyway
+    price: list[float]  # the least of a page
+    by_price: list[tuple[float, int, int]]  # price, place and room
+
+
 class Branch:
     """The search of one run set; `tolerance` is the share of max(loss, 1 token) not worth finding.
 
-    `known` is what the best plan so far loses, `nodes` how many may be opened.
+    `known` is what the best plan so far loses, `steps` how many candidates may be looked at, in
+    all branches.
     """
 
     def __init__(
-        self, terms: Terms, runs: BoolArray, known: float, tolerance: float, nodes: int
+        self, terms: Terms, runs: BoolArray, known: float, tolerance: float, steps: int
     ) -> None:
-        self._terms, self._tolerance, self._budget = terms, tolerance, nodes
+        self._terms, self._tolerance, self._left = terms, tolerance, steps
         self._runs = runs
-        self._levels = levels_of(terms)
-        self._freed = self._levels.freed.tolist()
-        self._at_least = self._levels.at_least.tolist()
-        self._hosted = terms.hosted.tolist()
+        levels = levels_of(terms)
+        self._top, self._freed = levels.top, levels.freed.tolist()
+        self._at_least, self._hosted = levels.at_least.tolist(), terms.hosted.tolist()
+        self._prices = page_price(terms)
         self._loss = _Loss(terms, runs)
         self._lower(known)
         self._best: tuple[int, ...] | None = None
-        self._prices = page_price(terms)
-        self._nodes = 0
+        self._steps = 0
 
     def solve(self) -> Branched:
-        """Search by every size of the largest group that may be hosted."""
-        bound = inf
-        for hosts, pages in self._groups():
-            bound = min(bound, self._search(hosts, pages))
-        return Branched(self._best, min(bound, self._cut), self._nodes)
+        """Search by every size of the largest group that may be hosted, the lowest bound first; of
+        the steps that are left each gets half.
+        """
+        lows = [(self._low(g, 0, g.pages, 0.0, g.first_s), g) for g in self._groups()]
+        bound, before = inf, 0
+        for low, group in sorted(lows, key=lambda one: one[0]):
+            if low >= self._cut:
+                break
+            self._budget = before + max(1, (self._left - before) // 2)
+            self._is_cut_short = False
+            self._chosen = [0] * len(group.rows)
+            self._descend(group, 0, group.pages, 0.0, group.first_s)
+            if self._is_cut_short:
+                bound = min(bound, low)
+            before = self._steps
+        return Branched(self._best, min(bound, self._cut), self._steps)
 
-    def _groups(self) -> list[tuple[BoolArray, int]]:
+    def _groups(self) -> list[_Group]:
         terms, runs = self._terms, self._runs
+        sized = runs & (terms.pages > 0)
         over = float(terms.layers * (runs @ (terms.pages + 1)) - terms.gpu_pages)
-        if not terms.ring_spread:
-            return [(runs & (terms.pages > 0), max(0, int(over)))]
         if over <= 0:
-            return [(np.zeros_like(runs), 0)]
+            return [self._group(np.zeros_like(runs), 0)]
+        if not terms.ring_spread:
+            return [self._group(sized, int(over))]
         found = []
-        for largest in sorted(set(terms.pages[runs & (terms.pages > 0)].tolist())):
+        for largest in sorted(set(terms.pages[sized].tolist())):
             asked = float(spread_pages(terms, np.array(over), np.array(largest)))
             if asked < inf:
-                hosts = runs & (terms.pages <= largest) & (terms.pages > 0)
-                found.append((hosts, ceil(asked - ROUNDING)))
+                hosts = sized & (terms.pages <= largest)
+                found.append(self._group(hosts, ceil(asked - ROUNDING)))
         return found
 
-    def _search(self, hosts: BoolArray, pages: int) -> float:
-        """Search one group; a bound of it."""
+    def _group(self, hosts: BoolArray, pages: int) -> _Group:
         terms = self._terms
         rows = [
             _Row(
@@ -93,34 +119,27 @@ class Branch:
             )
             for row in np.flatnonzero(hosts).tolist()
         ]
-        self._rows = sorted(rows, key=lambda one: (not one.absent_pages, one.price, one.row))
-        count = len(rows)
-        self._room, self._resting_s = [0] * (count + 1), [0.0] * (count + 1)
-        self._absent, self._price = [0.0] * (count + 1), [inf] * (count + 1)
-        for at in reversed(range(count)):
-            one = self._rows[at]
-            self._room[at] = self._room[at + 1] + self._levels.top * one.pages
-            self._resting_s[at] = self._resting_s[at + 1] + one.crossing[0] * one.link_s
-            self._absent[at] = self._absent[at + 1] + one.absent_pages
-            self._price[at] = min(self._price[at + 1], one.price)
-        self._by_price = sorted(
-            (one.price, at, self._levels.top * one.pages) for at, one in enumerate(self._rows)
-        )
-        others = self._runs & ~hosts
-        first_s = float((terms.crossing[:, 0] * terms.link_s) @ others)
-        self._chosen = [0] * count
-        self._is_cut_short = False
-        low = self._low(0, pages, 0.0, first_s)
-        self._descend(0, pages, 0.0, first_s)
-        return min(low, self._cut) if self._is_cut_short else self._cut
+        rows.sort(key=lambda one: (not one.absent_pages, one.price, one.row))
+        room, resting_s, absent, price = [0], [0.0], [0.0], [inf]
+        for one in reversed(rows):
+            room.append(room[-1] + self._top * one.pages)
+            resting_s.append(resting_s[-1] + one.crossing[0] * one.link_s)
+            absent.append(absent[-1] + one.absent_pages)
+            price.append(min(price[-1], one.price))
+        by_price = [(one.price, at, self._top * one.pages) for at, one in enumerate(rows)]
+        first_s = float((terms.crossing[:, 0] * terms.link_s) @ (self._runs & ~hosts))
+        several = (room[::-1], resting_s[::-1], absent[::-1], price[::-1])
+        return _Group(rows, pages, first_s, *several, sorted(by_price))
 
-    def _low(self, at: int, pages: int, link_s: float, first_s: float) -> float:
+    def _low(self, group: _Group, at: int, pages: int, link_s: float, first_s: float) -> float:
         """A bound with these still to be freed by the candidates from `at` on."""
-        if pages > self._room[at]:
+        if pages > group.room[at]:
             return inf
-        first_s += self._resting_s[at] + max(0.0, pages - self._absent[at]) * self._price[at]
-        left = float(pages)
-        for price, place, room in self._by_price:
+        first_s += group.resting_s[at]
+        if pages > group.absent[at]:
+            first_s += (pages - group.absent[at]) * group.price[at]
+        left = pages
+        for price, place, room in group.by_price:
             if place >= at:
                 freed = min(left, room)
                 link_s += freed * price
@@ -129,27 +148,28 @@ class Branch:
                     break
         return self._loss.at(link_s, max(link_s, first_s))
 
-    def _descend(self, at: int, pages: int, link_s: float, first_s: float) -> None:
+    def _descend(self, group: _Group, at: int, pages: int, link_s: float, first_s: float) -> None:
         if pages <= 0:
-            loss = self._loss.at(link_s, first_s + self._resting_s[at])
+            loss = self._loss.at(link_s, first_s + group.resting_s[at])
             if loss < self._cut:
                 self._lower(loss)
-                self._keep(at)
+                self._keep(group, at)
             return
-        if self._nodes >= self._budget:
+        if self._steps >= self._budget:
             self._is_cut_short = True
             return
-        self._nodes += 1
-        if self._low(at, pages, link_s, first_s) >= self._cut:
+        self._steps += len(group.rows)
+        if self._low(group, at, pages, link_s, first_s) >= self._cut:
             return
-        one, top = self._rows[at], self._levels.top
-        deepest = self._at_least[min(ceil(pages / one.pages), top)]
-        rest = max(0, pages - self._room[at + 1])
+        one = group.rows[at]
+        deepest = self._at_least[min(ceil(pages / one.pages), self._top)]
+        rest = max(0, pages - group.room[at + 1])
         for option in range(deepest, self._at_least[ceil(rest / one.pages)] - 1, -1):
             if option and not self._freed[option]:
                 continue
             self._chosen[at] = option
             self._descend(
+                group,
                 at + 1,
                 pages - self._freed[option] * one.pages,
                 link_s + self._hosted[option] * one.link_s,
@@ -160,9 +180,9 @@ class Branch:
         """Only what loses less than this by more than the tolerance is worth finding."""
         self._cut = loss if loss == inf else loss - self._tolerance * max(1.0, loss)
 
-    def _keep(self, at: int) -> None:
+    def _keep(self, group: _Group, at: int) -> None:
         options = np.where(self._runs, 0, REST).tolist()
-        for one, option in zip(self._rows[:at], self._chosen, strict=False):
+        for one, option in zip(group.rows[:at], self._chosen, strict=False):
             options[one.row] = option
         self._best = tuple(options)
 
@@ -192,7 +212,6 @@ class _Loss:
         more = terms.passes - 1
         span_s = first_s + more * pass_s
         loss = self._fixed + weights.second * span_s
-        loss += weights.link_second * (first_link_s + more * link_s)
         for weight, rate, first, runs in self._runners:
             late = max(first_s * rate + first, span_s * rate + runs)
             if late > 0:

@@ -102,8 +102,6 @@ def loss(problem: Problem, options: tuple[int, ...]) -> float:
         else:
             last = (span_s - candidate.due_s) / tbt_s - more
             late = max((first_s - candidate.due_s) / tbt_s, last)
-            streamed = _crossing(problem, candidate, option) + more * problem.host_layers[option]
-            total += weights.link_second * streamed * layer_s
         total += candidate.weight * max(0.0, late)
     return total
 

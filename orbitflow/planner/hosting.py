@@ -175,7 +175,25 @@ def _completed(
     alone = could[rows, at]
     found = np.where(alone[:, None], low, levels.at_least[np.ceil(freed - ROUNDING).astype(int)])
     found[rows[alone], at[alone]] = deeper[rows[alone], at[alone]]
+    _trim(terms, found, hosts, pages, later)
     return np.where(runs, found, REST)
+
+
+def _trim(terms: Terms, found: IntArray, hosts: BoolArray, pages: FloatArray, later: float) -> None:
+    """Take back what is freed beyond need, of the one candidate that it saves most."""
+    levels, sizes = levels_of(terms), np.maximum(terms.pages, 1.0)
+    already = levels.freed[found] * hosts
+    spare = np.maximum(0.0, already @ terms.pages - pages)
+    fewer = already - np.floor(spare[:, None] / sizes + ROUNDING).astype(np.int64)
+    shallower = levels.at_least[np.maximum(0, fewer)]
+    columns, rows = np.arange(found.shape[1]), np.arange(len(found))
+    less = later * (terms.hosted[found] - terms.hosted[shallower])
+    less += terms.crossing[columns, found] - terms.crossing[columns, shallower]
+    saved = np.where(hosts, less * terms.link_s, 0.0)
+    most = saved.max(axis=1, keepdims=True)
+    at = (saved >= most - TIE * most).argmax(axis=1)
+    some = most[:, 0] > 0
+    found[rows[some], at[some]] = shallower[rows[some], at[some]]
 
 
 def _cheapest(terms: Terms, room: FloatArray, pages: FloatArray, later: float) -> FloatArray:

@@ -134,12 +134,9 @@ class _Model:
         late = self._sum(self._late, terms.weight.tolist())
         second, more = weights.second / MS, terms.passes - 1
         span = second * self._first + second * more * self._pass
-        link = weights.link_second * terms.link_s
-        moved = self._sum(self._crossing, link.tolist())
-        streamed = self._sum(self._hosted, (link * more).tolist())
         made = self._sum(self._runs, terms.forgone.tolist())
         constant = float(terms.forgone.sum()) - weights.offset
-        self.program.setObjective(late + span + moved + streamed - made + constant)
+        self.program.setObjective(late + span - made + constant)
 
     def _membership(self) -> None:
         program, terms = self.program, self._terms

@@ -34,6 +34,7 @@ def local_search(terms: Terms, pool: Pool, options: PlanningOptions) -> None:
     pool.offer(greedy(terms), lots=1)
     if pool.best is None:
         pool.offer(_fewest(terms))
+    most = options.aside if len(terms.pages) <= ALL else options.aside_of_many
     aside = 0
     for _ in range(options.steps):
         before, start = pool.loss, pool.next_start()
@@ -41,7 +42,7 @@ def local_search(terms: Terms, pool: Pool, options: PlanningOptions) -> None:
             break
         pool.offer(_near(terms, *start), lots=1)
         aside += not pool.loss < before
-        if aside == options.aside:
+        if aside == most:
             break
 
 

@@ -19,14 +19,17 @@ class PlanningOptions:
     """How hard to look. Effort is counted, never timed: the same problem has the same answer."""
 
     tolerance: float = 0.005  # share of max(loss, 1 token) that is not worth looking for
-    every_set: int = 10  # candidates that may rest, up to whom all run sets are tried
+    every_set: int = 12  # candidates that may rest, up to whom all run sets are tried
     lot: int = 32  # run sets that get options at once
-    nodes: int = 1000  # that the depth-first search opens in all
-    set_nodes: int = 250  # of one run set
-    proven: int = 6  # run sets that it is given where not all are tried
-    steps: int = 12  # of the local search, at most
-    aside: int = 2  # of which make nothing better
-    kept: int = 3  # plans of one step that a later one may begin from
+    branching: int = 40_000  # candidates that the depth-first search looks at, in all its branches
+    set_branching: int = 16_000  # in those of one run set
+    polishing: int = 12_000  # in all, where not all run sets are tried
+    polished: int = 6  # run sets that it is given there
+    polished_of_many: int = 1  # the same where the core of the local search is not all candidates
+    steps: int = 20  # of the local search, at most
+    aside: int = 6  # of which make nothing better
+    aside_of_many: int = 1  # the same where the core is not all candidates
+    kept: int = 12  # plans of one step that a later one may begin from
 
 
 DEFAULT = PlanningOptions()
@@ -41,9 +44,10 @@ class Pool:
         self._terms, self._options = terms, options
         self.best: tuple[int, ...] | None = None
         self.score: Score | None = None
-        self._nodes = options.nodes
+        self._branching = options.branching
         self._starts: list[tuple[float, int, tuple[int, ...], Score]] = []  # a heap
-        self._started: set[bytes] = set()
+        self._made: list[tuple[float, int, tuple[int, ...]]] = []  # all that were in it
+        self._known: set[bytes] = set()  # their run sets
         self._open: list[tuple[float, int, BoolArray]] = []  # run sets by their bounds
 
     @property
@@ -81,28 +85,29 @@ class Pool:
         """The best plan kept that was not asked for before."""
         return heappop(self._starts)[2:] if self._starts else None
 
-    def prove(self, most: int | None = None) -> float:
-        """Search the run sets that could still be better depth first, the lowest bounds first, at
-        most so many of them. What none of all those offered loses less than.
+    def prove(self) -> float:
+        """Search the run sets that could still be better depth first, the lowest bounds first. What
+        none of all those offered loses less than.
         """
-        tried: set[bytes] = set()
         bound = np.inf
         for low, _, runs in sorted(self._open, key=lambda one: one[:2]):
             if low >= min(self.cut, bound):
                 break
-            if (key := runs.tobytes()) in tried:
-                continue
-            tried.add(key)
-            searched = self._branch(runs) if most is None or len(tried) <= most else low
-            bound = min(bound, max(low, searched))
+            bound = min(bound, max(low, self._branch(runs)))
         return min(bound, self.cut)
 
+    def polish(self, most: int) -> None:
+        """Search the run sets of the best plans depth first, at most so many of them."""
+        self._branching = self._options.polishing
+        for _, _, plan in sorted(self._made)[:most]:
+            self._branch(np.array(plan) != REST)
+
     def _branch(self, runs: BoolArray) -> float:
-        nodes = min(self._nodes, self._options.set_nodes)
-        if nodes <= 0:
+        steps = min(self._branching, self._options.set_branching)
+        if steps <= 0:
             return -np.inf
-        found = Branch(self._terms, runs, self.loss, self._options.tolerance, nodes).solve()
-        self._nodes -= found.nodes
+        found = Branch(self._terms, runs, self.loss, self._options.tolerance, steps).solve()
+        self._branching -= found.steps
         if found.plan is not None:
             self.best = found.plan
             self.score = score_all(self._terms, np.array([found.plan])).at(0)
@@ -117,7 +122,8 @@ class Pool:
         losses = np.where(scores.fits, scores.loss, np.inf)
         for row in np.argsort(losses, kind="stable")[: self._options.kept].tolist():
             key = (plans[row] != REST).tobytes()
-            if scores.fits[row] and key not in self._started:
-                self._started.add(key)
-                order = float(losses[row]), len(self._started)
-                heappush(self._starts, (*order, tuple(plans[row].tolist()), scores.at(row)))
+            if scores.fits[row] and key not in self._known:
+                self._known.add(key)
+                start = float(losses[row]), len(self._made), tuple(plans[row].tolist())
+                self._made.append(start)
+                heappush(self._starts, (*start, scores.at(row)))

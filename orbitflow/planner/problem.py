@@ -12,7 +12,7 @@ the compute seconds that r adds to a pass; s is the slow-down of compute by a bu
     late_r = max(0, (T1 - due_r) / tbt_r, (span - due_r) / tbt_r - (W - 1))     if r runs
              max(0, (span + L x_r - due_r) / tbt_r)                             if r rests
 
-    loss = sum over all weight_r late_r + second span + link_second (Y + (W - 1) X)
+    loss = sum over all weight_r late_r + second span
          + W sum over those at rest token_value_r - offset                      to be minimised
 
 With the paper's pipeline, which starts every pass afresh, the link has C / L less time: T >= C + X
@@ -75,7 +75,6 @@ class Weights(NamedTuple):
 
     token_values: tuple[float, ...]  # by candidate: of a token that it does not get made
     second: float = 0.0  # of a second of the window
-    link_second: float = 0.0  # of a second of a busy link
     least_pass_s: float = 0.0
     offset: float = 0.0
 
@@ -85,8 +84,8 @@ class Problem:
     """One planning problem: immutable, so that it can be solved beside the passes.
 
     `placements`: the host layers of each option, fewest first, RESIDENT the first; None allows any
-    number of layers, 0 to L, spread out of phase. `is_uniform`: all that run share one option.
-    `rest_order`: rows; nobody rests before those named earlier.
+    number of layers, 0 to L, spread out of phase. `is_uniform`: all that run share
+    one placement. `rest_order`: rows; nobody rests before those named earlier.
     """
 
     cost: CostModel
@@ -99,6 +98,10 @@ class Problem:
     weights: Weights
     is_uniform: bool = False
     rest_order: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.is_uniform and self.placements is None:
+            raise ValueError("one option for all wants placements")
 
     @cached_property
     def terms(self) -> Terms:

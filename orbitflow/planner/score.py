@@ -137,9 +137,7 @@ def times_all(
     if least_span_s is not None:
         span_s = np.maximum(span_s, least_span_s)
     late = lateness(terms, runs, first_s, span_s)
-    weights = terms.weights
-    price = weights.second * span_s + weights.link_second * (first_link_s + more * link_s)
-    price += ~runs @ terms.forgone - weights.offset
+    price = terms.weights.second * span_s + ~runs @ terms.forgone - terms.weights.offset
     return Times(pass_s, first_s, span_s, late, late @ terms.weight + price)
 
 

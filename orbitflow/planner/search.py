@@ -1,6 +1,6 @@
 """The fast search: a good plan at once, and for few candidates a proof that none is much better.
 
-Everybody on the GPU and nobody late: nothing is better. Few that may rest: every run set is
+Everybody on the GPU, nobody late and nothing to load: nothing is better. Few that may rest: every run set is
 bounded, the most promising ones get options (`hosting`), and those that could still be better are
 searched depth first (`branch`). Many: `local_search`, and a depth-first search of the best run set.
 """
@@ -12,12 +12,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from orbitflow.planner.local_search import local_search
+from orbitflow.planner.local_search import ALL, local_search
 from orbitflow.planner.pool import DEFAULT, PlanningOptions, Pool
 from orbitflow.planner.problem import REST, BoolArray, Problem
 from orbitflow.planner.score import Score, score_all
 
-LATE = 1e-6  # tokens: less is rounding
+LATE = 1e-6  # tokens, and seconds of the link: less is rounding
+SETTLED = 512  # plans that are compared to settle one, at most
 
 
 class Found(NamedTuple):
@@ -51,18 +52,47 @@ def search(problem: Problem, options: PlanningOptions = DEFAULT) -> Found | None
         bound = pool.prove()
     else:
         local_search(terms, pool, options)
-        pool.prove(options.proven)
+        few = len(terms.pages) <= ALL
+        pool.polish(options.polished if few else options.polished_of_many)
     if pool.best is None or pool.score is None:
         return None
-    return Found(pool.best, pool.score, min(bound, pool.loss))
+    options, found = _settled(problem, pool.best, pool.score)
+    return Found(options, found, min(bound, found.loss))
+
+
+def _settled(
+    problem: Problem, options: tuple[int, ...], found: Score
+) -> tuple[tuple[int, ...], Score]:
+    """A plan of placements that loses no more, and of those the one that moves the fewest pages to
+    stay, then the one that streams least: one candidate's placement is changed while that helps.
+    """
+    count = len(problem.placements or ())
+    running = [row for row, option in enumerate(options) if option != REST]
+    if not count or problem.is_uniform or len(running) * count > SETTLED:
+        return options, found
+    for _ in running:
+        plans = np.repeat(np.array(options)[None, :], len(running) * count, axis=0)
+        plans[np.arange(len(plans)), np.repeat(running, count)] = np.tile(
+            np.arange(count), len(running)
+        )
+        scores = score_all(problem.terms, plans)
+        losses = np.where(scores.fits, np.rint(scores.loss / LATE), np.inf)
+        links = np.rint(scores.link_s / LATE)
+        at = int(np.lexsort((links, scores.moved_pages, losses))[0])
+        best = tuple(plans[at].tolist())
+        if best == options:
+            break
+        options, found = best, scores.at(at)
+    return options, found
 
 
 def _all_resident(problem: Problem) -> Found | None:
-    """Everything on the GPU, if that fits and nobody is late."""
+    """Everything on the GPU, if that fits, nobody is late and nothing is waited for."""
     scores = score_all(problem.terms, np.zeros((1, len(problem.candidates)), dtype=np.int64))
-    if not scores.fits[0] or scores.late_tokens[0] > LATE:
-        return None
     found = scores.at(0)
+    waits = found.first_pass_s > found.pass_s
+    if not scores.fits[0] or found.late_tokens > LATE or waits:
+        return None
     return Found((0,) * len(problem.candidates), found, found.loss)
 
 
@@ -70,8 +100,9 @@ def _run_sets(problem: Problem, every_set: int) -> BoolArray | None:
     """All run sets that are allowed, shape (sets, n); None if they are too many."""
     terms = problem.terms
     if problem.rest_order is not None:
-        place = np.argsort(np.array(problem.rest_order), kind="stable")
-        runs: BoolArray = place[None, :] >= np.arange(len(place))[:, None]
+        order = list(problem.rest_order)
+        runs: BoolArray = np.ones((len(order) + 1, len(terms.pages)), dtype=np.bool_)
+        runs[:, order] = np.arange(len(order)) >= np.arange(len(order) + 1)[:, None]
         return runs
     free = np.flatnonzero(~terms.must_run)
     if len(free) > every_set:

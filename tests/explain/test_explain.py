@@ -23,6 +23,7 @@ from orbitflow.run_folder import RunFolder
 from orbitflow.scenario import Scenario, build_scenario
 from orbitflow.session import outfit
 from orbitflow.sim.run import simulate_policy
+from orbitflow.tuning import SolverName
 
 CONTEXTS = (2000, 8000, 16000, 4000)
 
@@ -122,11 +123,11 @@ def test_the_planner_is_asked_about_these_balances(asked: list[Policy]) -> None:
     assert isinstance(policy, OrbitFlow)
     assert policy.last_draft is not None
     problem = policy.last_draft.problem
-    assert [r.due_s for r in problem.requests] == pytest.approx(balances)
-    assert [r.context_tokens for r in problem.requests] == list(CONTEXTS)
-    assert not any(r.host for r in problem.requests), "all start on the GPU"
+    assert [r.due_s for r in problem.candidates] == pytest.approx(balances)
+    assert [r.context_tokens for r in problem.candidates] == list(CONTEXTS)
+    assert not any(r.host for r in problem.candidates), "all start on the GPU"
     assert answer.planner is not None
-    assert answer.planner.loss == policy.last_draft.answer.score.loss
+    assert answer.planner.loss == policy.last_draft.plan.score.loss
 
 
 def test_who_is_far_ahead_rests() -> None:
@@ -196,9 +197,15 @@ def test_a_moment_after_the_end_and_between_requests(tmp_path: Path) -> None:
 
 
 def test_the_integer_program_is_waited_for() -> None:
-    """The fast search proves too little here; what is shown is the better plan of the ILP."""
+    """What is shown is the better plan of the integer program, where it is asked."""
     standing = Standing((8123, 584, 7789, 812, 5154), (2.0, 2.0, 2.0, 2.0, 0.5))
-    answer = shown("orbitflow", standing, kv_capacity_tokens=17_969, profile="h100-roofline")
+    answer = shown(
+        "orbitflow",
+        standing,
+        kv_capacity_tokens=17_969,
+        profile="h100-roofline",
+        solver=SolverName.ILP,
+    )
     planner = answer.planner
     assert planner is not None
     assert (planner.by, planner.asked_solver, planner.trouble) == ("ilp", True, None)

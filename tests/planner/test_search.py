@@ -179,7 +179,6 @@ def _scaled(problem: Problem, by: float) -> Problem:
     weights = problem.weights
     weights = weights._replace(
         second=weights.second / by,
-        link_second=weights.link_second / by,
         least_pass_s=weights.least_pass_s * by,
     )
     return replace(problem, cost=scaled, candidates=later, weights=weights)

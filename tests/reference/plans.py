@@ -19,7 +19,7 @@ from orbitflow.pipeline import Overlap
 from orbitflow.placement import RESIDENT, HostLayers, stride
 from orbitflow.planner.problem import REST, Candidate, Problem, Weights, paper_options
 from orbitflow.policy.orbit.prices import prices
-from orbitflow.policy.orbitflow.planning import FORGONE, LINK_SECOND, SECOND
+from orbitflow.policy.orbitflow.planning import FORGONE, SECOND
 
 PROFILES = ("a5000-llama3-8b-paper", "h100-roofline", "a6000x4-llama3-70b-paper")
 
@@ -71,7 +71,7 @@ def loss(problem: Problem, options: tuple[int, ...]) -> float | None:
 
 
 def host_layers(problem: Problem, candidate: Candidate, option: int) -> set[int]:
-    """Host layers of an option; where any layers may be taken, those that are there already first."""
+    """Host layers of an option; where any may be taken, those that are there already first."""
     if problem.placements is not None:
         return set(problem.placements[option])
     others = [j for j in range(problem.limits.layers) if j not in candidate.host]
@@ -85,7 +85,7 @@ def _loss(
     weights, more = problem.weights, problem.passes - 1
     first_s = max(pass_s, crossing_s)
     span_s = first_s + more * pass_s
-    total = weights.second * span_s + weights.link_second * (crossing_s + more * link_s)
+    total = weights.second * span_s
     for row, (candidate, option) in enumerate(zip(problem.candidates, options, strict=True)):
         if option == REST:
             total += problem.passes * weights.token_values[row]
@@ -136,11 +136,12 @@ def tiny_problem(seed: int, most_candidates: int = 4) -> Problem:
         for index, context in enumerate(contexts)
     )
     value = random.choice((0.05, 0.3))
-    weights = Weights((value,) * count, SECOND, LINK_SECOND)
+    weights = Weights((value,) * count, SECOND)
     if placements is None and random.random() < 0.8:
         weights = prices(machine.cost, limits, passes, candidates, value)
     overlap = random.choice((Overlap.RING, Overlap.RING, Overlap.PAPER))
-    ring, is_uniform = random.choice((0, 1, 2)), random.random() < 0.15
+    ring = random.choice((0, 1, 2))
+    is_uniform = placements is not None and random.random() < 0.2
     return Problem(
         machine.cost, limits, overlap, ring, passes, candidates, placements, weights, is_uniform
     )
@@ -202,5 +203,5 @@ def real_problem(seed: int, count: int, *, strides: bool, layers: int | None = N
     asked = tuple(candidates)
     weights = prices(cost, limits, passes, asked, 0.2)
     if strides:
-        weights = Weights((FORGONE,) * count, SECOND, LINK_SECOND)
+        weights = Weights((FORGONE,) * count, SECOND)
     return Problem(cost, limits, Overlap.RING, 2, passes, asked, placements, weights)

@@ -67,7 +67,6 @@ def prices(
     return Weights(
         tuple(values.tolist()),
         token_value * most / mean_s,
-        0.0,
         LEAST_PASS * min(full_s, *(one.tbt_limit_s for one in candidates)),
         passes * float(values.sum()),
     )

@@ -47,10 +47,9 @@ RING_GROUPS = 2
 LONGEST_WINDOW = 4096  # passes
 DRAINED_PASSES = 8  # balances that run out ask for a new plan no oftener
 # Weights, in late tokens: without the first a plan rests everybody who has a balance to save a
-# fraction of somebody's token; the others choose among plans that lose the same.
+# fraction of somebody's token; the second chooses the shorter pass of plans that lose the same.
 FORGONE = 0.05  # of a token that a request at rest does not get made
-SECOND = 0.1  # of a second of the window: a short pass
-LINK_SECOND = 0.001  # of a second of a busy link: few layers loaded to stay, few streamed
+SECOND = 0.1  # of a second of the window
 
 
 class Draft(NamedTuple):
@@ -115,7 +114,7 @@ class Drafter:
         order = None
         if self._tuning.pause:
             order = rest_order(self._tuning.victim, members, view.passes)
-        weights = Weights((FORGONE,) * len(candidates), SECOND, LINK_SECOND)
+        weights = Weights((FORGONE,) * len(candidates), SECOND)
         for passes in (self.lookahead_tokens, self._limits.page_tokens, *LAST_RESORTS):
             problem = Problem(
                 cost,
