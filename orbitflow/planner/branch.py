@@ -13,8 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from orbitflow.planner.hosting import ROUNDING, levels_of, page_price, spread_pages
+from orbitflow.planner.hosting import levels_of, page_price, spread_pages
 from orbitflow.planner.problem import REST, BoolArray, Terms
+from orbitflow.planner.score import ROUNDING
 
 
 class Branched(NamedTuple):
@@ -201,8 +202,8 @@ class _Loss:
         some = counted & runs
         self._runners = list(zip(*(c[some].tolist() for c in columns), strict=True))
         some = counted & ~runs
-        columns = (terms.weight, terms.rate, terms.rests)
-        self._resters = list(zip(*(c[some].tolist() for c in columns), strict=True))
+        resting = (terms.weight, terms.rate, terms.rests)
+        self._resters = list(zip(*(c[some].tolist() for c in resting), strict=True))
 
     def at(self, link_s: float, first_link_s: float) -> float:
         terms, weights = self._terms, self._terms.weights

@@ -72,7 +72,7 @@ def need(terms: Terms, runs: BoolArray) -> Need:
     """What memory asks for; run sets of shape (sets, n)."""
     top = levels_of(terms).top
     over = terms.layers * (runs @ (terms.pages + 1)) - terms.gpu_pages
-    fits = runs.any(axis=1) & (runs | ~terms.must_run).all(axis=1)
+    fits: BoolArray = np.asarray(runs.any(axis=1) & (runs | ~terms.must_run).all(axis=1))
     if not terms.ring_spread:
         pages = np.maximum(over, 0.0)
         fits &= top * (runs @ terms.pages) >= pages - ROUNDING

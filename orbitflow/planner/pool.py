@@ -18,7 +18,7 @@ from orbitflow.step import IntArray
 class PlanningOptions:
     """How hard to look. Effort is counted, never timed: the same problem has the same answer."""
 
-    tolerance: float = 0.005  # share of max(loss, 1 token) that is not worth looking for
+    tolerance: float = 0.0025  # share of max(loss, 1 token) that is not worth looking for
     every_set: int = 12  # candidates that may rest, up to whom all run sets are tried
     lot: int = 32  # run sets that get options at once
     branching: int = 40_000  # candidates that the depth-first search looks at, in all its branches

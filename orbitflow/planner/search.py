@@ -1,8 +1,9 @@
 """The fast search: a good plan at once, and for few candidates a proof that none is much better.
 
-Everybody on the GPU, nobody late and nothing to load: nothing is better. Few that may rest: every run set is
-bounded, the most promising ones get options (`hosting`), and those that could still be better are
-searched depth first (`branch`). Many: `local_search`, and a depth-first search of the best run set.
+Everybody on the GPU, nobody late and nothing to load: nothing is better. Few that may rest: every
+run set is bounded, the most promising ones get options (`hosting`), and those that could still be
+better are searched depth first (`branch`). Many: `local_search`, and a depth-first search of its
+best run sets. Of equal plans of placements the one that moves least is taken.
 """
 
 from __future__ import annotations
@@ -56,8 +57,8 @@ def search(problem: Problem, options: PlanningOptions = DEFAULT) -> Found | None
         pool.polish(options.polished if few else options.polished_of_many)
     if pool.best is None or pool.score is None:
         return None
-    options, found = _settled(problem, pool.best, pool.score)
-    return Found(options, found, min(bound, found.loss))
+    plan, found = _settled(problem, pool.best, pool.score)
+    return Found(plan, found, min(bound, found.loss))
 
 
 def _settled(

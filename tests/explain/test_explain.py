@@ -198,14 +198,10 @@ def test_a_moment_after_the_end_and_between_requests(tmp_path: Path) -> None:
 
 def test_the_integer_program_is_waited_for() -> None:
     """What is shown is the better plan of the integer program, where it is asked."""
-    standing = Standing((8123, 584, 7789, 812, 5154), (2.0, 2.0, 2.0, 2.0, 0.5))
-    answer = shown(
-        "orbitflow",
-        standing,
-        kv_capacity_tokens=17_969,
-        profile="h100-roofline",
-        solver=SolverName.ILP,
-    )
+    contexts = (3870, 3795, 1175, 3652, 7862)
+    standing = Standing(contexts, (0.41, 0.94, 0.81, 0.26, 0.45))
+    options = {"profile": "h100-roofline", "solver": SolverName.ILP}
+    answer = shown("orbitflow", standing, kv_capacity_tokens=16_595, **options)
     planner = answer.planner
     assert planner is not None
     assert (planner.by, planner.asked_solver, planner.trouble) == ("ilp", True, None)

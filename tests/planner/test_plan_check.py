@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ def _problem(gpu_tokens: int = 100, *, uniform: bool = False) -> Problem:
     )
 
 
-def _faults(problem: Problem, options: tuple[int, ...], **claims: float) -> list[str]:
+def _faults(problem: Problem, options: tuple[int, ...], **claims: Any) -> list[str]:
     ample = replace(problem, limits=small_machine(10_000).limits, is_uniform=False)
     sound = len(options) == 2 and all(o in (0, 1, REST) for o in options)
     claimed = (score(ample, options) if sound else None) or NOTHING
@@ -100,7 +101,7 @@ def test_who_is_to_rest_first_rests_first() -> None:
         ({"loss": float("nan")}, "lost tokens"),
     ],
 )
-def test_a_wrong_claim_is_found(claim: dict[str, float], word: str) -> None:
+def test_a_wrong_claim_is_found(claim: dict[str, Any], word: str) -> None:
     (fault,) = _faults(_problem(), (0, 0), **claim)
     assert word in fault
     assert "claims" in fault

@@ -115,7 +115,7 @@ def test_nobody_to_ask_and_one_to_ask() -> None:
     nobody = search(none)
     assert nobody is not None
     assert nobody.options == ()
-    one = problem.candidates[0]._replace(due_s=inf)
+    one = problem.candidates[0]._replace(due_s=inf, host=())
     weights = roomy.weights._replace(token_values=roomy.weights.token_values[:1])
     alone = search(replace(roomy, candidates=(one,), weights=weights))
     assert alone is not None
