@@ -14,8 +14,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+from orbitflow.machine.model import DTYPE_BYTES, ModelSpec, dtype_of, model_from_fields, read_config
+
 from orbitflow.errors import ProfileError
-from orbitflow.model import DTYPE_BYTES, ModelSpec, dtype_of, model_from_fields, read_config
 
 
 class Family(NamedTuple):

@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 import torch
+from orbitflow.backend.clock import Clock
+from orbitflow.backend.link.events import Event, Signal
 
-from orbitflow.backend.events import Event, Signal
-from orbitflow.backend.wall_clock import Clock
 from orbitflow.errors import BackendError
 
 CHUNK_BYTES = 1024 * 1024

@@ -14,11 +14,11 @@ from types import TracebackType
 from typing import Any
 
 import torch
+from orbitflow.backend.model.architecture import Architecture
+from orbitflow.backend.model.weights import Weights, assemble
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from orbitflow.backend.architecture import Architecture
-from orbitflow.backend.weights import Weights, assemble
 from orbitflow.codec import read_json
 from orbitflow.errors import ProfileError
 

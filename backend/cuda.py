@@ -13,10 +13,10 @@ from collections import deque
 from collections.abc import Callable, Iterable
 
 import torch
+from orbitflow.backend.clock import Clock
+from orbitflow.backend.link.channel import Copy, LinkUse, TransferSink, bytes_of
+from orbitflow.backend.link.events import Event
 
-from orbitflow.backend.channel import Copy, LinkUse, TransferSink, bytes_of
-from orbitflow.backend.events import Event
-from orbitflow.backend.wall_clock import Clock
 from orbitflow.errors import BackendError
 
 

@@ -16,10 +16,9 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
+from orbitflow.backend.attention.reference import Scratch, Segment, decode_attention
+from orbitflow.backend.kv.store import KvStore
 from torch import Tensor
-
-from orbitflow.backend.attention import Scratch, Segment, decode_attention
-from orbitflow.backend.store import KvStore
 
 WIDTH_PAGES = 16  # tables are as wide as a multiple of this, so that few kernels are compiled
 
@@ -61,7 +60,7 @@ class PagedAttention:
     """The whole batch in one kernel, which finds the pages itself."""
 
     def __init__(self, store: KvStore, storage: Tensor) -> None:
-        from orbitflow.backend.paged_attention import paged_decode_attention
+        from orbitflow.backend.attention.triton_paged import paged_decode_attention
 
         self._kernel = paged_decode_attention
         self._store = store

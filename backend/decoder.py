@@ -16,11 +16,10 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from orbitflow.backend.model.architecture import Architecture
+from orbitflow.backend.model.decoder import rotate, rotation_table
+from orbitflow.backend.model.weights import Weights
 from torch import Tensor
-
-from orbitflow.backend.architecture import Architecture
-from orbitflow.backend.rope import rotate, rotation_table
-from orbitflow.backend.weights import Weights
 
 DECODE_ROWS = 8  # more may take another kernel (16 did on AVX-512), fewer waste less padding
 DEFAULT_CONTEXT_TOKENS = 32_768

@@ -1,4 +1,4 @@
-"""The real-clock driver of the serving core: the counterpart of `sim/engine.py` for hardware.
+"""The real-clock driver of the serving core: the counterpart of `sim/server.py` for hardware.
 
 One thread replays the arrivals, asks the core and hands its steps to an executor; a second one
 solves plan requests beside the passes. Everything but solving happens on the first, between passes:
@@ -16,13 +16,12 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple, Protocol
 
-from orbitflow.backend.alarm_clock import Alarm, AlarmClock
-from orbitflow.backend.arrivals import Arrivals
+from orbitflow.backend.clock import Alarm, AlarmClock
+from orbitflow.results.timeline import SpanSink
+
 from orbitflow.backend.planner_thread import PlannerThread
-from orbitflow.driving import Core, Observer
 from orbitflow.request import Request
-from orbitflow.step import Step, StepOutcome
-from orbitflow.timeline import SpanSink
+from orbitflow.step import Core, Observer, Step, StepOutcome
 
 
 class Executor(Protocol):

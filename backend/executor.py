@@ -5,7 +5,7 @@ One pass, for the decode batch and the chunks that share it:
     h = embed(last token of each);   per layer:  wait for its KV, write new K and V,
     attend request by request, finish the layer, let stores and prefetch go on;   tokens = greedy
 
-The counterpart of `orbitflow.sim.executor`: same steps in, same outcomes out, measured instead of
+The counterpart of `orbitflow.sim.step_executor`: same steps in, same outcomes out, measured instead of
 modelled. Every request has all its tokens in every layer, wherever they lie, and is attended to by
 itself, so on a CPU in fp32 no policy changes a single bit of any logit. Design section 6.
 """
@@ -17,22 +17,20 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from orbitflow.backend.attention.decode import attention_for
+from orbitflow.backend.attention.reference import Scratch, Segment, prefill_attention
+from orbitflow.backend.clock import Clock
+from orbitflow.backend.kv.plane import Plane
+from orbitflow.backend.kv.store import KvStore, Traffic
+from orbitflow.backend.model.decoder import Decoder, greedy
+from orbitflow.engine.policy import DataPlane
+from orbitflow.engine.queues import Queues
+from orbitflow.results.timeline import Span, SpanSink
 from torch import Tensor
 
-from orbitflow.backend.attention import Scratch, Segment, prefill_attention
-from orbitflow.backend.decode_attention import attention_for
-from orbitflow.backend.decoder import Decoder
-from orbitflow.backend.plane import Plane
-from orbitflow.backend.sampling import greedy
-from orbitflow.backend.servable import refuse_selection
-from orbitflow.backend.store import KvStore, Traffic
-from orbitflow.backend.wall_clock import Clock
 from orbitflow.memory import KvAccount
-from orbitflow.policy.base import DataPlane
 from orbitflow.request import Request
-from orbitflow.roster import Roster
 from orbitflow.step import MoveKind, PrefillChunk, Step, StepOutcome
-from orbitflow.timeline import Span, SpanSink
 
 Prompts = Callable[[Request], list[int]]
 OnToken = Callable[[int, int], object]  # request, its next token
@@ -66,7 +64,7 @@ class TorchExecutor:
         *,
         data_plane: DataPlane,
         account: KvAccount,
-        roster: Roster,
+        roster: Queues,
         on_token: OnToken | None = None,
         on_logits: OnLogits | None = None,
         span: SpanSink | None = None,

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from orbitflow.backend.events import DONE, Event, pending
-from orbitflow.backend.pages import Owner, Use
+from orbitflow.backend.kv.pages import Owner, Use
+from orbitflow.backend.link.events import DONE, Event, pending
 
 
 @dataclass(slots=True, eq=False)

@@ -12,11 +12,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-
-from orbitflow.backend.architecture import Architecture, read_architecture
-from orbitflow.backend.checkpoint import load_weights
-from orbitflow.backend.random_weights import random_weights
-from orbitflow.backend.weights import Weights
+from orbitflow.backend.model.architecture import Architecture, read_architecture
+from orbitflow.backend.model.checkpoint import load_weights
+from orbitflow.backend.model.weights import Weights, random_weights
 
 
 class LoadedModel(NamedTuple):

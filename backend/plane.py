@@ -8,19 +8,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-
-from orbitflow.backend.channel import (
+from orbitflow.backend.clock import Clock
+from orbitflow.backend.kv.pool import HostPool, PagePool, PageShape
+from orbitflow.backend.link.channel import (
     DEFAULT_BYTES_PER_S,
     Channel,
     PacedLink,
     TransferSink,
     WorkerChannel,
 )
-from orbitflow.backend.compute import Compute, EagerCompute
-from orbitflow.backend.pool import HostPool, PagePool, PageShape
-from orbitflow.backend.stepped_channel import LinkMode, SteppedChannel
-from orbitflow.backend.waits import Waits
-from orbitflow.backend.wall_clock import Clock
+from orbitflow.backend.link.compute import Compute, EagerCompute
+from orbitflow.backend.link.events import Waits
+from reference.stepped_channel import LinkMode, SteppedChannel
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,11 +18,10 @@ from dataclasses import dataclass
 from math import nan
 
 import torch
+from orbitflow.backend.kv.pages import PageBook
+from orbitflow.backend.link.compute import Compute
+from orbitflow.backend.link.events import DONE, Event, Wait, Waits
 
-from orbitflow.backend.compute import Compute
-from orbitflow.backend.events import DONE, Event
-from orbitflow.backend.pages import PageBook
-from orbitflow.backend.waits import Wait, Waits
 from orbitflow.errors import UserError
 from orbitflow.units import KIB, format_bytes
 

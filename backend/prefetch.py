@@ -8,7 +8,7 @@ at, counted over passes of L layers and one place for what is outside of them, g
     g <= now + ahead                         and the ring has room for it
 
 ahead is infinite for `ring` (and `paper`, up to the end of the pass), 1 for `barrier`, 0 for
-`serial` and `batches` (see `orbitflow.pipeline`). A step whose groups exceed the ring is refused
+`serial` and `batches` (see `orbitflow.machine.pipeline`). A step whose groups exceed the ring is refused
 before its first pass (`BatchGroups`); those of later steps, which may bring another ring, wait.
 """
 
@@ -20,14 +20,14 @@ from dataclasses import dataclass
 from math import inf
 from typing import NamedTuple, Protocol
 
-from orbitflow.backend.channel import bytes_of
-from orbitflow.backend.events import Event
-from orbitflow.backend.plane import Plane
-from orbitflow.backend.ring import Ring, Segment
-from orbitflow.backend.runs import page_copies
-from orbitflow.backend.waits import Wait
+from orbitflow.backend.kv.plane import Plane
+from orbitflow.backend.kv.pool import page_copies
+from orbitflow.backend.kv.staging import RingSegment, StagingRing
+from orbitflow.backend.link.channel import bytes_of
+from orbitflow.backend.link.events import Event, Wait
+from orbitflow.machine.pipeline import Overlap
+
 from orbitflow.errors import BackendError
-from orbitflow.pipeline import Overlap
 
 _AHEAD = {
     Overlap.SERIAL: 0.0,
@@ -60,7 +60,7 @@ class HostGroups(Protocol):
 @dataclass(slots=True)
 class _Staged:
     place: int
-    segment: Segment
+    segment: RingSegment
     loaded: Event
     size_bytes: int
     pages: dict[int, Sequence[int]]  # device pages by request
@@ -73,7 +73,7 @@ class Prefetcher:
         self,
         layers: int,
         overlap: Overlap,
-        ring: Ring,
+        ring: StagingRing,
         plane: Plane,
         groups: HostGroups,
     ) -> None:

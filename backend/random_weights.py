@@ -11,10 +11,9 @@ from __future__ import annotations
 import hashlib
 
 import torch
+from orbitflow.backend.model.architecture import Architecture
+from orbitflow.backend.model.weights import Weights, assemble
 from torch import Tensor
-
-from orbitflow.backend.architecture import Architecture
-from orbitflow.backend.weights import Weights, assemble
 
 _BIAS_STD = 0.1
 

@@ -8,20 +8,20 @@ resume   the tails (without write-through, everything) come back; compute waits 
 load     see `loads`
 
 Frees come first, so that what they leave can be taken. Nothing here blocks the host: pages that a
-copy still uses are deferred, and who needs them waits (`pages`). Kinds: `orbitflow.relocation`.
+copy still uses are deferred, and who needs them waits (`pages`). Kinds: `orbitflow.engine.moves`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from orbitflow.backend.events import Event
-from orbitflow.backend.layer_kv import LayerKv, RequestKv
-from orbitflow.backend.loads import Loads
-from orbitflow.backend.plane import Plane
-from orbitflow.backend.runs import page_copies
-from orbitflow.backend.stores import Stores
-from orbitflow.backend.waits import Wait
+from orbitflow.backend.kv.layers import LayerKv, RequestKv
+from orbitflow.backend.kv.loads import Loads
+from orbitflow.backend.kv.plane import Plane
+from orbitflow.backend.kv.pool import page_copies
+from orbitflow.backend.kv.tails import Stores
+from orbitflow.backend.link.events import Event, Wait
+
 from orbitflow.placement import HostLayers
 from orbitflow.step import Move, MoveKind
 

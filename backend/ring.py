@@ -13,9 +13,9 @@ from __future__ import annotations
 from collections import deque
 from typing import NamedTuple
 
-from orbitflow.backend.events import Event
-from orbitflow.backend.pages import RING
-from orbitflow.backend.pool import PagePool
+from orbitflow.backend.kv.pages import RING
+from orbitflow.backend.kv.pool import PagePool
+from orbitflow.backend.link.events import Event
 
 
 class Segment(NamedTuple):

@@ -12,9 +12,8 @@ from __future__ import annotations
 import math
 
 import torch
+from orbitflow.backend.model.architecture import Llama3Scaling, Rope
 from torch import Tensor
-
-from orbitflow.backend.architecture import Llama3Scaling, Rope
 
 
 def frequencies(rope: Rope, head_dim: int) -> Tensor:

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 import torch
-
-from orbitflow.backend.channel import Copy
+from orbitflow.backend.link.channel import Copy
 
 
 def runs(pages: Iterable[int]) -> Iterator[tuple[int, int]]:

@@ -7,8 +7,9 @@ times; `orbitflow sim` models its times.
 
 from __future__ import annotations
 
+from orbitflow.engine.policy import DataPlane, Policy
+
 from orbitflow.errors import UserError
-from orbitflow.policy.base import DataPlane, Policy
 
 
 def refuse_unserved(policy: Policy, *, on_cpu: bool = True) -> None:

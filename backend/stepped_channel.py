@@ -14,8 +14,9 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from enum import StrEnum
 
-from orbitflow.backend.channel import Copy, LinkUse, bytes_of
-from orbitflow.backend.events import Event
+from orbitflow.backend.link.channel import Copy, LinkUse, bytes_of
+from orbitflow.backend.link.events import Event
+
 from orbitflow.errors import BackendError
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from orbitflow.recorder import Lines
+from orbitflow.results.recorder import LineSink
+
 from orbitflow.request import Request
 from orbitflow.step import Events, Step, StepOutcome
 
@@ -20,7 +21,7 @@ class TokenFile:
     """Observer of a backend run. `tokens` has each request's prompt and what was generated."""
 
     def __init__(
-        self, out: Lines, tokens: dict[int, list[int]], requests: Mapping[int, Request]
+        self, out: LineSink, tokens: dict[int, list[int]], requests: Mapping[int, Request]
     ) -> None:
         self._out = out
         self._tokens = tokens

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from orbitflow.backend.events import Event, pending
+from orbitflow.backend.link.events import Event, pending
 
 
 class Wait(StrEnum):

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from collections import deque
 
-from orbitflow.recorder import Lines
+from orbitflow.engine.engine import ServingCore
+from orbitflow.results.recorder import LineSink
+from orbitflow.results.timeline import Origin, Span, SpanSink, Timeline
+from orbitflow.results.timeline_tracks import Tracks
+
 from orbitflow.request import Request
-from orbitflow.serving import ServingCore
 from orbitflow.step import Events, Step, StepOutcome
-from orbitflow.timeline import Origin, Span, SpanSink, Timeline
-from orbitflow.timeline_tracks import Tracks
 
 _CLOCK = (
     "real seconds since the start of the run; arrivals are the trace's, times --time-scale, "
@@ -29,7 +30,7 @@ _CUDA = Origin("backend", "pass", _CLOCK, "CUDA events around each transfer; nev
 class Watch:
     """An observer of one run, and where its parts put what they did. `close` ends the file."""
 
-    def __init__(self, out: Lines, core: ServingCore, *, paced: bool, on_cpu: bool) -> None:
+    def __init__(self, out: LineSink, core: ServingCore, *, paced: bool, on_cpu: bool) -> None:
         self._timeline = Timeline(out, _CPU if on_cpu else _CUDA)
         self._tracks = Tracks(self._timeline, core, paced=paced, by_pass=not on_cpu)
         self._spans: deque[Span] = deque()

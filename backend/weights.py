@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
+from orbitflow.backend.model.architecture import Architecture
 from torch import Tensor
-
-from orbitflow.backend.architecture import Architecture
 
 DTYPES = {
     "float32": torch.float32,

@@ -21,10 +21,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
+from orbitflow.bound.bound import Bound, upper_bound
 from reference.cases import bound_of, random_case
 from reference.schedules import best
 
-from orbitflow.bound import Bound, upper_bound
 from orbitflow.config import RunConfig
 from orbitflow.scenario import build_scenario
 

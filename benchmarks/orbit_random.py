@@ -24,11 +24,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from orbitflow.arrays import FloatArray, IntArray
+
 from benchmarks.orbit_runs import LONGEST_TENTH, Job, run
-from orbitflow.clock import FloatArray
 from orbitflow.config import RunConfig
 from orbitflow.scenario import build_scenario
-from orbitflow.step import IntArray
 
 POLICIES = ("no-offload", "preempt-swap", "dynamic", "static-2", "orbitflow", "orbit")
 MACHINES = {  # and the KV tokens that fit beside the model's weights

@@ -14,21 +14,19 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from orbitflow.arrays import FloatArray
+from orbitflow.backend.clock import AlarmClock
+from orbitflow.backend.kv.store import KvStore
+from orbitflow.backend.model.decoder import Decoder, greedy
+from orbitflow.engine.engine import ServingCore
+from orbitflow.machine.cost import CostModel
+from orbitflow.machine.profile import DecodeFit, LinkFit, PrefillFit
 
-from orbitflow.backend.alarm_clock import AlarmClock
-from orbitflow.backend.decoder import Decoder
 from orbitflow.backend.executor import TorchExecutor
-from orbitflow.backend.machine import Machine
-from orbitflow.backend.sampling import greedy
-from orbitflow.backend.store import KvStore
-from orbitflow.calibrate.synthetic import SyntheticPrompts
-from orbitflow.clock import FloatArray
-from orbitflow.cost import CostModel
+from orbitflow.backend.machine import BackendMachine
 from orbitflow.memory import KvLimits
 from orbitflow.policy.no_offload import NoOffload
-from orbitflow.profile import DecodeFit, LinkFit, PrefillFit
 from orbitflow.request import Request
-from orbitflow.serving import ServingCore
 from orbitflow.step import Idle, PrefillChunk, Step
 
 _LINK = LinkFit(0.0, (1.0,), (1e9,))
@@ -54,7 +52,7 @@ class Bench:
     """A model on a machine, with room for `capacity_tokens` of KV."""
 
     def __init__(
-        self, decoder: Decoder, machine: Machine, capacity_tokens: int, host_pages: int
+        self, decoder: Decoder, machine: BackendMachine, capacity_tokens: int, host_pages: int
     ) -> None:
         self.clock = AlarmClock()
         self.clock.start()

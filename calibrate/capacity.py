@@ -11,13 +11,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+from orbitflow.backend.model.checkpoint import LoadedModel
+from orbitflow.backend.model.decoder import Decoder
+from orbitflow.machine.profile import USABLE_SHARE, WORKSPACE_BYTES
 
-from orbitflow.backend.decoder import Decoder
-from orbitflow.backend.machine import Machine
-from orbitflow.backend.models import LoadedModel
+from orbitflow.backend.machine import BackendMachine
 from orbitflow.calibrate.runner import is_out_of_memory
 from orbitflow.errors import UserError
-from orbitflow.profile import USABLE_SHARE, WORKSPACE_BYTES
 from orbitflow.units import format_bytes
 
 EMULATED_KV_TOKENS = 4096
@@ -33,7 +33,7 @@ class Capacity(NamedTuple):
 
 
 def find_capacity(
-    model: LoadedModel, machine: Machine, decoder: Decoder, wanted_tokens: int | None
+    model: LoadedModel, machine: BackendMachine, decoder: Decoder, wanted_tokens: int | None
 ) -> Capacity:
     """Ask the machine. Raise a UserError if `wanted_tokens`, or a single page, is not there."""
     shape = machine.shape(decoder)

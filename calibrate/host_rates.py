@@ -12,10 +12,10 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from orbitflow.backend.attention.reference import Scratch, decode_attention
+from orbitflow.machine.profile import HostFit
 
-from orbitflow.backend.attention import Scratch, decode_attention
 from orbitflow.calibrate.bench import Bench
-from orbitflow.profile import HostFit
 
 _PAGES = 64
 _ROWS_SHARE = 10

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from orbitflow.backend.clock import Clock
+from orbitflow.machine.cost import CostModel
+from orbitflow.machine.pipeline import Overlap
 
-from orbitflow.backend.wall_clock import Clock
-from orbitflow.cost import CostModel
 from orbitflow.memory import KvLimits
-from orbitflow.pipeline import Overlap
 from orbitflow.planner.planner import Plan, improve, quick
 from orbitflow.planner.problem import Candidate, Problem, Weights, paper_options
 from orbitflow.policy.orbitflow.planning import FORGONE, RING_GROUPS, SECOND

@@ -9,9 +9,8 @@ memory, and how long reading it takes, is as with real prompts; the text means n
 from __future__ import annotations
 
 import torch
+from orbitflow.backend.model.decoder import QKV, Decoder
 from torch import Tensor
-
-from orbitflow.backend.decoder import QKV, Decoder
 
 
 class SyntheticPrompts(Decoder):

@@ -5,7 +5,7 @@ Each figure is the optimum of a relaxation: every inequality used holds for each
 simulator can time, so a schedule may violate what was left out, never what was kept. In short
 
     pass      T >= base + sum (request + token c) + chunks  and  T >= (KV - GPU) pages / link
-    token     T (1 - x) + T x, spread over the pass's tokens     `orbitflow.relaxation`
+    token     T (1 - x) + T x, spread over the pass's tokens     `orbitflow.bound.relaxation`
     request   all its work lies between its arrival and its last allowed moment
 
 `docs/bound.md` derives them. Not covered: policies that drop KV, recompute it or attend on the CPU.
@@ -18,11 +18,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from orbitflow.cost import CostModel
-from orbitflow.job_sets import FEW, least_ends, possible_sets
+from orbitflow.bound.job_sets import FEW, least_ends, possible_sets
+from orbitflow.bound.on_time import most_first_tokens, most_in_time
+from orbitflow.bound.relaxation import BoolArray, SharedMachine, Work, machine_of, relax
+from orbitflow.machine.cost import CostModel
 from orbitflow.memory import KvLimits
-from orbitflow.on_time import most_first_tokens, most_in_time
-from orbitflow.relaxation import BoolArray, Machine, Work, machine_of, relax
 from orbitflow.request import Request
 from orbitflow.slo import Slo
 
@@ -80,7 +80,7 @@ def most_timely_share(work: Work) -> float:
 
 
 def most_per_second(
-    work: Work, machine: Machine, in_pace: BoolArray, both: int, start_s: float
+    work: Work, machine: SharedMachine, in_pace: BoolArray, both: int, start_s: float
 ) -> float:
     """Most requests on time per second from the first arrival to the last token. Whoever is on time
     is served, and so is everybody who must not be refused.
@@ -97,7 +97,7 @@ def most_per_second(
     return float((sizes / np.maximum(ends - start_s, somebody_s)).max())
 
 
-def _least_end(work: Work, machine: Machine) -> float:
+def _least_end(work: Work, machine: SharedMachine) -> float:
     """Least time of the last token if all are served: what arrives from some moment on is done
     after it.
     """

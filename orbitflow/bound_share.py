@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
 from typing import Any
 
-from orbitflow.bound import Bound, upper_bound
+from orbitflow.bound.bound import Bound, upper_bound
 from orbitflow.config import DepositRule
-from orbitflow.cost import CostModel
-from orbitflow.metrics import share
+from orbitflow.machine.cost import CostModel
+from orbitflow.results.metrics import share
+from orbitflow.results.summary import PolicyReport
 from orbitflow.scenario import Scenario
-from orbitflow.summary import PolicyReport
 
 BOUNDED = tuple(field.name for field in fields(Bound))
 NOT_COVERED = "the bound does not cover KV dropped and recomputed, lossy attention, or the CPU's"

@@ -17,7 +17,7 @@ from types import NoneType
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 from orbitflow.errors import ProfileError, nearest
-from orbitflow.whole_file import write_whole
+from orbitflow.files import write_whole
 
 T = TypeVar("T")
 

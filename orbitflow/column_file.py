@@ -18,7 +18,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.lib import format as npy
 
-from orbitflow.whole_file import replacing
+from orbitflow.files import replacing
 
 _BYTES = 8  # of every value
 

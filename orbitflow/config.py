@@ -11,8 +11,7 @@ from dataclasses import dataclass, fields
 from enum import StrEnum
 
 from orbitflow.errors import UserError
-from orbitflow.perturbation import read_perturbation
-from orbitflow.tuning import LengthsKnown, SolverName, Tuning, Victim
+from orbitflow.machine.perturbation import read_perturbation
 
 
 class DepositRule(StrEnum):

@@ -17,10 +17,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from orbitflow.clock import FloatArray
+from orbitflow.arrays import FloatArray, IntArray
 from orbitflow.errors import UserError
-from orbitflow.profile import DecodeFit, HostFit, LinkFit, PrefillFit, Profile
-from orbitflow.step import IntArray, PrefillChunk
+from orbitflow.machine.profile import DecodeFit, HostFit, LinkFit, PrefillFit, Profile
+from orbitflow.step import PrefillChunk
 
 
 def _faster_link(link: LinkFit, scale: float) -> LinkFit:

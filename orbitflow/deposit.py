@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from orbitflow.clock import FloatArray
+from orbitflow.arrays import FloatArray
 
 LATE_TOLERANCE_S = 1e-9
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from orbitflow.clock import FloatArray
+from orbitflow.arrays import FloatArray
 
 EXACT_VALUES = 1 << 19
 _GROWTH = np.log(1.001)

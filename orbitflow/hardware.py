@@ -18,8 +18,8 @@ from functools import cache
 
 from orbitflow.codec import Count, Positive, decode, read_json
 from orbitflow.errors import ProfileError, nearest
-from orbitflow.model import ModelSpec
-from orbitflow.profile import (
+from orbitflow.machine.model import ModelSpec
+from orbitflow.machine.profile import (
     PLANNER_LATENCY_S,
     DecodeFit,
     HostFit,

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from orbitflow.clock import FloatArray
-from orbitflow.cost import CostModel
+from orbitflow.arrays import FloatArray
+from orbitflow.machine.cost import CostModel
 
 
 @dataclass(frozen=True, slots=True)

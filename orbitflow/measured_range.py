@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from orbitflow.profile import Profile
+from orbitflow.machine.profile import Profile
 
 _SLACK = 1.25  # a little further than the last point, a line still holds
 

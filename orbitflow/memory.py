@@ -29,9 +29,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from orbitflow.arrays import IntArray
 from orbitflow.errors import PolicyError, UserError
 from orbitflow.placement import HostLayers
-from orbitflow.step import IntArray
 
 
 @dataclass(frozen=True, slots=True)

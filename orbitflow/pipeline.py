@@ -30,7 +30,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from orbitflow.clock import FloatArray
+from orbitflow.arrays import FloatArray
 from orbitflow.errors import PolicyError
 from orbitflow.placement import HostLayers
 

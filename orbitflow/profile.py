@@ -18,7 +18,7 @@ from itertools import pairwise
 
 from orbitflow.codec import Count, Positive, Signed, decode, encode, read_json, write_text
 from orbitflow.errors import ProfileError
-from orbitflow.model import ModelSpec
+from orbitflow.machine.model import ModelSpec
 from orbitflow.units import GIB, format_bytes
 
 SCHEMA_VERSION = 2

@@ -12,7 +12,7 @@ import json
 from dataclasses import replace
 
 from orbitflow.codec import encode
-from orbitflow.profile import Profile
+from orbitflow.machine.profile import Profile
 
 
 def sealed(profile: Profile) -> Profile:

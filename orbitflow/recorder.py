@@ -10,14 +10,14 @@ from typing import Any, Protocol
 import numpy as np
 
 from orbitflow.config import DeliveryPace
-from orbitflow.cost import CostModel
-from orbitflow.policy.base import Policy
+from orbitflow.engine.engine import DecisionRecord, ServingCore
+from orbitflow.engine.policy import Policy
+from orbitflow.machine.cost import CostModel
 from orbitflow.request import Request
-from orbitflow.results import failed, judge
-from orbitflow.serving import DecisionRecord, ServingCore
+from orbitflow.results.request_result import failed, judge
+from orbitflow.results.summary import PolicyReport, Refusal, Totals
 from orbitflow.slo import Slo
 from orbitflow.step import Events, Step, StepOutcome
-from orbitflow.summary import PolicyReport, Refusal, Totals
 
 _STEP_COLUMNS = {
     "start_s": "d",

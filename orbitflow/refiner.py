@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from math import exp, log
 from statistics import median
 
-from orbitflow.cost import CostModel
+from orbitflow.machine.cost import CostModel
 from orbitflow.step import Step, StepOutcome
 
 MEMORY = 32  # samples

@@ -19,14 +19,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from orbitflow.clock import FloatArray
-from orbitflow.cost import CostModel
-from orbitflow.deposit import LATE_TOLERANCE_S
+from orbitflow.arrays import FloatArray, IntArray
+from orbitflow.machine.cost import CostModel
+from orbitflow.machine.profile import DecodeFit
 from orbitflow.memory import KvLimits
-from orbitflow.profile import DecodeFit
 from orbitflow.request import Request
-from orbitflow.slo import Slo
-from orbitflow.step import IntArray
+from orbitflow.slo import LATE_TOLERANCE_S, Slo
 
 BoolArray = npt.NDArray[np.bool_]
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 import json
 from typing import NamedTuple
 
-from orbitflow.clock import FloatArray
+from orbitflow.arrays import FloatArray
 from orbitflow.config import DeliveryPace
-from orbitflow.metrics import Pace, e2el_s, gaps_s, meets, pace, tpot_s, ttft_s
 from orbitflow.request import Request
+from orbitflow.results.metrics import Pace, e2el_s, gaps_s, meets, pace, tpot_s, ttft_s
 from orbitflow.step import Finished
 
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode

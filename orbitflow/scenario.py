@@ -8,20 +8,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from orbitflow.catalog import DEFAULT_PROFILE, resolve_profile
-from orbitflow.config import AZURE_RATE_SCALE, DEFAULT_MAX_BATCH, RunConfig
-from orbitflow.cost import CostModel
-from orbitflow.load import OfferedLoad, offered_load
-from orbitflow.measured_range import extrapolated, measured_range
+from orbitflow.config import AZURE_RATE_SCALE, DEFAULT_MAX_BATCH, RunConfig, SolverName
+from orbitflow.machine.catalog import DEFAULT_PROFILE, resolve_profile
+from orbitflow.machine.cost import CostModel
+from orbitflow.machine.perturbation import Perturbation, read_perturbation
+from orbitflow.machine.profile import Profile, extrapolated, is_edited, measured_range
 from orbitflow.memory import KvLimits
-from orbitflow.perturbation import Perturbation, read_perturbation
 from orbitflow.policy.registry import expand
-from orbitflow.profile import Profile
-from orbitflow.profile_seal import is_edited
 from orbitflow.slo import Slo, full_pass_s, mean_final_context
 from orbitflow.traces import resolve, scaled
 from orbitflow.traces.trace import Trace
-from orbitflow.tuning import SolverName
 from orbitflow.units import format_seconds
 
 

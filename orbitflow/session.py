@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 from typing import Protocol, TextIO
 
 from orbitflow.config import DepositRule, PipelineForm
-from orbitflow.pipeline import Overlap
-from orbitflow.policy.base import DataPlane, Policy
+from orbitflow.engine.engine import DecisionRecord, ServingCore
+from orbitflow.engine.policy import DataPlane, Policy
+from orbitflow.machine.pipeline import Overlap
 from orbitflow.policy.registry import make_policy
-from orbitflow.recorder import Blocks, Recorder, decision_line
+from orbitflow.results.recorder import ColumnSink, Recorder, decision_line
+from orbitflow.results.summary import PolicyReport
 from orbitflow.scenario import Scenario
-from orbitflow.serving import DecisionRecord, ServingCore
-from orbitflow.summary import PolicyReport
 
 
 class Outputs(Protocol):
@@ -27,7 +27,7 @@ class Outputs(Protocol):
         """Open a file of lines."""
         ...
 
-    def columns(self, name: str) -> AbstractContextManager[Blocks]:
+    def columns(self, name: str) -> AbstractContextManager[ColumnSink]:
         """Open a file of columns."""
         ...
 

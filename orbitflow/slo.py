@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from orbitflow.cost import CostModel
+from orbitflow.arrays import IntArray
+from orbitflow.machine.cost import CostModel
 from orbitflow.request import Request
-from orbitflow.step import IntArray
 
 MEAN_OVER_REQUESTS = 100_000
 

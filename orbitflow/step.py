@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from orbitflow.clock import FloatArray
+from orbitflow.arrays import FloatArray
 from orbitflow.placement import HostLayers
 from orbitflow.request import Request
 

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from orbitflow.clock import FloatArray
-from orbitflow.distribution import Distribution
-from orbitflow.metrics import Pace, share, tbt_attainment, timely_share
-from orbitflow.results import RequestResult
+from orbitflow.arrays import FloatArray
+from orbitflow.results.distribution import Distribution
+from orbitflow.results.metrics import Pace, share, tbt_attainment, timely_share
+from orbitflow.results.request_result import RequestResult
 from orbitflow.step import Step, StepOutcome
 
 SCHEMA_VERSION = 1

@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from importlib.metadata import version
 
 from orbitflow import __version__
-from orbitflow.bound import Bound
-from orbitflow.bound_share import bound_figures
+from orbitflow.bound.bound import Bound
+from orbitflow.results.bound_share import bound_figures
+from orbitflow.results.summary import SCHEMA_VERSION, PolicyReport
 from orbitflow.scenario import Scenario
-from orbitflow.summary import SCHEMA_VERSION, PolicyReport
 
 
 def summary(

@@ -12,11 +12,11 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from orbitflow.bound import Bound
-from orbitflow.bound_share import NOT_COVERED, bound_figures
-from orbitflow.marks import best_as_written
+from orbitflow.bound.bound import Bound
+from orbitflow.results.bound_share import NOT_COVERED, bound_figures
+from orbitflow.results.figures import best_as_written
+from orbitflow.results.summary import PolicyReport
 from orbitflow.scenario import Scenario
-from orbitflow.summary import PolicyReport
 from orbitflow.units import format_bytes, format_count, format_seconds
 
 _WIDE = 120

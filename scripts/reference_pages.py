@@ -14,18 +14,18 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from orbitflow.cli.tables import labels
+from orbitflow.engine.policy import DataPlane, Policy
+from orbitflow.machine.catalog import DEFAULT_PROFILE, profile_names, resolve_profile
+from orbitflow.machine.cost import CostModel
+from orbitflow.machine.hardware import hardware_table
+from orbitflow.machine.profile import Profile
+from orbitflow.results.summary import Totals
+from orbitflow.study.figures import DIRECTIONS, NO_DIRECTION
 from reference_cli import cli_page
 
-from orbitflow import metrics
-from orbitflow.catalog import DEFAULT_PROFILE, profile_names, resolve_profile
-from orbitflow.cost import CostModel
-from orbitflow.hardware import hardware_table
-from orbitflow.policy.base import DataPlane, Policy
 from orbitflow.policy.registry import DEFAULT_POLICIES, make_policy, policy_names
-from orbitflow.profile import Profile
-from orbitflow.study.objective import DIRECTIONS, NO_DIRECTION
-from orbitflow.summary import Totals
-from orbitflow.tables import labels
+from orbitflow.results import metrics
 from orbitflow.units import format_bytes, format_count, format_seconds
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "reference"
@@ -50,7 +50,7 @@ def policies_page() -> str:
         "`quantile` statistics of finished requests; `oracle` the true length, which no server "
         "knows.",
         "",
-        "Overlap names the form of `orbitflow/pipeline.py` that times its transfers "
+        "Overlap names the form of `orbitflow/machine/pipeline.py` that times its transfers "
         "([the model](../explanation/model.md)).",
         "",
     ]
@@ -158,7 +158,7 @@ def metrics_page() -> str:
         "",
         "## Formulas",
         "",
-        "From `orbitflow/metrics.py`; g_1..g_n are a request's token times, tau its limit on the "
+        "From `orbitflow/results/metrics.py`; g_1..g_n are a request's token times, tau its limit on the "
         "time between tokens, d_1..d_n the deliveries at the SLO's pace.",
         "",
         "| function | what it is |",

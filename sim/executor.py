@@ -18,24 +18,22 @@ from math import inf
 from typing import NamedTuple
 
 import numpy as np
-
-from orbitflow.clock import FloatArray
-from orbitflow.cost import CostModel
-from orbitflow.pipeline import (
-    Demand,
+from orbitflow.arrays import FloatArray, IntArray
+from orbitflow.engine.engine import LONGEST_STEP
+from orbitflow.engine.policy import DataPlane
+from orbitflow.machine.cost import CostModel
+from orbitflow.machine.pipeline import (
     Overlap,
     RingPipeline,
+    TransferDemand,
     barrier_stalls,
     batches_stalls,
     paper_stalls,
     serial_stalls,
 )
-from orbitflow.policy.base import DataPlane
-from orbitflow.serving import LONGEST_STEP
-from orbitflow.sim.demand import streaming_demand
-from orbitflow.sim.gpu_work import GpuWork, gpu_work
-from orbitflow.sim.noise import Noise
-from orbitflow.step import IntArray, Move, MoveKind, Step, StepOutcome
+from orbitflow.sim.pass_work import GpuWork, Noise, gpu_work, streaming_demand
+
+from orbitflow.step import Move, MoveKind, Step, StepOutcome
 
 _NOTHING = np.empty(0)
 
@@ -197,7 +195,7 @@ class SimExecutor:
     def _stall(
         self,
         step: Step,
-        demand: Demand,
+        demand: TransferDemand,
         work: GpuWork,
         begin_s: float,
         stop_at_s: float,

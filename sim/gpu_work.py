@@ -3,7 +3,7 @@
 one batch      base + request n + token c + chunks     c: context that the GPU itself reads
 two batches    (base + request n_h) + the above for everybody else, where there is somebody else
 
-n_h requests have their KV on the host and the CPU attends for them. `orbitflow.host_read` says what
+n_h requests have their KV on the host and the CPU attends for them. `orbitflow.machine.pipeline` says what
 the GPU reads of host KV. Simplified: what it reads is spread evenly over the layers; the tail page,
 which never leaves the GPU, is not counted as read there.
 """
@@ -13,11 +13,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from orbitflow.arrays import FloatArray
+from orbitflow.engine.policy import DataPlane
+from orbitflow.machine.cost import CostModel
+from orbitflow.machine.pipeline import Overlap
 
-from orbitflow.clock import FloatArray
-from orbitflow.cost import CostModel
-from orbitflow.pipeline import Overlap
-from orbitflow.policy.base import DataPlane
 from orbitflow.step import Step
 
 _SHORTEST_S = 1e-30

@@ -6,9 +6,8 @@ from collections.abc import Generator
 from typing import Any
 
 import simpy
-
-from orbitflow.sim.flow import STREAMING
-from orbitflow.timeline import Span, SpanSink
+from orbitflow.results.timeline import Span, SpanSink
+from orbitflow.sim.link import STREAMING
 
 Work = Generator[simpy.Event, Any, None]
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.random import PCG64, Generator, SeedSequence
-
-from orbitflow.clock import FloatArray
+from orbitflow.arrays import FloatArray
 
 _BLOCK = 1 << 16  # factors that are drawn; they repeat after so many passes
 _STREAM = 0x6E6F697365  # of the seed: not the one that arrivals are drawn from

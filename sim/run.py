@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import closing
 
+from orbitflow.engine.engine import ServingCore
+from orbitflow.results.summary import PolicyReport
+from orbitflow.results.timeline import Origin, Timeline
+from orbitflow.results.timeline_tracks import Tracks
+from orbitflow.sim.layer_executor import LayerSimulation
+from orbitflow.sim.pass_work import Noise
+from orbitflow.sim.server import Server, Simulation
+from orbitflow.sim.step_executor import SimExecutor
+
 from orbitflow.config import DeliveryPace, Fidelity
-from orbitflow.driving import Observer, Observers
 from orbitflow.scenario import Scenario
-from orbitflow.serving import ServingCore
 from orbitflow.session import Outputs, open_session
-from orbitflow.sim.engine import Server, Simulation
-from orbitflow.sim.executor import SimExecutor
-from orbitflow.sim.layers import LayerSimulation
-from orbitflow.sim.noise import Noise
-from orbitflow.summary import PolicyReport
-from orbitflow.timeline import Origin, Timeline
-from orbitflow.timeline_tracks import Tracks
+from orbitflow.step import Observer, Observers
 
 
 def simulate_policy(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from orbitflow.cost import CostModel
+from orbitflow.machine.cost import CostModel
+
 from orbitflow.step import Move, MoveKind
 
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from hypothesis import strategies as st
+from orbitflow.machine.cost import CostModel
+from orbitflow.machine.profile import DecodeFit, HostFit, LinkFit, PrefillFit
 
-from orbitflow.cost import CostModel
 from orbitflow.memory import KvLimits
-from orbitflow.profile import DecodeFit, HostFit, LinkFit, PrefillFit
 from orbitflow.request import Request
 
 LAYERS, PAGE = 6, 4

@@ -11,15 +11,15 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
+from orbitflow.machine.cost import CostModel
+from orbitflow.machine.profile import DecodeFit, HostFit, LinkFit, PrefillFit
 from reference.harness import Run, serve
 from strategies import Machine
 from test_layers import serve_layers
 
-from orbitflow.cost import CostModel
 from orbitflow.errors import ProfileError
 from orbitflow.memory import KvLimits
 from orbitflow.policy.registry import make_policy
-from orbitflow.profile import DecodeFit, HostFit, LinkFit, PrefillFit
 from orbitflow.request import Request
 
 PAGE = 16

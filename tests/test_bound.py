@@ -12,14 +12,14 @@ from functools import cache
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from orbitflow.bound.bound import Bound, upper_bound
+from orbitflow.machine.cost import CostModel
+from orbitflow.machine.profile import DecodeFit, LinkFit, PrefillFit
 from reference.cases import bound_of, random_case
 from reference.schedules import best
 from strategies import Machine
 
-from orbitflow.bound import Bound, upper_bound
-from orbitflow.cost import CostModel
 from orbitflow.memory import KvLimits
-from orbitflow.profile import DecodeFit, LinkFit, PrefillFit
 from orbitflow.request import Request
 from orbitflow.slo import Slo
 

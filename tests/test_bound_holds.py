@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from orbitflow.bound.bound import Bound, upper_bound
+from orbitflow.machine.cost import CostModel
+from orbitflow.results.metrics import meets, pace, tpot_s, ttft_s
 from reference.harness import Run, serve
 from strategies import STREAMING, Machine, chunk_sizes, machines, workloads
 
-from orbitflow.bound import Bound, upper_bound
-from orbitflow.cost import CostModel
-from orbitflow.metrics import meets, pace, tpot_s, ttft_s
 from orbitflow.request import Request
 from orbitflow.slo import Slo
 

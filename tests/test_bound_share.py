@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from orbitflow.bound.bound import Bound
+from orbitflow.machine.cost import CostModel
+from orbitflow.results.bound_share import bound_figures, bound_of, is_covered, shares_of_bound
 
-from orbitflow import bound_share
-from orbitflow.bound import Bound
-from orbitflow.bound_share import bound_figures, bound_of, is_covered, shares_of_bound
 from orbitflow.config import DepositRule, RunConfig
-from orbitflow.cost import CostModel
 from orbitflow.memory import KvLimits
 from orbitflow.request import Request
+from orbitflow.results import bound_share
 from orbitflow.scenario import build_scenario
 from orbitflow.slo import Slo
 

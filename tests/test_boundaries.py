@@ -89,7 +89,7 @@ def imports(module: str) -> tuple[tuple[str, bool], ...]:
 
 
 def test_the_scan_sees_the_house() -> None:
-    assert {"orbitflow.sim.run", "orbitflow.cli.sim", "orbitflow.policy.base"} <= set(MODULES)
+    assert {"orbitflow.sim.run", "orbitflow.cli.sim", "orbitflow.engine.policy"} <= set(MODULES)
     for members in LAYERS:
         for name in members:
             assert f"orbitflow.{name}" in MODULES, f"the table of layers names {name}"
@@ -147,7 +147,7 @@ def calls(tree: ast.AST) -> Iterator[ast.Call]:
     return (node for node in ast.walk(tree) if isinstance(node, ast.Call))
 
 
-REAL_CLOCK = "orbitflow.backend.wall_clock"  # the driver on real time takes it from here alone
+REAL_CLOCK = "orbitflow.backend.clock"  # the driver on real time takes it from here alone
 
 
 @pytest.mark.parametrize("module", [m for m in MODULES if layer(m) < TOP and m != REAL_CLOCK])
@@ -188,7 +188,7 @@ SOLVERS = {"torch", "scipy", "pulp", "highspy", "transformers", "pandas"}
 
 
 def test_the_core_knows_no_driver() -> None:
-    loaded = loaded_by("import orbitflow.policy.registry, orbitflow.serving")
+    loaded = loaded_by("import orbitflow.policy.registry, orbitflow.engine.engine")
     assert loaded.isdisjoint({"simpy", "orbitflow.sim", "rich", "typer"} | SOLVERS)
 
 
@@ -197,7 +197,7 @@ def test_the_simulator_needs_no_torch_and_no_solver() -> None:
 
 
 def test_the_driver_on_real_time_needs_neither_torch_nor_the_simulator() -> None:
-    loaded = loaded_by("import orbitflow.backend.driver, orbitflow.backend.ctrl_c")
+    loaded = loaded_by("import orbitflow.backend.driver, orbitflow.backend.driver")
     assert loaded.isdisjoint({"simpy", "orbitflow.sim", "rich", "typer"} | SOLVERS)
 
 
@@ -213,7 +213,7 @@ def test_nothing_below_the_command_line_imports_its_tools(module: str) -> None:
 def test_help_loads_only_what_it_shows() -> None:
     loaded = loaded_by("import orbitflow.cli")
     assert "orbitflow.cli" in loaded
-    heavy = {"numpy", "simpy", "rich.progress", "orbitflow.scenario", "orbitflow.serving"}
+    heavy = {"numpy", "simpy", "rich.progress", "orbitflow.scenario", "orbitflow.engine.engine"}
     assert loaded.isdisjoint(heavy | SOLVERS)
 
 

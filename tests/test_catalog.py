@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from orbitflow.machine.catalog import DEFAULT_PROFILE, profile_names, resolve_profile
+from orbitflow.machine.model import model_from_config
+from orbitflow.machine.profile import load, save, to_json
 
-from orbitflow.catalog import DEFAULT_PROFILE, profile_names, resolve_profile
 from orbitflow.errors import ProfileError
-from orbitflow.model import model_from_config
-from orbitflow.profile import load, save, to_json
 from orbitflow.units import GIB
 
 
@@ -168,7 +168,7 @@ def test_profiles_are_deterministic() -> None:
 
 
 def test_the_catalog_needs_no_numeric_library() -> None:
-    code = "import sys, orbitflow.catalog; print(*{'numpy', 'scipy', 'rich'} & set(sys.modules))"
+    code = "import sys, orbitflow.machine.catalog; print(*{'numpy', 'scipy', 'rich'} & set(sys.modules))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == ""
 

@@ -9,12 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from orbitflow.machine.catalog import profile_names, resolve_profile
+from orbitflow.machine.profile import FitError, LinkFit, load, save
 from typer.testing import CliRunner
 
-from orbitflow.catalog import profile_names, resolve_profile
 from orbitflow.cli.profile import profile_app
 from orbitflow.errors import ProfileError
-from orbitflow.profile import FitError, LinkFit, load, save
 
 
 def run(*arguments: str) -> str:
@@ -95,7 +95,7 @@ def test_errors_reach_the_caller() -> None:
 def test_help_loads_nothing_but_typer() -> None:
     code = (
         "import sys, orbitflow.cli.profile\n"
-        "print(*{'numpy', 'orbitflow.catalog', 'orbitflow.profile'} & set(sys.modules))"
+        "print(*{'numpy', 'orbitflow.machine.catalog', 'orbitflow.machine.profile'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""

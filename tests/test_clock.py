@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from orbitflow.clock import PassClock
+from orbitflow.engine.batch import PassClock
 
 
 @given(

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.lib import format as npy
+from orbitflow.files import column_file
+from orbitflow.results.run_folder import RunFolder
 
-from orbitflow import recorder
-from orbitflow.column_file import column_file
 from orbitflow.config import RunConfig
-from orbitflow.run_folder import RunFolder
+from orbitflow.results import recorder
 from orbitflow.scenario import build_scenario
 from orbitflow.sim.run import simulate_policy
 

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from orbitflow.engine.policy import Policy
+from orbitflow.machine.catalog import resolve_profile
+from orbitflow.machine.profile import to_json
 from reference.documents import blocks
 
-from orbitflow.catalog import resolve_profile
-from orbitflow.cli.sim_run import run_simulation
+from orbitflow.cli.sim import run_simulation
 from orbitflow.config import RunConfig
 from orbitflow.policy import registry
-from orbitflow.policy.base import Policy
-from orbitflow.profile import to_json
 
 ROOT = Path(__file__).resolve().parents[1]
 

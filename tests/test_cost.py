@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from orbitflow.machine.catalog import resolve_profile
+from orbitflow.machine.cost import CostModel
+from orbitflow.machine.profile import HostFit, LinkFit
 from strategies import small_machine
 
-from orbitflow.catalog import resolve_profile
-from orbitflow.cost import CostModel
 from orbitflow.errors import UserError
-from orbitflow.profile import HostFit, LinkFit
 from orbitflow.step import PrefillChunk
 
 EXAMPLES = settings(max_examples=60, deadline=None, derandomize=True)

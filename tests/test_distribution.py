@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from orbitflow.clock import FloatArray
-from orbitflow.distribution import EXACT_VALUES, Distribution, Quantiles
+from orbitflow.arrays import FloatArray
+from orbitflow.results.distribution import EXACT_VALUES, Distribution, Quantiles
 
 MANY = 1_000_000
 Draw = Callable[[np.random.Generator], FloatArray]

@@ -10,17 +10,17 @@ import json
 from collections.abc import Sequence
 
 import pytest
+from orbitflow.engine.engine import ServingCore
+from orbitflow.machine.cost import CostModel
+from orbitflow.machine.profile import DecodeFit, LinkFit, PrefillFit
+from orbitflow.results.recorder import Recorder
+from orbitflow.sim.server import Simulation
+from orbitflow.sim.step_executor import SimExecutor
 
 from orbitflow.config import DeliveryPace
-from orbitflow.cost import CostModel
 from orbitflow.memory import KvLimits
 from orbitflow.policy.registry import make_policy
-from orbitflow.profile import DecodeFit, LinkFit, PrefillFit
-from orbitflow.recorder import Recorder
 from orbitflow.request import Request
-from orbitflow.serving import ServingCore
-from orbitflow.sim.engine import Simulation
-from orbitflow.sim.executor import SimExecutor
 from orbitflow.slo import Slo
 
 LAYERS, PAGE = 4, 16

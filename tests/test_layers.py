@@ -12,16 +12,16 @@ from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
+from orbitflow.engine.engine import ServingCore
+from orbitflow.machine.pipeline import Overlap
+from orbitflow.machine.profile import LinkFit
+from orbitflow.results.timeline import Span
+from orbitflow.sim.layer_executor import LayerSimulation
 from reference.harness import Run, serve
 from strategies import OFFLOADING, POLICIES, Machine, machines, small_machine, workloads
 
-from orbitflow.pipeline import Overlap
 from orbitflow.policy.registry import make_policy
-from orbitflow.profile import LinkFit
 from orbitflow.request import Request
-from orbitflow.serving import ServingCore
-from orbitflow.sim.layers import LayerSimulation
-from orbitflow.timeline import Span
 
 FREE = LinkFit(0.0, (1.0,), (1e30,))
 EXAMPLES = settings(derandomize=True, deadline=None, max_examples=25)

@@ -12,6 +12,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from orbitflow.arrays import FloatArray
+from orbitflow.engine.engine import ServingCore
+from orbitflow.engine.policy import DataPlane
+from orbitflow.machine.cost import CostModel
+from orbitflow.machine.pipeline import Overlap
+from orbitflow.machine.profile import DecodeFit, HostFit, LinkFit, PrefillFit
+from orbitflow.sim.step_executor import SimExecutor
 from reference.harness import bursts, same_times, serve
 from strategies import (
     LAYERS,
@@ -24,18 +31,11 @@ from strategies import (
     workloads,
 )
 
-from orbitflow.cli.sim_run import run_simulation
-from orbitflow.clock import FloatArray
+from orbitflow.cli.sim import run_simulation
 from orbitflow.config import RunConfig
-from orbitflow.cost import CostModel
-from orbitflow.pipeline import Overlap
 from orbitflow.placement import HostLayers, stride
-from orbitflow.policy.base import DataPlane
 from orbitflow.policy.registry import make_policy
-from orbitflow.profile import DecodeFit, HostFit, LinkFit, PrefillFit
 from orbitflow.request import Request
-from orbitflow.serving import ServingCore
-from orbitflow.sim.executor import SimExecutor
 from orbitflow.step import Step, Stream
 
 EXAMPLES = settings(max_examples=25, deadline=None, derandomize=True)

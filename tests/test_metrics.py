@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
-from orbitflow.metrics import (
+from orbitflow.results.metrics import (
     Pace,
     e2el_s,
     gaps_s,

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from orbitflow.machine.model import model_from_config, preset_names
 
 from orbitflow.errors import ProfileError
-from orbitflow.model import model_from_config, preset_names
 
 SMALL: dict[str, Any] = {
     "num_hidden_layers": 2,

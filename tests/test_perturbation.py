@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from orbitflow.machine.perturbation import Perturbation, read_perturbation
+from orbitflow.sim.pass_work import Noise
+from orbitflow.sim.step_executor import SimExecutor
 from reference.harness import serve
 from strategies import small_machine
 
 from orbitflow.config import RunConfig
 from orbitflow.errors import UserError
-from orbitflow.perturbation import Perturbation, read_perturbation
 from orbitflow.request import Request
 from orbitflow.scenario import build_scenario
-from orbitflow.sim.executor import SimExecutor
-from orbitflow.sim.noise import Noise
 
 
 def test_reads_what_the_help_shows() -> None:

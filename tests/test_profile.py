@@ -13,16 +13,14 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from orbitflow.catalog import resolve_profile
-from orbitflow.errors import ProfileError
-from orbitflow.model import ModelSpec
-from orbitflow.profile import (
+from orbitflow.machine.catalog import resolve_profile
+from orbitflow.machine.model import ModelSpec
+from orbitflow.machine.profile import (
     DecodeFit,
     FitError,
     HostFit,
     LinkFit,
-    Point,
+    MeasuredPoint,
     PrefillFit,
     Profile,
     Provenance,
@@ -30,6 +28,8 @@ from orbitflow.profile import (
     save,
     to_json,
 )
+
+from orbitflow.errors import ProfileError
 from orbitflow.units import GIB
 
 A5000 = resolve_profile("a5000-llama3-8b-paper")
@@ -272,7 +272,7 @@ profiles = st.builds(
     measured_kv_tokens=st.none() | count,
     points=st.lists(
         st.builds(
-            Point,
+            MeasuredPoint,
             text,
             st.lists(zero_or_more, max_size=3).map(tuple),
             *(zero_or_more, zero_or_more, zero_or_more),

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from orbitflow.engine.policy import Lengths, Policy
 
 from orbitflow.errors import PolicyNameError
-from orbitflow.policy.base import Lengths, Policy
 from orbitflow.policy.registry import DEFAULT_POLICIES, expand, make_policy, policy_names
 from orbitflow.policy.stride import StaticStride
 

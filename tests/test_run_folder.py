@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from orbitflow.results.run_folder import RunFolder
 
 from orbitflow.errors import UserError
-from orbitflow.run_folder import RunFolder
 
 
 def test_incomplete_until_complete(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The totals of one policy's run (`orbitflow.summary`), by hand."""
+"""The totals of one policy's run (`orbitflow.results.summary`), by hand."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from orbitflow.results.request_result import failed, judge
+from orbitflow.results.summary import Totals, length_bucket
 
 from orbitflow.config import DeliveryPace
 from orbitflow.request import Request
-from orbitflow.results import failed, judge
 from orbitflow.step import Finished, Step, StepOutcome, Stream
-from orbitflow.summary import Totals, length_bucket
 
 TAU = 1.0
 _KEYS = (

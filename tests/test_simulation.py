@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from orbitflow.engine.policy import DataPlane
+from orbitflow.machine.pipeline import Overlap
+from orbitflow.machine.profile import LinkFit, PrefillFit
 from reference.executor import slow
 from reference.harness import one_pass_at_a_time, same_times, serve, simulated
 from reference.server import serve_no_offload
@@ -22,9 +25,6 @@ from strategies import (
     workloads,
 )
 
-from orbitflow.pipeline import Overlap
-from orbitflow.policy.base import DataPlane
-from orbitflow.profile import LinkFit, PrefillFit
 from orbitflow.request import Request
 from orbitflow.step import Move, MoveKind, Step, Stream
 

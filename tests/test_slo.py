@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from orbitflow.machine.cost import CostModel
+from orbitflow.machine.profile import DecodeFit, LinkFit, PrefillFit
 
-from orbitflow.cost import CostModel
-from orbitflow.profile import DecodeFit, LinkFit, PrefillFit
 from orbitflow.request import Request
 from orbitflow.slo import MEAN_OVER_REQUESTS, Slo, full_pass_s, mean_final_context
 

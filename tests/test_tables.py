@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from orbitflow.cli.tables import print_results, print_scenario
+from orbitflow.results.request_result import failed
+from orbitflow.results.summary import PolicyReport, Refusal, Totals
 
 from orbitflow.config import RunConfig
 from orbitflow.request import Request
-from orbitflow.results import failed
 from orbitflow.scenario import Scenario, build_scenario
-from orbitflow.summary import PolicyReport, Refusal, Totals
-from orbitflow.tables import print_results, print_scenario
 
 DECLARED = {"admission": "fits", "output_lengths": "none", "deposit": True, "lossy": False}
 Shown = pytest.CaptureFixture[str]

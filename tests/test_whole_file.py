@@ -6,8 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-
-from orbitflow.whole_file import NEIGHBOURS, replacing, write_whole
+from orbitflow.files import NEIGHBOURS, replacing, write_whole
 
 
 @pytest.fixture

@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+from orbitflow.traces.paper_workload import MAIN_MIX, Recipe, draw
+
 from orbitflow.errors import UserError, nearest
-from orbitflow.traces.paper_mix import MAIN_MIX, Recipe, draw
 from orbitflow.traces.trace import Trace
 
 PREFIX = "paper"

@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from orbitflow.arrays import FloatArray, IntArray
 
-from orbitflow.traces.trace import ArrivalUnit, FloatArray, IntArray, Trace
+from orbitflow.traces.trace import ArrivalUnit, Trace
 
 WINDOW_S = 10.0
 _MOST_WINDOWS = 10_000_000

@@ -189,7 +189,7 @@ def _trace() -> str:
 
 
 def _profiles() -> str:
-    from orbitflow.catalog import profile_names, resolve_profile
+    from orbitflow.machine.catalog import profile_names, resolve_profile
 
     names = profile_names()
     for name in names:
@@ -203,7 +203,7 @@ def _profiles() -> str:
 def _self_test() -> str:
     """Simulate a few requests, outputs included, as `orbitflow sim` does."""
     from orbitflow.config import RunConfig
-    from orbitflow.run_folder import RunFolder
+    from orbitflow.results.run_folder import RunFolder
     from orbitflow.scenario import build_scenario
     from orbitflow.sim.run import simulate_policy
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from orbitflow.cli.shared_options import read_config, with_options_of_sim
+from orbitflow.cli.options import read_config, with_options_of_sim
 
 _QUESTION = "Question"
 _NOT_TAKEN = ("fidelity", "slo_ttft", "slo_ttft_scale", "deposit", "pace")
@@ -74,7 +74,6 @@ def plan_command(
 
     Example: orbitflow plan --trace azure_conv --at 120s --policy dynamic --policy orbitflow
     """
-    from orbitflow.cli.plan_run import read_question, run_plan
 
     question = read_question(contexts, balances, waiting, output_tokens, trace, at)
     options = {**machine, "trace": trace or "contexts", "policy": policy or ["orbit"]}

@@ -10,9 +10,9 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from orbitflow.explain.shown import DecisionShown, Fate, MemoryShown, NotShown, RequestShown
+from orbitflow.cli.tables import console
+from orbitflow.explain.decision import DecisionShown, Fate, MemoryShown, NotShown, RequestShown
 from orbitflow.scenario import Scenario
-from orbitflow.tables import console
 from orbitflow.units import format_bytes, format_count, format_seconds
 
 _Characters: TypeAlias = tuple[str, str, str]

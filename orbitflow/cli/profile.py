@@ -18,8 +18,8 @@ def list_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """List the built-in profiles, rooflines for llama-3-8b."""
-    from orbitflow.catalog import profile_names, resolve_profile
-    from orbitflow.cli import profile_view
+    from orbitflow.cli import profile_tables as profile_view
+    from orbitflow.machine.catalog import profile_names, resolve_profile
 
     rows = [profile_view.summarise(resolve_profile(name)) for name in profile_names()]
     if as_json:
@@ -40,14 +40,14 @@ def show_command(
     ] = False,
 ) -> None:
     """Show a profile: memory, times, link, where they come from and what was only assumed."""
-    from orbitflow.catalog import resolve_profile
-    from orbitflow.profile import to_json
+    from orbitflow.machine.catalog import resolve_profile
+    from orbitflow.machine.profile import to_json
 
     profile = resolve_profile(name, model)
     if as_json:
         typer.echo(to_json(profile), nl=False)
         return
-    from orbitflow.cli.profile_view import print_profile
+    from orbitflow.cli.profile_tables import print_profile
 
     print_profile(profile)
 
@@ -58,8 +58,8 @@ def diff_command(
     second: Annotated[str, typer.Argument(help="Another one.")],
 ) -> None:
     """Compare the coefficients of two profiles."""
-    from orbitflow.catalog import resolve_profile
-    from orbitflow.cli.profile_diff import print_diff
+    from orbitflow.cli.profile_tables import print_diff
+    from orbitflow.machine.catalog import resolve_profile
 
     print_diff(resolve_profile(first), resolve_profile(second))
 
@@ -77,10 +77,10 @@ def roofline_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print the file format.")] = False,
 ) -> None:
     """Compute a profile from a data sheet and a model's shape: an estimate, not measured."""
-    from orbitflow.catalog import resolve_profile
     from orbitflow.errors import UserError
-    from orbitflow.hardware import find_gpu
-    from orbitflow.profile import save, to_json
+    from orbitflow.machine.catalog import resolve_profile
+    from orbitflow.machine.hardware import find_gpu
+    from orbitflow.machine.profile import save, to_json
 
     if tp < 1:
         raise UserError(f"--tp {tp} must be at least 1")
@@ -94,6 +94,6 @@ def roofline_command(
     if as_json:
         typer.echo(to_json(profile), nl=False)
     elif out is None:
-        from orbitflow.cli.profile_view import print_profile
+        from orbitflow.cli.profile_tables import print_profile
 
         print_profile(profile)

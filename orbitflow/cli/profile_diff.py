@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from orbitflow.cost import CostModel
 from orbitflow.errors import ProfileError
-from orbitflow.profile import LinkFit, Profile
+from orbitflow.machine.cost import CostModel
+from orbitflow.machine.profile import LinkFit, Profile
 from orbitflow.units import format_bytes, format_count, format_seconds
 
 _LEAST_WIDTH = 100

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from orbitflow.errors import UserError
+from orbitflow.files import write_whole
 from orbitflow.report.report import make_report
 from orbitflow.units import format_bytes
-from orbitflow.whole_file import write_whole
 
 
 def run_report(folders: Sequence[Path], out: Path, *, quiet: bool) -> None:

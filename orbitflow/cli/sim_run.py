@@ -8,15 +8,15 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from orbitflow.bound import Bound
-from orbitflow.bound_share import bound_of, with_shares
-from orbitflow.cli.progress import Progress
+from orbitflow.bound.bound import Bound
+from orbitflow.cli.progress import RequestProgress
 from orbitflow.config import RunConfig, to_toml
-from orbitflow.run_folder import RunFolder
+from orbitflow.results.bound_share import bound_of, with_shares
+from orbitflow.results.run_files import environment, resolved, summary
+from orbitflow.results.run_folder import RunFolder
+from orbitflow.results.summary import PolicyReport
 from orbitflow.scenario import Scenario, build_scenario
 from orbitflow.sim.run import simulate_policy
-from orbitflow.summary import PolicyReport
-from orbitflow.summary_file import environment, resolved, summary
 
 
 def run_simulation(
@@ -33,7 +33,7 @@ def run_simulation(
             folder.discard()
         raise
     if talks:
-        from orbitflow.tables import print_scenario
+        from orbitflow.cli.tables import print_scenario
 
         print_scenario(scenario)
     if folder is None:
@@ -60,7 +60,7 @@ def run_simulation(
     if as_json:
         print(json.dumps(content, indent=2, allow_nan=False))
     else:
-        from orbitflow.tables import print_results
+        from orbitflow.cli.tables import print_results
 
         print_results(scenario, reports, folder.path, bound)
 
@@ -70,7 +70,7 @@ def _simulate(
 ) -> tuple[dict[str, PolicyReport], dict[str, float]]:
     reports: dict[str, PolicyReport] = {}
     wall_s: dict[str, float] = {}
-    with Progress(len(scenario.trace), shown=shown) as progress:
+    with RequestProgress(len(scenario.trace), shown=shown) as progress:
         for name in scenario.policies:
             began = time.perf_counter()
             progress.begin(name)

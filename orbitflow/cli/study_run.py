@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import typer
 
-from orbitflow.cli.study_executor import OpenExecutor
-from orbitflow.study.executors import Executor
-from orbitflow.study.folder import Row, StudyFolder, row_id
+from orbitflow.study.folder import StudyFolder
 from orbitflow.study.parquet import check_parquet, write_parquet
-from orbitflow.study.plan import Job, Study
 from orbitflow.study.runner import run_on, unfinished
 from orbitflow.study.search_run import run_search
+from orbitflow.study.stored import Row, row_id
+from orbitflow.study.study import Job, Study
 from orbitflow.study.summary import CellResult, results, summary
+from orbitflow.study.worker import StudyExecutor
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
@@ -77,7 +77,7 @@ def _open(study: Study, out: Path | None) -> StudyFolder:
 
 
 def _run_on(
-    executor: Executor[Job], study: Study, folder: StudyFolder, progress: CellProgress
+    executor: StudyExecutor[Job], study: Study, folder: StudyFolder, progress: CellProgress
 ) -> Study:
     """Run what is missing. Give the study with every cell that it came to."""
     if study.search is not None:
@@ -102,17 +102,17 @@ def _most_jobs(study: Study) -> int:
 
 def _print(study: Study, found: Sequence[CellResult], path: Path) -> None:
     if study.search is None:
-        from orbitflow.cli.study_table import print_results
+        from orbitflow.cli.study_tables import print_results
 
         print_results(study, found, path)
     else:
-        from orbitflow.cli.search_table import print_search
+        from orbitflow.cli.study_tables import print_search
 
         print_search(study, found, path)
 
 
 def _announce(study: Study, folder: StudyFolder, missing: int) -> None:
-    from orbitflow.cli.study_table import print_notices
+    from orbitflow.cli.study_tables import print_notices
 
     jobs = _most_jobs(study)
     seeds = f" x {study.seeds} seeds" if study.seeds > 1 else ""

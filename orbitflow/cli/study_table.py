@@ -14,24 +14,22 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from orbitflow.bound_share import BOUNDED, NOT_COVERED
-from orbitflow.cli.study_columns import (
+from orbitflow.cli.study_tables import (
     COLUMNS,
-    Column,
+    FigureColumn,
     console_of,
     name_of,
     print_errors,
     print_some,
     print_table,
 )
-from orbitflow.marks import best_as_written
 from orbitflow.policy.registry import make_policy
-from orbitflow.study.bounds import BoundResult
-from orbitflow.study.estimates import Estimate
-from orbitflow.study.keys import POLICY
-from orbitflow.study.plan import Study
-from orbitflow.study.summary import CellResult
-from orbitflow.study.written import key_text, percent
+from orbitflow.results.bound_share import BOUNDED, NOT_COVERED
+from orbitflow.results.figures import best_as_written
+from orbitflow.study.keys import POLICY, key_text
+from orbitflow.study.statistics import Estimate, percent
+from orbitflow.study.study import Study
+from orbitflow.study.summary import BoundResult, CellResult
 from orbitflow.units import format_seconds
 
 
@@ -136,7 +134,7 @@ def _best(members: Sequence[CellResult]) -> dict[str, str]:
     return best
 
 
-def _mean_of(column: Column, mean: float) -> str:
+def _mean_of(column: FigureColumn, mean: float) -> str:
     """How a column writes a mean without its interval."""
     return column.write(Estimate(mean, None))
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from orbitflow.explain.shown import (
+from orbitflow.engine.policy import DataPlane, Policy
+from orbitflow.explain.decision import (
     Binding,
     Fate,
     MemoryShown,
@@ -12,8 +13,7 @@ from orbitflow.explain.shown import (
     PlannerShown,
     RequestShown,
 )
-from orbitflow.pipeline import Overlap
-from orbitflow.policy.base import DataPlane, Policy
+from orbitflow.machine.pipeline import Overlap
 from orbitflow.units import format_count, format_seconds
 
 NOTICEABLE = 1e-3  # of a pass: less stall than that is called hidden

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from orbitflow.study.estimates import Estimate
+from orbitflow.study.statistics import Estimate
 
 
 class Metric(NamedTuple):

@@ -12,14 +12,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+from benchmarks.paper.points import A5000, Point, config_of
+
 from orbitflow import __version__
-from orbitflow.catalog import resolve_profile
 from orbitflow.config import RunConfig
-from orbitflow.paper.points import A5000, Point, config_of
+from orbitflow.machine.catalog import resolve_profile
 from orbitflow.scenario import build_scenario
 from orbitflow.slo import Slo
 from orbitflow.study.grid import Cell, Grid
-from orbitflow.study.plan import SCHEMA_VERSION, Job, Study, read
+from orbitflow.study.study import SCHEMA_VERSION, Job, Study, read
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 A token's time is the duration of the decode pass that made it, nothing else: queueing, prompts of
 others and pauses lie between passes and are not counted (arXiv 2601.10729 sums step times per
-request). With deposit the walk is that of `orbitflow.deposit` on the running sum of step times.
+request). With deposit the walk is that of `orbitflow.slo` on the running sum of step times.
 Tokens of requests that are never served are late. Attainment = 1 - late / all output tokens, the
 first tokens included, which the prompt makes and which are on time.
 """
@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from orbitflow.clock import FloatArray
-from orbitflow.distribution import Distribution
-from orbitflow.metrics import meets, pace, share
+from orbitflow.arrays import FloatArray
 from orbitflow.request import Request
+from orbitflow.results.distribution import Distribution
+from orbitflow.results.metrics import meets, pace, share
 from orbitflow.step import Events, Step, StepOutcome
 
 

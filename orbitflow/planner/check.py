@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from orbitflow.pipeline import Overlap
+from orbitflow.machine.pipeline import Overlap
 from orbitflow.planner.problem import REST, Candidate, Problem
 from orbitflow.planner.score import Score
 

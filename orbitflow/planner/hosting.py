@@ -24,10 +24,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from orbitflow.clock import FloatArray
+from orbitflow.arrays import FloatArray, IntArray
 from orbitflow.planner.problem import REST, BoolArray, Terms
 from orbitflow.planner.score import ROUNDING, TIE, times_all
-from orbitflow.step import IntArray
 
 
 class Levels(NamedTuple):

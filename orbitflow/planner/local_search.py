@@ -16,11 +16,10 @@ from math import comb
 
 import numpy as np
 
-from orbitflow.clock import FloatArray
+from orbitflow.arrays import FloatArray, IntArray
 from orbitflow.planner.pool import PlanningOptions, Pool
 from orbitflow.planner.problem import REST, BoolArray, Terms
 from orbitflow.planner.score import Score, lateness
-from orbitflow.step import IntArray
 
 GREEDY_TIMES = 4  # pass times at which the greedy order is asked
 GREEDY_SHARES = (0.0, 0.5, 1.0)  # of its compute's price that a candidate is charged

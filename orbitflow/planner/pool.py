@@ -7,11 +7,11 @@ from heapq import heappop, heappush
 
 import numpy as np
 
+from orbitflow.arrays import IntArray
 from orbitflow.planner.branch import Branch
 from orbitflow.planner.hosting import Need, complete, least, need
 from orbitflow.planner.problem import REST, BoolArray, Terms
 from orbitflow.planner.score import Score, Scores, score_all
-from orbitflow.step import IntArray
 
 
 @dataclass(frozen=True)

@@ -39,10 +39,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from orbitflow.clock import FloatArray
-from orbitflow.cost import CostModel
+from orbitflow.arrays import FloatArray
+from orbitflow.machine.cost import CostModel
+from orbitflow.machine.pipeline import Overlap
 from orbitflow.memory import KvLimits
-from orbitflow.pipeline import Overlap
 from orbitflow.placement import RESIDENT, HostLayers, stride, useful_distances
 
 REST = -1  # the option of not running in the window

@@ -10,9 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from orbitflow.clock import FloatArray
+from orbitflow.arrays import FloatArray, IntArray
 from orbitflow.planner.problem import REST, BoolArray, Problem, Terms
-from orbitflow.step import IntArray
 
 ROUNDING = 1e-9  # of pages times layers: whole numbers in floats, so that a sum is off by less
 TIE = 1e-9  # what differs by less, of the larger or of a token, is equal

@@ -21,8 +21,8 @@ from itertools import takewhile
 from math import inf
 from typing import NamedTuple
 
-from orbitflow.policy.base import View
-from orbitflow.policy.fair_share import FairShare
+from orbitflow.engine.policy import View
+from orbitflow.policy.orbit.deadlines import FairShare
 from orbitflow.request import Request
 
 EVERY = 64

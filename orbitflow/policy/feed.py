@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from orbitflow.cost import CostModel
+from orbitflow.machine.cost import CostModel
 from orbitflow.memory import KvLimits
 
 

@@ -18,11 +18,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from orbitflow.pipeline import Overlap
+from orbitflow.arrays import IntArray
+from orbitflow.engine.policy import DataPlane, Decision, Lengths, Policy, View
+from orbitflow.machine.pipeline import Overlap
 from orbitflow.placement import RESIDENT, Placement, stride
-from orbitflow.policy.base import DataPlane, Decision, Lengths, Policy, View
 from orbitflow.request import Request
-from orbitflow.step import IntArray
 
 
 class FlexGen(Policy):

@@ -16,12 +16,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from orbitflow.pipeline import Overlap
+from orbitflow.arrays import IntArray
+from orbitflow.engine.policy import Decision, Lengths, View
+from orbitflow.machine.pipeline import Overlap
 from orbitflow.placement import RESIDENT, HostLayers, stride, useful_distances
-from orbitflow.policy.base import Decision, Lengths, View
-from orbitflow.policy.mean_length import MeanLength
+from orbitflow.policy.select_n import MeanLength
 from orbitflow.policy.uniform import UniformPolicy
-from orbitflow.step import IntArray
 
 
 class FlexGenPlus(UniformPolicy):

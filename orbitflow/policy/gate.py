@@ -18,10 +18,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from orbitflow.cost import CostModel
+from orbitflow.arrays import IntArray
+from orbitflow.machine.cost import CostModel
 from orbitflow.memory import KvLimits
 from orbitflow.placement import HostLayers
-from orbitflow.step import IntArray
 
 CLOSE_SHARE, OPEN_SHARE = 0.95, 0.9
 FIRST_HORIZON_TOKENS = 256  # until somebody has finished

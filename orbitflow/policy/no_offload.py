@@ -7,8 +7,8 @@ for serving without offloading, not a rival to copy.
 
 from __future__ import annotations
 
-from orbitflow.pipeline import Overlap
-from orbitflow.policy.base import DataPlane, Decision, Lengths, Policy, View
+from orbitflow.engine.policy import DataPlane, Decision, Lengths, Policy, View
+from orbitflow.machine.pipeline import Overlap
 from orbitflow.request import Request
 
 _KEEP = Decision()

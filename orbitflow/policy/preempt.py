@@ -15,9 +15,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from orbitflow.pipeline import Overlap
+from orbitflow.engine.policy import Decision, View
+from orbitflow.machine.pipeline import Overlap
 from orbitflow.placement import RESIDENT, HostLayers
-from orbitflow.policy.base import Decision, View
 from orbitflow.policy.uniform import UniformPolicy
 from orbitflow.request import Request
 

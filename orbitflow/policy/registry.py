@@ -5,20 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
+from orbitflow.engine.policy import Policy
 from orbitflow.errors import PolicyNameError, nearest
-from orbitflow.policy.base import Policy
 from orbitflow.policy.flexgen import FlexGen
-from orbitflow.policy.flexgen_plus import FlexGenPlus
-from orbitflow.policy.infinigen import InfiniGen
 from orbitflow.policy.neo import Neo
 from orbitflow.policy.no_offload import NoOffload
 from orbitflow.policy.orbit.policy import Orbit
 from orbitflow.policy.orbitflow.policy import OrbitFlow, uniform_ilp
 from orbitflow.policy.preempt import Preempt
-from orbitflow.policy.select_n import SelectN
-from orbitflow.policy.select_n_artifact import SelectNArtifact
-from orbitflow.policy.stride import DeepSpeed, Dynamic, StaticStride
-from orbitflow.policy.zero_inference import ZeroInference
+from orbitflow.policy.select_n import FlexGenPlus, SelectN, SelectNArtifact
+from orbitflow.policy.stride import DeepSpeed, Dynamic, InfiniGen, StaticStride, ZeroInference
 
 _FACTORIES: dict[str, Callable[[], Policy]] = {
     "no-offload": NoOffload,

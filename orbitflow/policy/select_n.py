@@ -18,10 +18,10 @@ from __future__ import annotations
 
 from math import ceil
 
+from orbitflow.engine.policy import Decision, View
+from orbitflow.machine.pipeline import Overlap
 from orbitflow.memory import BatchPages
-from orbitflow.pipeline import Overlap
 from orbitflow.placement import HostLayers, stride
-from orbitflow.policy.base import Decision, View
 from orbitflow.policy.uniform import UniformPolicy
 
 

@@ -12,7 +12,7 @@ is kept while it is sure to fit. The staging ring is charged to the capacity; th
 
 from __future__ import annotations
 
-from orbitflow.pipeline import Overlap
+from orbitflow.machine.pipeline import Overlap
 from orbitflow.placement import RESIDENT, HostLayers, stride, useful_distances
 from orbitflow.policy.uniform import UniformPolicy
 

@@ -17,13 +17,12 @@ from math import ceil
 
 import numpy as np
 
-from orbitflow.host_read import STREAM, HostRead
+from orbitflow.arrays import IntArray
+from orbitflow.engine.policy import DataPlane, Decision, Lengths, Policy, View
+from orbitflow.machine.pipeline import STREAM, HostRead, Overlap
 from orbitflow.memory import BatchPages
-from orbitflow.pipeline import Overlap
 from orbitflow.placement import HostLayers, Placement
-from orbitflow.policy.base import DataPlane, Decision, Lengths, Policy, View
 from orbitflow.request import Request
-from orbitflow.step import IntArray
 
 LOOKAHEAD_PAGES = 2  # head-room of every choice, as in the paper's Dynamic Heuristic
 LONGEST_WINDOW = 4096

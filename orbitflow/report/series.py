@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from orbitflow.report.reading import PolicyRun, ReportRun
+from orbitflow.report.read_runs import PolicyRun, ReportRun
 from orbitflow.report.theme import Look
 
 _RUN_DASHES = ((1, 0), (7, 3), (2, 2), (9, 3, 2, 3), (12, 4), (1, 3))

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
-from orbitflow.bound_share import is_covered, shares_of_bound
-from orbitflow.study.estimates import Estimate, estimates
-from orbitflow.study.folder import Row
+from orbitflow.results.bound_share import is_covered, shares_of_bound
+from orbitflow.study.statistics import Estimate, estimates
+from orbitflow.study.stored import Row
 
 Figures: TypeAlias = Mapping[str, Any]
 

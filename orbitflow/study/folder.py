@@ -19,9 +19,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from orbitflow import whole_file
+from orbitflow import files as whole_file
 from orbitflow.errors import UserError
-from orbitflow.study.plan import Job, Study
+from orbitflow.study.study import Job, Study
 
 Row: TypeAlias = Mapping[str, Any]
 _STUDY, _ROWS, _SUMMARY, _LOCK = "study.json", "cells.jsonl", "summary.json", "lock"

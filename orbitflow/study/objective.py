@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from orbitflow.errors import UserError, nearest
-from orbitflow.study.estimates import Estimate
-from orbitflow.study.names import Direction
+from orbitflow.study.keys import Direction
+from orbitflow.study.statistics import Estimate
 
 _TIMES = tuple(
     f"{name}.{of}"

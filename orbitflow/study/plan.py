@@ -13,10 +13,10 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from orbitflow import __version__
-from orbitflow.catalog import DEFAULT_PROFILE, resolve_profile
 from orbitflow.config import RunConfig
 from orbitflow.errors import UserError
-from orbitflow.model import model_from_config
+from orbitflow.machine.catalog import DEFAULT_PROFILE, resolve_profile
+from orbitflow.machine.model import model_from_config
 from orbitflow.policy.registry import expand
 from orbitflow.scenario import Scenario, build_scenario
 from orbitflow.slo import Slo

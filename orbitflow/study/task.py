@@ -13,14 +13,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TextIO
 
-from orbitflow.bound_share import bound_figures, bound_of
 from orbitflow.config import RunConfig
-from orbitflow.profile import Profile
+from orbitflow.machine.profile import Profile
+from orbitflow.results.bound_share import bound_figures, bound_of
 from orbitflow.scenario import build_scenario
 from orbitflow.session import Outputs
 from orbitflow.sim.run import simulate_policy
 from orbitflow.slo import Slo
-from orbitflow.study.plan import read
+from orbitflow.study.study import read
 from orbitflow.traces.trace import Trace
 
 

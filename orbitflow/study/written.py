@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from orbitflow.study.estimates import Estimate
-from orbitflow.study.figure_kinds import Kind, kind_of
+from orbitflow.study.figures import Kind, kind_of
 from orbitflow.study.keys import Value
+from orbitflow.study.statistics import Estimate
 from orbitflow.units import (
     format_bytes,
     format_count,

@@ -16,13 +16,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from orbitflow.clock import FloatArray
-from orbitflow.cost import CostModel
-from orbitflow.journal import Divergence, replay
-from orbitflow.journal_file import digest
-from orbitflow.serving import ServingCore
+from orbitflow.arrays import FloatArray
+from orbitflow.engine.engine import ServingCore
+from orbitflow.engine.journal import Divergence, digest, replay
+from orbitflow.machine.cost import CostModel
 from orbitflow.session import make_core, outfit
-from orbitflow.sim.executor import SimExecutor
+from orbitflow.sim.step_executor import SimExecutor
 from orbitflow.step import Events, Step, StepOutcome
 from orbitflow.validate.recorded import RecordedRun
 

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from orbitflow.config import Fidelity
+from orbitflow.files import replacing
 from orbitflow.scenario import Scenario
 from orbitflow.sim.run import simulate_policy
-from orbitflow.whole_file import replacing
 
 TIMELINE = "timeline.json"
 

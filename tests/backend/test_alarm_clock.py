@@ -6,8 +6,7 @@ import signal
 import threading
 
 import pytest
-
-from orbitflow.backend.alarm_clock import AlarmClock
+from orbitflow.backend.clock import AlarmClock
 
 LONG_S = 60.0  # nobody sleeps this long
 

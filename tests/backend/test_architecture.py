@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from orbitflow.backend.model.architecture import FAMILIES, Llama3Scaling, Rope, read_architecture
+from orbitflow.machine.model import model_from_config, preset_names
 
-from orbitflow.backend.architecture import FAMILIES, Llama3Scaling, Rope, read_architecture
 from orbitflow.errors import ProfileError
-from orbitflow.model import model_from_config, preset_names
 
 SMALL: dict[str, Any] = {
     "model_type": "llama",

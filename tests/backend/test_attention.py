@@ -11,14 +11,13 @@ pytest.importorskip("torch", reason="the backend needs torch")
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
-
-from orbitflow.backend.attention import (
+from orbitflow.backend.attention.reference import (
     Scratch,
     Segment,
     decode_attention,
     prefill_attention,
 )
+from torch import Tensor
 
 torch.set_num_threads(1)
 

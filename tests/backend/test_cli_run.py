@@ -21,10 +21,10 @@ from reference.cpu_profile import write_cpu_profile
 
 pytest.importorskip("torch", reason="the backend needs torch")
 
-from orbitflow.backend import pool
-from orbitflow.backend.channel import PacedLink
-from orbitflow.profile import load
-from orbitflow.results import RequestResult
+from orbitflow.backend.kv import pool
+from orbitflow.backend.link.channel import PacedLink
+from orbitflow.machine.profile import load
+from orbitflow.results.request_result import RequestResult
 
 REQUESTS = [(0.0, 60, 12), (40.0, 90, 8), (80.0, 30, 20), (90.0, 17, 1)]
 

@@ -13,16 +13,15 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the torch extra")
 
-from reference import served  # noqa: E402
-
-from orbitflow.backend.attention import Scratch  # noqa: E402
-from orbitflow.backend.decode_attention import (  # noqa: E402
+from orbitflow.backend.attention.decode import (
     WIDTH_PAGES,
     LoopAttention,
     PagedAttention,
     PageTables,
     attention_for,
 )
+from orbitflow.backend.attention.reference import Scratch  # noqa: E402
+from reference import served  # noqa: E402
 
 TESTS = Path(__file__).resolve().parents[1]
 REQUESTS = served.workload((3, 3), (14, 4), (9, 2))

@@ -8,13 +8,12 @@ import pytest
 
 pytest.importorskip("torch", reason="needs the torch extra")
 
+from orbitflow.backend.link.channel import Channel, Copy, bytes_of
+from orbitflow.backend.link.events import Event
 from reference.served import PAGE, ROOMY, Served, Server, cost_model, server, tiny_decoder
 from reference.served_bytes import Ledger
 from reference.served_policy import Restless
-
-from orbitflow.backend.channel import Channel, Copy, bytes_of
-from orbitflow.backend.events import Event
-from orbitflow.backend.stepped_channel import LinkMode
+from reference.stepped_channel import LinkMode
 
 POLICIES = (
     *("preempt-swap", "preempt-recompute", "zero-inference", "neo", "flexgen", "static-1"),

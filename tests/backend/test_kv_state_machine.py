@@ -14,11 +14,11 @@ import torch
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from orbitflow.backend.kv.pages import Use
+from orbitflow.machine.pipeline import Overlap
 from reference.kv_machine import LAYERS, PAGE_TOKENS, Bench
+from reference.stepped_channel import LinkMode
 
-from orbitflow.backend.pages import Use
-from orbitflow.backend.stepped_channel import LinkMode
-from orbitflow.pipeline import Overlap
 from orbitflow.step import Move, MoveKind
 
 torch.set_num_threads(1)

@@ -7,14 +7,14 @@ import pytest
 pytest.importorskip("torch", reason="the backend needs torch")
 
 import torch
+from orbitflow.backend.attention.reference import Scratch
+from orbitflow.backend.kv.pages import Use
+from orbitflow.engine.policy import DataPlane
 from reference.kv_machine import LAYERS, PAGE_TOKENS, SHAPE, Bench
+from reference.stepped_channel import LinkMode
 
-from orbitflow.backend.attention import Scratch
-from orbitflow.backend.pages import Use
-from orbitflow.backend.stepped_channel import LinkMode
 from orbitflow.errors import BackendError, PolicyError
 from orbitflow.memory import KvAccount
-from orbitflow.policy.base import DataPlane
 from orbitflow.step import MoveKind
 
 torch.set_num_threads(1)
@@ -140,9 +140,8 @@ def test_a_dropped_request_is_prefilled_again() -> None:
 
 
 def test_where_the_cpu_attends_nothing_travels() -> None:
-    from orbitflow.backend.store import KvStore
-    from orbitflow.host_read import ATTEND
-    from orbitflow.pipeline import Overlap
+    from orbitflow.backend.kv.store import KvStore
+    from orbitflow.machine.pipeline import ATTEND, Overlap
 
     bench = Bench(lagging=False)
     plane = DataPlane(Overlap.SERIAL, write_through=True, ring_groups=0, host_read=ATTEND)

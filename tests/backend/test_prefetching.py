@@ -7,10 +7,9 @@ import pytest
 pytest.importorskip("torch", reason="the backend needs torch")
 
 import torch
+from orbitflow.machine.pipeline import Overlap
 from reference.kv_machine import LAYERS, Bench
-
-from orbitflow.backend.stepped_channel import LinkMode
-from orbitflow.pipeline import Overlap
+from reference.stepped_channel import LinkMode
 
 torch.set_num_threads(1)
 ALL = tuple(range(LAYERS))

@@ -8,22 +8,23 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the torch extra")
 
-from orbitflow.backend.alarm_clock import AlarmClock  # noqa: E402
-from orbitflow.backend.decoder import Decoder  # noqa: E402
+from orbitflow.backend.clock import AlarmClock  # noqa: E402
+from orbitflow.backend.kv.plane import cpu_plane  # noqa: E402
+from orbitflow.backend.kv.pool import PageShape  # noqa: E402
+from orbitflow.backend.kv.store import KvStore  # noqa: E402
+from orbitflow.backend.model.checkpoint import load_model  # noqa: E402
+from orbitflow.backend.model.decoder import Decoder  # noqa: E402
+from orbitflow.engine.engine import ServingCore  # noqa: E402
+from orbitflow.machine.cost import CostModel  # noqa: E402
+from orbitflow.machine.profile import DecodeFit, HostFit, LinkFit, PrefillFit  # noqa: E402
+from orbitflow.results.recorder import Recorder  # noqa: E402
+
 from orbitflow.backend.driver import Driver  # noqa: E402
 from orbitflow.backend.executor import TorchExecutor  # noqa: E402
-from orbitflow.backend.models import load_model  # noqa: E402
-from orbitflow.backend.plane import cpu_plane  # noqa: E402
-from orbitflow.backend.pool import PageShape  # noqa: E402
-from orbitflow.backend.store import KvStore  # noqa: E402
 from orbitflow.config import DeliveryPace  # noqa: E402
-from orbitflow.cost import CostModel  # noqa: E402
 from orbitflow.memory import KvLimits  # noqa: E402
 from orbitflow.policy.registry import make_policy  # noqa: E402
-from orbitflow.profile import DecodeFit, HostFit, LinkFit, PrefillFit  # noqa: E402
-from orbitflow.recorder import Recorder  # noqa: E402
 from orbitflow.request import Request  # noqa: E402
-from orbitflow.serving import ServingCore  # noqa: E402
 from orbitflow.slo import Slo  # noqa: E402
 
 PAGE, LAYERS = 16, 4

@@ -9,10 +9,9 @@ import pytest
 pytest.importorskip("torch", reason="the backend needs torch")
 
 import torch
+from orbitflow.backend.model.checkpoint import load_model
+from orbitflow.backend.model.decoder import Decoder
 from reference.decoding import Text, decode, generate, prefill
-
-from orbitflow.backend.decoder import Decoder
-from orbitflow.backend.models import load_model
 
 torch.set_num_threads(1)
 

@@ -26,7 +26,8 @@ from reference.timelines import (
 
 pytest.importorskip("torch", reason="the backend needs torch")
 
-import orbitflow.timeline
+import orbitflow.results.timeline
+
 from orbitflow.backend.driver import Driver
 
 REQUESTS = [(0.0, 60, 12), (40.0, 90, 8), (80.0, 30, 20), (90.0, 17, 1)]
@@ -94,10 +95,11 @@ def test_layers_lie_within_their_passes(run: Invoke) -> None:
 
 def test_plans_are_shown_from_question_to_answer() -> None:
     """On the planner's thread, by the driver's clock."""
-    from orbitflow.backend.alarm_clock import AlarmClock
+    from orbitflow.backend.clock import AlarmClock
+    from orbitflow.results.timeline import Span
+
     from orbitflow.backend.planner_thread import PlannerThread
-    from orbitflow.step import Plan, PlanRequest
-    from orbitflow.timeline import Span
+    from orbitflow.step import PlanAnswer, PlanRequest
 
     spans: list[Span] = []
     where: list[threading.Thread] = []
@@ -108,7 +110,7 @@ def test_plans_are_shown_from_question_to_answer() -> None:
 
     clock = AlarmClock()
     clock.start()
-    planner = PlannerThread(lambda request: Plan(request.id, None), clock, put)
+    planner = PlannerThread(lambda request: PlanAnswer(request.id, None), clock, put)
     planner.ask(PlanRequest(1, 0.0, None))
     answer = planner.take()
     planner.close()
@@ -137,7 +139,7 @@ def test_an_interrupted_run_leaves_a_whole_file(
 
 
 def test_the_file_ends_at_its_limit(run: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(orbitflow.timeline, "MAX_EVENTS", 20)
+    monkeypatch.setattr(orbitflow.results.timeline, "MAX_EVENTS", 20)
     assert run("--policy", "static-1").code == 0
     events = json.loads(Path("out/static-1/timeline.json").read_text())["traceEvents"]
     assert sum(event["ph"] != "M" for event in events) == 20

@@ -12,14 +12,13 @@ pytest.importorskip("torch", reason="the backend needs torch")
 pytest.importorskip("safetensors", reason="the backend needs safetensors")
 
 import torch
+from orbitflow.backend.model.architecture import read_architecture
+from orbitflow.backend.model.checkpoint import LoadedModel, load_model
+from orbitflow.backend.model.decoder import Decoder
+from orbitflow.backend.model.weights import Weights, assemble, random_weights
 from safetensors.torch import save_file
 from torch import Tensor
 
-from orbitflow.backend.architecture import read_architecture
-from orbitflow.backend.decoder import Decoder
-from orbitflow.backend.models import LoadedModel, load_model
-from orbitflow.backend.random_weights import random_weights
-from orbitflow.backend.weights import Weights, assemble
 from orbitflow.errors import ProfileError
 
 CPU = torch.device("cpu")

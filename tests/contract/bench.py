@@ -5,18 +5,18 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable
 
+from orbitflow.engine.engine import ServingCore
+from orbitflow.engine.journal import Journal, SubmitCall
+from orbitflow.engine.policy import Decision, Policy, View
+from orbitflow.sim.step_executor import SimExecutor
 from reference.harness import Run
 from strategies import Machine, small_machine
 
 from contract.toys import Toy
 from contract.virtual import SlowSolver, VirtualClock, VirtualExecutor
 from orbitflow.backend.driver import Driver, Ending
-from orbitflow.journal import Journal, Submitted
 from orbitflow.placement import Placement
-from orbitflow.policy.base import Decision, Policy, View
 from orbitflow.request import Request
-from orbitflow.serving import ServingCore
-from orbitflow.sim.executor import SimExecutor
 from orbitflow.step import Step, StepOutcome
 
 MACHINE = small_machine(2000, link_bytes_per_s=3.1e7)
@@ -90,7 +90,7 @@ class Bench(Run):
     @property
     def submitted_s(self) -> list[float]:
         """When the core was told of each request."""
-        return [entry.now_s for entry in self.journal.entries if isinstance(entry, Submitted)]
+        return [entry.now_s for entry in self.journal.entries if isinstance(entry, SubmitCall)]
 
     @property
     def boundaries_s(self) -> list[float]:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Protocol
 
+from orbitflow.engine.policy import DataPlane
+from orbitflow.sim.server import Simulation
+from orbitflow.sim.step_executor import SimExecutor
 from strategies import Machine
 
 from contract.virtual import SlowSolver, VirtualClock, VirtualExecutor
 from orbitflow.backend import driver
-from orbitflow.driving import Core, Observer
-from orbitflow.policy.base import DataPlane
 from orbitflow.request import Request
-from orbitflow.sim.engine import Simulation
-from orbitflow.sim.executor import SimExecutor
+from orbitflow.step import Core, Observer
 
 
 class Driver(Protocol):

@@ -8,17 +8,17 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import pytest
+from orbitflow.engine.engine import ServingCore
+from orbitflow.engine.journal import Entry, Journal, replay
+from orbitflow.engine.policy import Decision, Policy, View
 from reference.harness import Run
 from strategies import LAYERS, POLICIES, Machine, small_machine
 
 from contract.drivers import DRIVERS, Driver
 from contract.toys import Rule, Toy, host_of
-from orbitflow.journal import Entry, Journal, replay
 from orbitflow.placement import HostLayers, Placement, stride
-from orbitflow.policy.base import Decision, Policy, View
 from orbitflow.policy.registry import make_policy
 from orbitflow.request import Request
-from orbitflow.serving import ServingCore
 from orbitflow.step import Events, Move, MoveKind, Step, StepOutcome
 
 ALL: HostLayers = stride(LAYERS, 0)

@@ -18,14 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from orbitflow.machine.catalog import resolve_profile
+from orbitflow.machine.profile import to_json
 from reference.cpu_profile import write_cpu_profile
 from reference.documents import ROOT, WITH_COMMANDS, Command, blocks, commands, name
 from typer.main import get_command
 
-from orbitflow.catalog import resolve_profile
 from orbitflow.cli import app
 from orbitflow.policy import registry
-from orbitflow.profile import to_json
 
 sys.path.insert(0, str(ROOT / "scripts"))
 from reference_cli import commands as declared_commands

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from orbitflow.machine.catalog import profile_names
 from typer.main import get_command
 
-from orbitflow.catalog import profile_names
 from orbitflow.cli import app
 from orbitflow.policy.registry import policy_names
 

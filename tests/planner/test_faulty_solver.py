@@ -10,7 +10,7 @@ from reference.plans import tiny_problem
 from strategies import small_machine
 
 import orbitflow.planner.ilp as ilp
-from orbitflow.config import RunConfig
+from orbitflow.config import RunConfig, SolverName, Tuning
 from orbitflow.planner.check import faults
 from orbitflow.planner.planner import improve, quick
 from orbitflow.planner.solver import Effort, Solved, Status
@@ -20,7 +20,6 @@ from orbitflow.request import Request
 from orbitflow.scenario import build_scenario
 from orbitflow.sim.run import simulate_policy
 from orbitflow.study.task import Discard
-from orbitflow.tuning import SolverName, Tuning
 
 
 def _lying(values: float) -> object:

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from orbitflow.machine.pipeline import Overlap
 from strategies import small_machine
 
 from orbitflow.memory import pages_at_end
-from orbitflow.pipeline import Overlap
 from orbitflow.placement import RESIDENT, stride
 from orbitflow.planner.check import faults, gpu_pages
 from orbitflow.planner.problem import REST, Candidate, Problem, Weights

@@ -8,11 +8,11 @@ from __future__ import annotations
 import random
 
 import numpy as np
+from orbitflow.machine.catalog import resolve_profile
+from orbitflow.machine.cost import CostModel
+from orbitflow.machine.pipeline import Overlap, RingPipeline, TransferDemand
 
-from orbitflow.catalog import resolve_profile
-from orbitflow.cost import CostModel
 from orbitflow.memory import KvLimits
-from orbitflow.pipeline import Demand, Overlap, RingPipeline
 from orbitflow.planner.problem import Candidate, Problem, Weights, paper_options
 from orbitflow.planner.search import search
 
@@ -30,7 +30,7 @@ def _steady_pass_s(problem: Problem, options: tuple[int, ...]) -> float:
             link[layer] += terms.link_s[row]
             pages[layer] += terms.pages[row]
     host = np.flatnonzero(pages)
-    demand = Demand(
+    demand = TransferDemand(
         tuple(host.tolist()), np.tile(link[host], (PASSES, 1)), np.tile(pages[host], (PASSES, 1))
     )
     ring = RingPipeline()

@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from orbitflow.machine.cost import CostModel
+from orbitflow.machine.pipeline import Overlap
+from orbitflow.machine.profile import DecodeFit, LinkFit, PrefillFit
 from reference.plans import loss, tiny_problem
 
-from orbitflow.cost import CostModel
 from orbitflow.memory import KvLimits
-from orbitflow.pipeline import Overlap
 from orbitflow.planner import check
 from orbitflow.planner.problem import REST, Candidate, Problem, Weights
 from orbitflow.planner.score import score, score_all
 from orbitflow.policy.orbit.prices import prices
-from orbitflow.profile import DecodeFit, LinkFit, PrefillFit
 
 
 def golden() -> Problem:

@@ -8,9 +8,9 @@ from math import inf
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from orbitflow.machine.cost import CostModel
 from reference.plans import best_loss, loss, real_problem, tiny_problem
 
-from orbitflow.cost import CostModel
 from orbitflow.planner.check import faults
 from orbitflow.planner.ilp import solve_ilp
 from orbitflow.planner.problem import REST, Problem

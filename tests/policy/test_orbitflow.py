@@ -7,10 +7,10 @@ from reference.harness import serve
 from reference.standing import Server
 from strategies import small_machine
 
+from orbitflow.config import SolverName, Tuning, Victim
 from orbitflow.placement import RESIDENT
 from orbitflow.policy.orbitflow.policy import OrbitFlow, uniform_ilp
 from orbitflow.request import Request
-from orbitflow.tuning import SolverName, Tuning, Victim
 
 HALF = (1, 3, 5, 7)
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from orbitflow.results.metrics import pace
+from orbitflow.sim.pass_work import Noise
+from orbitflow.sim.step_executor import SimExecutor
 from reference.harness import Run, serve
 from strategies import Machine, small_machine
 
-from orbitflow.metrics import pace
+from orbitflow.config import Tuning
 from orbitflow.policy.orbitflow.policy import OrbitFlow
 from orbitflow.request import Request
-from orbitflow.sim.executor import SimExecutor
-from orbitflow.sim.noise import Noise
-from orbitflow.tuning import Tuning
 
 TAU_S = 0.08
 LINK_BYTES_PER_S = 4e6

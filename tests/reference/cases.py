@@ -7,12 +7,12 @@ drawn so that each of them is what decides in some of the cases. The same seed, 
 from __future__ import annotations
 
 import numpy as np
+from orbitflow.bound.bound import Bound, upper_bound
+from orbitflow.machine.cost import CostModel
+from orbitflow.machine.profile import DecodeFit, LinkFit, PrefillFit
 from strategies import Machine
 
-from orbitflow.bound import Bound, upper_bound
-from orbitflow.cost import CostModel
 from orbitflow.memory import KvLimits
-from orbitflow.profile import DecodeFit, LinkFit, PrefillFit
 from orbitflow.request import Request
 from orbitflow.slo import Slo
 from reference.schedules import Case

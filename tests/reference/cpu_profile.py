@@ -7,13 +7,14 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from orbitflow.catalog import resolve_profile
-from orbitflow.profile import DecodeFit, LinkFit, PrefillFit, save
+from orbitflow.machine.catalog import resolve_profile
+from orbitflow.machine.profile import DecodeFit, LinkFit, PrefillFit, save
 
 
 def write_cpu_profile(path: Path, model: str, rate: float = 0.4e9) -> None:
     """Write a profile of this machine's CPU under that preset, or config.json."""
-    from orbitflow.backend.architecture import read_architecture
+    from orbitflow.backend.model.architecture import read_architecture
+
     from orbitflow.backend.machine import find_machine
 
     machine = find_machine("cpu", rate)

@@ -10,11 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
+from orbitflow.backend.attention.reference import Segment, decode_attention, prefill_attention
+from orbitflow.backend.model.decoder import Decoder, greedy
 from torch import Tensor
-
-from orbitflow.backend.attention import Segment, decode_attention, prefill_attention
-from orbitflow.backend.decoder import Decoder
-from orbitflow.backend.sampling import greedy
 
 
 @dataclass

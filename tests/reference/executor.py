@@ -7,12 +7,12 @@ every new one, with the event simulation of `reference.pipeline`.
 from __future__ import annotations
 
 import numpy as np
+from orbitflow.engine.policy import DataPlane
+from orbitflow.machine.pipeline import Overlap
+from orbitflow.machine.profile import LinkFit
+from orbitflow.sim.server import StepExecutor
 from strategies import Machine
 
-from orbitflow.pipeline import Overlap
-from orbitflow.policy.base import DataPlane
-from orbitflow.profile import LinkFit
-from orbitflow.sim.engine import Executor
 from orbitflow.step import Move, MoveKind, Step, StepOutcome
 from reference.pipeline import Group, Pass, simulate
 
@@ -268,6 +268,6 @@ class SlowExecutor:
         return sum((at + 1) % page == 0 for at in range(start, start + tokens))
 
 
-def slow(machine: Machine, plane: DataPlane) -> Executor:
+def slow(machine: Machine, plane: DataPlane) -> StepExecutor:
     """The reference executor."""
     return SlowExecutor(machine, plane)

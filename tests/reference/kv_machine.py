@@ -7,20 +7,20 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from orbitflow.backend.attention.reference import Scratch
+from orbitflow.backend.clock import WallClock
+from orbitflow.backend.kv.plane import Plane, cpu_plane
+from orbitflow.backend.kv.pool import PageShape
+from orbitflow.backend.kv.store import KvStore
+from orbitflow.backend.link.compute import Compute, EagerCompute
+from orbitflow.backend.link.events import Wait, Waits
+from orbitflow.engine.policy import DataPlane
+from orbitflow.machine.pipeline import Overlap
 
-from orbitflow.backend.attention import Scratch
-from orbitflow.backend.compute import Compute, EagerCompute
-from orbitflow.backend.plane import Plane, cpu_plane
-from orbitflow.backend.pool import PageShape
-from orbitflow.backend.stepped_channel import LinkMode, SteppedChannel
-from orbitflow.backend.store import KvStore
-from orbitflow.backend.waits import Wait, Waits
-from orbitflow.backend.wall_clock import WallClock
 from orbitflow.memory import KvAccount, KvLimits
-from orbitflow.pipeline import Overlap
 from orbitflow.placement import HostLayers
-from orbitflow.policy.base import DataPlane
 from orbitflow.step import Move, MoveKind, PrefillChunk, Step
+from reference.stepped_channel import LinkMode, SteppedChannel
 
 from .lagging import LaggingCompute
 
@@ -80,7 +80,7 @@ class Bench:
     # -- the policy's side ---------------------------------------------------------------------
 
     def move(self, kind: MoveKind, request_id: int, layers: HostLayers) -> Move:
-        """A move as `orbitflow.relocation` asks for it."""
+        """A move as `orbitflow.engine.moves` asks for it."""
         tokens = self.requests[request_id].tokens
         full, held = tokens // PAGE_TOKENS, len(self.requests[request_id].host)
         pages = {
@@ -220,7 +220,7 @@ class Bench:
         return 2 * group
 
     def _charge(self, ring: int, passes: int, chunks: dict[int, int]) -> None:
-        """Charge the account as `orbitflow.reservation` does."""
+        """Charge the account as `orbitflow.engine.apply` does."""
         window = 0
         for request_id, reference in self.requests.items():
             resident = LAYERS - len(reference.host)

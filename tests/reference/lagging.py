@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from orbitflow.backend.events import Event
+from orbitflow.backend.link.events import Event
 
 
 class LaggingCompute:

@@ -11,9 +11,8 @@ from math import nan
 from typing import NamedTuple
 
 import torch
+from orbitflow.backend.attention.reference import decode_attention
 from torch import Tensor
-
-from orbitflow.backend.attention import decode_attention
 
 
 class Batch(NamedTuple):
@@ -61,7 +60,7 @@ def batch(shape: Shape, contexts: tuple[int, ...], device: str = "cpu") -> Batch
 
 def compare(shape: Shape, contexts: tuple[int, ...], device: str = "cpu") -> None:
     """The kernel against the reference; then each request alone, bit for bit."""
-    from orbitflow.backend.paged_attention import paged_decode_attention
+    from orbitflow.backend.attention.triton_paged import paged_decode_attention
 
     q, storage, tables, lengths, wanted = batch(shape, contexts, device)
     got = paged_decode_attention(q, storage, tables, lengths)
@@ -88,7 +87,7 @@ def compile_for_gpu() -> None:
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    from orbitflow.backend import paged_attention
+    from orbitflow.backend.attention import triton_paged as paged_attention
 
     target, options = GPUTarget("cuda", 90, 32), {"enable_fp_fusion": True}
     head, split = {"HEAD_DIM": 128, "BLOCK_DIM": 128}, {"SPLIT": paged_attention.SPLIT_TOKENS}

@@ -10,12 +10,12 @@ from itertools import product
 from math import ceil, inf
 from random import Random
 
+from orbitflow.machine.catalog import resolve_profile
+from orbitflow.machine.cost import CostModel
+from orbitflow.machine.pipeline import Overlap
 from strategies import Machine, small_machine
 
-from orbitflow.catalog import resolve_profile
-from orbitflow.cost import CostModel
 from orbitflow.memory import KvLimits
-from orbitflow.pipeline import Overlap
 from orbitflow.placement import RESIDENT, HostLayers, stride
 from orbitflow.planner.problem import REST, Candidate, Problem, Weights, paper_options
 from orbitflow.policy.orbit.prices import prices

@@ -18,12 +18,11 @@ from itertools import combinations, product
 from math import inf
 from typing import NamedTuple
 
+from orbitflow.bound.bound import Bound
 from strategies import Machine
 
-from orbitflow.bound import Bound
-from orbitflow.deposit import LATE_TOLERANCE_S
 from orbitflow.request import Request
-from orbitflow.slo import Slo
+from orbitflow.slo import LATE_TOLERANCE_S, Slo
 from orbitflow.step import PrefillChunk
 
 

@@ -11,28 +11,28 @@ from functools import cache
 from random import Random
 
 import torch
+from orbitflow.backend.clock import Clock, WallClock
+from orbitflow.backend.kv.pages import Use
+from orbitflow.backend.kv.plane import Plane, cpu_plane
+from orbitflow.backend.kv.pool import PageShape
+from orbitflow.backend.kv.store import KvStore
+from orbitflow.backend.link.channel import TransferSink
+from orbitflow.backend.link.events import Wait, Waits
+from orbitflow.backend.model.architecture import read_architecture
+from orbitflow.backend.model.decoder import Decoder
+from orbitflow.backend.model.weights import random_weights
+from orbitflow.engine.engine import ServingCore
+from orbitflow.engine.policy import Policy
+from orbitflow.machine.cost import CostModel
+from orbitflow.machine.profile import DecodeFit, HostFit, LinkFit, PrefillFit
 from torch import Tensor
 
-from orbitflow.backend.architecture import read_architecture
-from orbitflow.backend.channel import TransferSink
-from orbitflow.backend.decoder import Decoder
 from orbitflow.backend.executor import TorchExecutor
-from orbitflow.backend.pages import Use
-from orbitflow.backend.plane import Plane, cpu_plane
-from orbitflow.backend.pool import PageShape
-from orbitflow.backend.random_weights import random_weights
-from orbitflow.backend.stepped_channel import LinkMode
-from orbitflow.backend.store import KvStore
-from orbitflow.backend.waits import Wait, Waits
-from orbitflow.backend.wall_clock import Clock, WallClock
-from orbitflow.cost import CostModel
 from orbitflow.memory import KvLimits
-from orbitflow.policy.base import Policy
 from orbitflow.policy.registry import make_policy
-from orbitflow.profile import DecodeFit, HostFit, LinkFit, PrefillFit
 from orbitflow.request import Request
-from orbitflow.serving import ServingCore
 from orbitflow.step import Idle, MoveKind, Step, StepOutcome
+from reference.stepped_channel import LinkMode
 
 from .served_links import Shuffler, StirredStore
 

@@ -20,9 +20,9 @@ What is prefetched in vain, because the batch changed, is in no figure (`Traffic
 from __future__ import annotations
 
 import numpy as np
+from orbitflow.engine.policy import DataPlane
+from orbitflow.machine.cost import CostModel
 
-from orbitflow.cost import CostModel
-from orbitflow.policy.base import DataPlane
 from orbitflow.step import Move, MoveKind, Step, StepOutcome
 
 

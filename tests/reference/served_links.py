@@ -8,11 +8,11 @@ from collections.abc import Iterable
 from random import Random
 
 import torch
+from orbitflow.backend.kv.plane import Plane
+from orbitflow.backend.kv.store import KvStore
+from orbitflow.engine.policy import DataPlane
 
-from orbitflow.backend.plane import Plane
-from orbitflow.backend.stepped_channel import SteppedChannel
-from orbitflow.backend.store import KvStore
-from orbitflow.policy.base import DataPlane
+from reference.stepped_channel import SteppedChannel
 
 
 class Shuffler:

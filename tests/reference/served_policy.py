@@ -6,9 +6,10 @@ from __future__ import annotations
 
 from random import Random
 
-from orbitflow.pipeline import Overlap
+from orbitflow.engine.policy import DataPlane, Decision, Lengths, Policy, View
+from orbitflow.machine.pipeline import Overlap
+
 from orbitflow.placement import HostLayers, Placement
-from orbitflow.policy.base import DataPlane, Decision, Lengths, Policy, View
 from orbitflow.request import Request
 
 

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from orbitflow.report.read_runs import read_inputs
 
 from orbitflow.errors import UserError
 from orbitflow.report.chart import Chart
-from orbitflow.report.html_table import STAR
-from orbitflow.report.reading import read_inputs
 from orbitflow.report.sections import Section, sections
-from orbitflow.report.tables import study_table
+from orbitflow.report.tables import STAR, study_table
 
 ROW = re.compile(r"<tr.*?>(.*?)</tr>", re.DOTALL)
 

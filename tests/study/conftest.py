@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from orbitflow.study.study import Study, plan_study
 
 from orbitflow.config import RunConfig
 from orbitflow.study.grid import read_grid
-from orbitflow.study.plan import Study, plan_study
 
 MakeStudy = Callable[..., Study]
 

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from orbitflow.study.study import Study
 
 from orbitflow.errors import UserError
-from orbitflow.study.folder import Row, StudyFolder
-from orbitflow.study.plan import Study
+from orbitflow.study.folder import StudyFolder
 from orbitflow.study.runner import unfinished
+from orbitflow.study.stored import Row
 from study.conftest import MakeStudy
 
 OUT = Path("out")

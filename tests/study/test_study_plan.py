@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from orbitflow.results.run_folder import RunFolder
 
 from orbitflow.errors import UserError
 from orbitflow.request import Request
-from orbitflow.run_folder import RunFolder
 from orbitflow.scenario import build_scenario
 from orbitflow.sim.run import simulate_policy
 from orbitflow.study.runner import task_of

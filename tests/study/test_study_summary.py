@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from orbitflow.study.statistics import estimate, t_quantile
 from scipy.stats import t
 
-from orbitflow.study.estimates import estimate, t_quantile
-from orbitflow.study.folder import Row
+from orbitflow.study.stored import Row
 from orbitflow.study.summary import results
 from study.conftest import MakeStudy
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from orbitflow.study.statistics import Estimate, number, percent, seconds
 
-from orbitflow.study.estimates import Estimate
-from orbitflow.study.written import key_text, number, percent, seconds
+from orbitflow.study.keys import key_text
 
 
 @pytest.mark.parametrize(

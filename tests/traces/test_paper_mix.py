@@ -10,11 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from orbitflow.cli import main
-from orbitflow.errors import TraceError, UserError
-from orbitflow.traces import read_trace, resolve
-from orbitflow.traces.paper_mix import (
+from orbitflow.traces.paper_workload import (
     CENTRES,
     CLASSES,
     MAIN_MIX,
@@ -24,11 +20,17 @@ from orbitflow.traces.paper_mix import (
     draw,
     length_class,
     log_normal_gaps,
+    paper_name,
+    paper_trace,
     peak_blocks,
+    read_paper_name,
 )
-from orbitflow.traces.paper_name import paper_name, paper_trace, read_paper_name
-from orbitflow.traces.paper_write import write_paper
+
+from orbitflow.cli import main
+from orbitflow.errors import TraceError, UserError
+from orbitflow.traces import read_trace, resolve
 from orbitflow.traces.trace import Trace
+from orbitflow.traces.write import write_paper
 
 recipes = st.builds(
     Recipe,

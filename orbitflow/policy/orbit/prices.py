@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from orbitflow.cost import CostModel
+from orbitflow.machine.cost import CostModel
 from orbitflow.memory import KvLimits
 from orbitflow.planner.problem import Candidate, Weights
 

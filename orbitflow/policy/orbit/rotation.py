@@ -16,21 +16,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-from orbitflow.cost import CostModel
+from orbitflow.config import SolverName, Tuning
+from orbitflow.engine.policy import PlanningFigures, View
+from orbitflow.machine.cost import CostModel
+from orbitflow.machine.pipeline import Overlap
 from orbitflow.memory import KvLimits
-from orbitflow.pipeline import Overlap
 from orbitflow.placement import RESIDENT
 from orbitflow.planner.planner import Plan, as_it_is, improve, quick
 from orbitflow.planner.problem import REST, Candidate, Problem
 from orbitflow.planner.score import score_all
-from orbitflow.policy.base import View
-from orbitflow.policy.figures import PlanningFigures
 from orbitflow.policy.orbit.prices import prices
 from orbitflow.policy.orbit.staging import Staged, Stager
 from orbitflow.policy.orbitflow.planning import RING_GROUPS
-from orbitflow.request import Request
-from orbitflow.sequence import Sequence, State
-from orbitflow.tuning import SolverName, Tuning
+from orbitflow.request import Phase, Request, RequestState
 
 PLANNED_PAGES = 2  # a turn is planned for that much growth
 LAST_RESORTS = (4, 1)  # passes to plan for where less growth fits
@@ -42,10 +40,10 @@ class Scene(NamedTuple):
     """The server between two passes, and who asks to be let in. `members` in order of arrival."""
 
     view: View
-    members: list[Sequence]
+    members: list[RequestState]
     newcomer: Request | None
     cost: CostModel
-    must_run: Callable[[Sequence], bool]
+    must_run: Callable[[RequestState], bool]
     starved: frozenset[int] = frozenset()  # wait for their KV, which streaming keeps from coming
 
 
@@ -69,8 +67,8 @@ class Drafter:
         overlap: Overlap,
         tuning: Tuning,
         figures: PlanningFigures,
-        weigh: Callable[[View, CostModel, Sequence], float],
-        due: Callable[[View, CostModel, Sequence], float | None],
+        weigh: Callable[[View, CostModel, RequestState], float],
+        due: Callable[[View, CostModel, RequestState], float | None],
     ) -> None:
         self._limits = limits
         self._overlap = overlap
@@ -87,7 +85,7 @@ class Drafter:
         going = [
             s
             for s in scene.members
-            if s.state is State.PREFILL or (_moves(view, s) and s.id not in starved)
+            if s.state is Phase.PREFILL or (_moves(view, s) and s.id not in starved)
         ]
         if starved:
             scene = scene._replace(starved=starved, must_run=_nobody)
@@ -96,13 +94,13 @@ class Drafter:
             return self._alone(scene)
         if scene.newcomer is not None or found is not None:
             return found
-        moving = [s for s in going if s.state is not State.PREFILL]
+        moving = [s for s in going if s.state is not Phase.PREFILL]
         eased = scene._replace(must_run=_nobody)  # growth has left no room for all that must run
         return self._as_many(eased, moving) or self._alone(scene)
 
     # -- inside ------------------------------------------------------------------------------------
 
-    def _as_many(self, scene: Scene, moving: list[Sequence]) -> Rotation | None:
+    def _as_many(self, scene: Scene, moving: list[RequestState]) -> Rotation | None:
         """The best turn that lets as many of these go on as can be; the latest are stopped first.
         Halved, as the more must go on the less room there is.
         """
@@ -124,7 +122,7 @@ class Drafter:
         link is busy with streaming all the time, nothing, for ever.
         """
         view, cost = scene.view, scene.cost
-        running = [s for s in scene.members if s.state is State.RUNNING]
+        running = [s for s in scene.members if s.state is Phase.RUNNING]
         contexts = [s.context_tokens(view.passes) for s in running]
         pages = sum(
             len(s.host) * self._limits.full_pages(tokens)
@@ -134,7 +132,7 @@ class Drafter:
             return frozenset()
         return frozenset(s.id for s in running if _moves(view, s))
 
-    def _best(self, scene: Scene, going: list[Sequence]) -> Rotation | None:
+    def _best(self, scene: Scene, going: list[RequestState]) -> Rotation | None:
         """The best plan that lets these go on."""
         for problem in self._problems(scene, going):
             plan = self._plan(problem)
@@ -169,7 +167,7 @@ class Drafter:
                 self._figures.troubles.append(plan.trouble)
         return plan
 
-    def _problems(self, scene: Scene, going: list[Sequence]) -> Iterator[Problem]:
+    def _problems(self, scene: Scene, going: list[RequestState]) -> Iterator[Problem]:
         candidates = self._candidates(scene, going)
         # Layers on their way take their room whoever runs: those of who may rest are set aside.
         may_rest = [s for s in scene.members if s not in going]
@@ -185,12 +183,12 @@ class Drafter:
             scene.cost, limits, self._overlap, RING_GROUPS, passes, candidates, None, weights
         )
 
-    def _candidates(self, scene: Scene, going: list[Sequence]) -> tuple[Candidate, ...]:
+    def _candidates(self, scene: Scene, going: list[RequestState]) -> tuple[Candidate, ...]:
         """What the planner is asked about; prompts under way make everybody wait."""
         view, newcomer, cost = scene.view, scene.newcomer, scene.cost
         prompts_s = 0.0 if newcomer is None else cost.prefill_s(newcomer.prompt_tokens)
         for s in scene.members:
-            if s.state is State.PREFILL:
+            if s.state is Phase.PREFILL:
                 prompts_s += cost.chunk_s(s.prefill_goal - s.prefilled_tokens, s.prefilled_tokens)
         found = []
         for s in scene.members:
@@ -232,9 +230,9 @@ def planned_passes(limits: KvLimits) -> int:
     return PLANNED_PAGES * limits.page_tokens
 
 
-def _as_it_is(members: list[Sequence]) -> tuple[int, ...]:
+def _as_it_is(members: list[RequestState]) -> tuple[int, ...]:
     """What runs now, as options."""
-    return tuple(REST if s.state is State.PARKED else len(s.target) for s in members)
+    return tuple(REST if s.state is Phase.PARKED else len(s.target) for s in members)
 
 
 def _without(problem: Problem, plan: Plan, resting: frozenset[int]) -> tuple[int, ...]:
@@ -243,10 +241,10 @@ def _without(problem: Problem, plan: Plan, resting: frozenset[int]) -> tuple[int
     return tuple(REST if one.id in resting else option for one, option in pairs)
 
 
-def _moves(view: View, sequence: Sequence) -> bool:
+def _moves(view: View, sequence: RequestState) -> bool:
     """Whether KV of a running request is on its way to the GPU."""
-    return sequence.state is State.RUNNING and bool(view.arriving(sequence))
+    return sequence.state is Phase.RUNNING and bool(view.arriving(sequence))
 
 
-def _nobody(_: Sequence) -> bool:
+def _nobody(_: RequestState) -> bool:
     return False

@@ -18,15 +18,15 @@ from typing import NamedTuple
 
 import numpy as np
 
+from orbitflow.arrays import IntArray
+from orbitflow.config import Tuning
+from orbitflow.engine.policy import View
 from orbitflow.memory import KvLimits, longest_window, pages_at_end
 from orbitflow.placement import HostLayers, Wish, lay_out, stride
 from orbitflow.planner.planner import Plan
 from orbitflow.planner.problem import REST, Candidate, Problem
-from orbitflow.policy.base import View
 from orbitflow.policy.orbitflow.planning import LONGEST_WINDOW, RING_GROUPS
-from orbitflow.sequence import Sequence
-from orbitflow.step import IntArray
-from orbitflow.tuning import Tuning
+from orbitflow.request import RequestState
 
 LEAST_PASSES = 8  # balances that run out ask for a new plan no oftener
 LOADING_SHARE = 0.8  # of the link's idle time that background loads may count on
@@ -50,7 +50,7 @@ class Stager:
         self._tuning = tuning
         self._all_layers = stride(limits.layers, 0)
 
-    def limits_beside(self, view: View, resting: list[Sequence]) -> KvLimits:
+    def limits_beside(self, view: View, resting: list[RequestState]) -> KvLimits:
         """What is left beside the layers on their way to the GPU for those at rest."""
         pages = sum(
             len(view.arriving(s)) * self._limits.full_pages(s.context_tokens(view.passes))
@@ -59,7 +59,7 @@ class Stager:
         return replace(self._limits, gpu_pages=self._limits.gpu_pages - pages)
 
     def stage(
-        self, view: View, members: list[Sequence], problem: Problem, plan: Plan
+        self, view: View, members: list[RequestState], problem: Problem, plan: Plan
     ) -> Staged | None:
         """A plan with its layers; None if they need more than there is."""
         standing = {s.id: s for s in members}
@@ -105,7 +105,7 @@ class Stager:
     def _loads(
         self,
         view: View,
-        standing: dict[int, Sequence],
+        standing: dict[int, RequestState],
         problem: Problem,
         placed: dict[int, HostLayers],
         link_s: float,
@@ -148,7 +148,9 @@ def _pass_s(problem: Problem, placed: dict[int, HostLayers]) -> float:
     return problem.cost.decode_pass_s(len(contexts), sum(contexts))
 
 
-def _wish(view: View, asked: Candidate, hosted: int, s: Sequence | None, problem: Problem) -> Wish:
+def _wish(
+    view: View, asked: Candidate, hosted: int, s: RequestState | None, problem: Problem
+) -> Wish:
     limits = problem.limits
     full = limits.full_pages(asked.context_tokens + problem.passes - 1)
     if s is None or not s.prefilled_tokens:

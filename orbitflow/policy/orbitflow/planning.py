@@ -25,20 +25,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from orbitflow.bank import Bank
-from orbitflow.cost import CostModel
+from orbitflow.arrays import IntArray
+from orbitflow.config import Tuning
+from orbitflow.engine.policy import PlanningFigures, View
+from orbitflow.machine.cost import CostModel
+from orbitflow.machine.pipeline import Overlap
 from orbitflow.memory import BatchPages, KvLimits, longest_window
-from orbitflow.pipeline import Overlap
 from orbitflow.placement import RESIDENT, HostLayers
 from orbitflow.planner.planner import SAME, Plan, as_it_is, quick
 from orbitflow.planner.problem import REST, Candidate, Problem, Weights
-from orbitflow.policy.base import View
-from orbitflow.policy.figures import PlanningFigures
 from orbitflow.policy.pausing import OWED_PASSES, RESTED_PASSES, first_owed, rest_order
-from orbitflow.request import Request
-from orbitflow.sequence import Sequence, State
-from orbitflow.step import IntArray
-from orbitflow.tuning import Tuning
+from orbitflow.policy.token_deposit import TokenDeposit
+from orbitflow.request import Phase, Request, RequestState
 
 LOOKAHEAD_PAGES = 2  # plans are made for that much growth; the window is then as long as they hold
 LAST_RESORTS = (4, 1)  # passes to plan for where less growth fits
@@ -103,9 +101,9 @@ class Drafter:
     def draft(
         self,
         view: View,
-        members: list[Sequence],
+        members: list[RequestState],
         newcomers: list[Request],
-        bank: Bank,
+        bank: TokenDeposit,
         cost: CostModel,
     ) -> Draft | None:
         """The best plan known for these; None if none fits. `members` in order of arrival."""
@@ -140,16 +138,16 @@ class Drafter:
     def _candidates(
         self,
         view: View,
-        members: list[Sequence],
+        members: list[RequestState],
         newcomers: list[Request],
-        bank: Bank,
+        bank: TokenDeposit,
         owed: int | None,
     ) -> tuple[Candidate, ...]:
         found = []
         for s in members:
             due_s = bank.due_s(s.id)
             left_s = 0.0 if due_s is None else due_s - view.now_s
-            rests = self._tuning.pause and s.id != owed and s.state is not State.PREFILL
+            rests = self._tuning.pause and s.id != owed and s.state is not Phase.PREFILL
             context = s.context_tokens(view.passes)
             found.append(Candidate(s.id, context, s.tau_s, left_s, s.host, rests))
         for r in newcomers:
@@ -181,7 +179,7 @@ class Drafter:
                 found, enough = (relaxed, plan), middle
         return found
 
-    def _considered(self, problem: Problem, plan: Plan, members: list[Sequence]) -> Plan:
+    def _considered(self, problem: Problem, plan: Plan, members: list[RequestState]) -> Plan:
         if self._solved is not None:
             ids, solved = self._solved
             self._solved = None
@@ -197,13 +195,13 @@ class Drafter:
             return kept._replace(gap=plan.gap)
         return plan
 
-    def _as_it_is(self, problem: Problem, members: list[Sequence]) -> tuple[int, ...] | None:
+    def _as_it_is(self, problem: Problem, members: list[RequestState]) -> tuple[int, ...] | None:
         """What runs now as options, if it is any."""
         if len(problem.candidates) != len(members):
             return None
         chosen = []
         for s in members:
-            if s.state is State.PARKED:
+            if s.state is Phase.PARKED:
                 chosen.append(REST)
             elif s.target in self._placements:
                 chosen.append(self._placements.index(s.target))

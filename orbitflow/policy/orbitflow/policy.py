@@ -21,17 +21,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from orbitflow.bank import Bank
-from orbitflow.cost import CostModel
+from orbitflow.config import SolverName, Tuning
+from orbitflow.engine.policy import DataPlane, Decision, Lengths, PlanningFigures, Policy, View
+from orbitflow.machine.cost import CostModel
+from orbitflow.machine.pipeline import Overlap
 from orbitflow.memory import BatchPages, KvLimits
-from orbitflow.pipeline import Overlap
 from orbitflow.placement import ALL_RESIDENT, RESIDENT, HostLayers, Placement
 from orbitflow.planner.planner import SAME, Plan, improve
 from orbitflow.planner.problem import Problem, paper_options
-from orbitflow.policy.admission import Admission
-from orbitflow.policy.base import DataPlane, Decision, Lengths, Policy, View
-from orbitflow.policy.figures import PlanningFigures
-from orbitflow.policy.gate import Gate
+from orbitflow.policy.orbitflow.admission import Gate, SloAdmission
 from orbitflow.policy.orbitflow.planning import (
     RING_GROUPS,
     Draft,
@@ -39,12 +37,11 @@ from orbitflow.policy.orbitflow.planning import (
     resident_window,
     window_of,
 )
-from orbitflow.refiner import Refiner
-from orbitflow.request import Request
-from orbitflow.sequence import Sequence
+from orbitflow.policy.refiner import Refiner
+from orbitflow.policy.token_deposit import TokenDeposit
+from orbitflow.request import Request, RequestState
 from orbitflow.step import Events, PlanRequest, Step, StepOutcome
-from orbitflow.step import Plan as SolvedRequest
-from orbitflow.tuning import SolverName, Tuning
+from orbitflow.step import PlanAnswer as SolvedRequest
 
 ILP_NODES = 20  # of the integer program's search tree, for a plan request
 RETRY_PASSES = 16  # until the gate looks again at who waits for balances to grow
@@ -85,14 +82,14 @@ class OrbitFlow(Policy):
         tuning, overlap = self._tuning, self.data_plane.overlap
         self._options = options = paper_options(limits.layers)
         self._refiner = Refiner(cost)
-        self._bank = Bank(banks=tuning.deposit)
+        self._bank = TokenDeposit(banks=tuning.deposit)
         self._gate = Gate() if tuning.gate else None
         self.planning = PlanningFigures()
         self._drafter = Drafter(
             limits, overlap, options, tuning, self.planning, is_uniform=self._is_uniform
         )
         self._lookahead = self._drafter.lookahead_tokens
-        self._admission = Admission(limits, options, RING_GROUPS, self._lookahead, self._gate)
+        self._admission = SloAdmission(limits, options, RING_GROUPS, self._lookahead, self._gate)
         self._taus: dict[int, float] = {}
         self._asked: tuple[int, tuple[int, ...]] = (0, ())  # plan requests so far, the last's ids
         self._window_end = 0
@@ -164,7 +161,7 @@ class OrbitFlow(Policy):
     # -- inside ------------------------------------------------------------------------------------
 
     def _easy(
-        self, view: View, members: list[Sequence], newcomers: list[Request]
+        self, view: View, members: list[RequestState], newcomers: list[Request]
     ) -> Decision | None:
         """Everything on the GPU, where that fits and is fast enough: no question to ask."""
         if view.parked:
@@ -179,7 +176,9 @@ class OrbitFlow(Policy):
             window = min(window, RETRY_PASSES)
         return Decision(tuple(r.id for r in newcomers), placement=ALL_RESIDENT, window=window)
 
-    def _draft(self, view: View, members: list[Sequence], newcomers: list[Request]) -> Draft | None:
+    def _draft(
+        self, view: View, members: list[RequestState], newcomers: list[Request]
+    ) -> Draft | None:
         return self._drafter.draft(view, members, newcomers, self._bank, self._refiner.cost)
 
     def _decision(self, view: View, newcomers: list[Request], draft: Draft) -> Decision:
