@@ -1,78 +1,102 @@
-"""How long plans take: the fast search and the integer program alone, by number of requests.
+"""How long plans take, how many are proven, and what is lost against the integer program.
 
-    python benchmarks/planner_speed.py
+    python benchmarks/planner_speed.py [--quick]
 
-CPU time of this process (CBC's own process left out), median and 99th percentile over random
-questions on an A5000 with 32 layers; building the question and the program included.
+Random problems on three machines (8B on an A5000 and an H100, 70B on four A6000) with 80 layers,
+links of 4 to 60 GB/s and memory for 30 to 110 % of everybody's KV, with the options and weights of
+`orbitflow` (strides) and of `orbit` (any number of layers). CPU time of this process, median and
+99th percentile, the coefficients and the check included. A gap is what a plan loses more than the
+integer program's optimum, as a share of max(loss, 1 token).
 """
 
 from __future__ import annotations
 
 import statistics
+import sys
 import time
-from collections.abc import Callable
-from random import Random
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from orbitflow.machine.catalog import resolve_profile
-from orbitflow.machine.cost import CostModel
-from orbitflow.machine.pipeline import Overlap
-from orbitflow.memory import KvLimits
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+
+from reference.plans import real_problem
+
 from orbitflow.planner.ilp import solve_ilp
-from orbitflow.planner.problem import Asked, Problem, paper_options
-from orbitflow.planner.search import search
-from orbitflow.planner.solvers import Effort
+from orbitflow.planner.planner import Plan, quick
+from orbitflow.planner.solver import Effort
 
-COST = CostModel.from_profile(resolve_profile("a5000-llama3-8b-paper"))
-OPTIONS = paper_options(32)
-
-
-def question(draw: Random, requests: int) -> Problem:
-    """Memory for 70 to 105 % of what everything resident takes; readers with balances to spend."""
-    asked = tuple(
-        Asked(i, draw.randint(200, 5000), 0.088, draw.uniform(0, 3), (), True)
-        for i in range(requests)
-    )
-    tokens = sum(a.context_tokens for a in asked) * draw.uniform(0.7, 1.05)
-    limits = KvLimits.from_tokens(32, 16, max(16, int(tokens)))
-    return Problem(COST, limits, Overlap.RING, 2, 32, asked, OPTIONS)
-
-
-def timed(solve: Callable[[Problem], object], problems: list[Problem]) -> list[float]:
-    """CPU milliseconds of each."""
-    spent = []
-    for problem in problems:
-        began = time.process_time()
-        solve(problem)
-        spent.append((time.process_time() - began) * 1e3)
-    return spent
+LAYERS = 80
+COUNTS = (4, 8, 16, 32, 64)
+PROBLEMS, QUICK = 300, 40
+COMPARED, MOST_COMPARED = 500, 16  # problems put to the integer program, and their requests
+NODES = 5_000  # of its search tree, at most
 
 
 def main() -> None:
     """Measure and print."""
-    effort = Effort(gap=1e-4, nodes=20, seconds=None)
-    table = Table(title="milliseconds of CPU per plan")
-    for column in ("requests", "plans", "search p50", "search p99", "proven", "ILP p50", "ILP p99"):
+    is_quick = "--quick" in sys.argv
+    count = QUICK if is_quick else PROBLEMS
+    for strides in (True, False):
+        quick(real_problem(0, 8, strides=strides, layers=LAYERS))  # warm up
+    Console(width=100).print(_speed(count))
+    Console(width=100).print(_gaps(count if is_quick else COMPARED))
+
+
+def _speed(count: int) -> Table:
+    table = Table(title=f"plans of {LAYERS} layers: milliseconds of CPU")
+    for column in ("options", "requests", "plans", "p50", "p99", "most", "proven"):
         table.add_column(column, justify="right")
-    for requests, count in ((4, 200), (8, 60), (12, 30), (64, 60)):
-        draw = Random(requests)
-        problems = [question(draw, requests) for _ in range(count)]
-        fast = timed(search, problems)
-        found = [search(p) for p in problems]
-        proven = sum(f is not None and f.gap is not None and f.gap <= 0.02 for f in found)
-        row = [f"{requests}", f"{count}", *_quantiles(fast), f"{proven / count:.0%}"]
-        if requests <= 12:
-            fresh = [question(Random(n), requests) for n in range(count)]
-            row += _quantiles(timed(lambda p: solve_ilp(p, effort=effort), fresh))
-        table.add_row(*row)
-    Console(width=100).print(table)
+    for strides in (True, False):
+        for requests in COUNTS:
+            spent, plans = _measured(requests, count, strides=strides)
+            proven = sum(plan.is_proven for plan in plans) / len(plans)
+            at_99 = sorted(spent)[int(0.99 * (len(spent) - 1))]
+            times = (statistics.median(spent), at_99, max(spent))
+            row = (f"{requests}", f"{len(plans)}", *(f"{ms:.2f}" for ms in times), f"{proven:.1%}")
+            table.add_row("strides" if strides else "any", *row)
+    return table
 
 
-def _quantiles(values: list[float]) -> list[str]:
-    ordered = sorted(values)
-    return [f"{statistics.median(ordered):.1f}", f"{ordered[int(0.99 * (len(ordered) - 1))]:.1f}"]
+def _measured(requests: int, count: int, *, strides: bool) -> tuple[list[float], list[Plan]]:
+    """CPU milliseconds and plans of so many problems, of those that have one."""
+    spent, plans = [], []
+    for seed in range(count):
+        problem = real_problem(seed, requests, strides=strides, layers=LAYERS)
+        began = time.process_time()
+        plan = quick(problem)
+        elapsed = (time.process_time() - began) * 1e3
+        if plan is not None:
+            spent.append(elapsed)
+            plans.append(plan)
+    return spent, plans
+
+
+def _gaps(count: int) -> Table:
+    title = f"against the integer program, 2 to {MOST_COMPARED} requests"
+    table = Table(title=title)
+    columns = ("options", "problems", "proven optima", "mean gap", "worst gap", "beyond 1 %")
+    for column in columns:
+        table.add_column(column, justify="right")
+    for strides in (True, False):
+        gaps, optima = [], 0
+        for seed in range(count):
+            requests = 2 + seed % (MOST_COMPARED - 1)
+            problem = real_problem(seed, requests, strides=strides)
+            plan = quick(problem)
+            if plan is None:
+                continue
+            exact = solve_ilp(problem, effort=Effort(1e-4, NODES), start=plan.options)
+            if exact.score is None:
+                raise AssertionError(f"problem {seed}: {exact.message}")
+            optima += exact.is_optimal
+            more = plan.score.loss - exact.score.loss
+            gaps.append(more / max(1.0, exact.score.loss))
+        beyond = sum(gap > 0.01 for gap in gaps)
+        row = (f"{len(gaps)}", f"{optima}", f"{statistics.mean(gaps):.3%}", f"{max(gaps):.2%}")
+        table.add_row("strides" if strides else "any", *row, f"{beyond}")
+    return table
 
 
 if __name__ == "__main__":

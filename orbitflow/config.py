@@ -56,12 +56,10 @@ class Victim(StrEnum):
 
 
 class SolverName(StrEnum):
-    """Which solver closes what the fast search has not proven."""
+    """Who makes the plans of policies that plan."""
 
-    AUTO = "auto"  # HiGHS in process where it is installed, else the CBC that comes with PuLP
-    HIGHS = "highs"
-    CBC = "cbc"
-    ILP = "ilp"  # as `auto`; and `orbit` asks it for every plan instead of its own solver
+    AUTO = "auto"  # the fast search
+    ILP = "ilp"  # the integer program, from the search's plan on; HiGHS solves it
 
 
 class LengthsKnown(StrEnum):

@@ -9,11 +9,21 @@ the end of the window, with h of its L layers on the host, has
 and all together have a staging ring of `ring_groups` times the largest group, a group being the
 host pages of one layer. Invariant: GPU pages <= gpu_pages and host pages <= host_pages at the END
 of the window. Planner, simulator and backend use this one account (design 3.1).
+
+How long placements are sure to fit is computed from growth: a running request grows by a token per
+pass, and W passes fit if at their end
+
+    sum_r ((L - |host_r|) A_r + |host_r|) + groups max_j sum_{r: j in host_r} F_r <= GPU pages
+
+with A_r = ceil((c_r + W - 1) / page), F_r = (c_r + W - 2) // page. All of it is reserved when the
+window opens, so nothing can run short inside it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from math import ceil
 from typing import NamedTuple
 
@@ -21,6 +31,7 @@ import numpy as np
 
 from orbitflow.arrays import IntArray
 from orbitflow.errors import PolicyError, UserError
+from orbitflow.placement import HostLayers
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,3 +188,67 @@ class KvAccount:
                 f"the decision needs {self.host_used} host pages of {self.limits.host_pages}: "
                 "the policy must admit less, or be given more --host-memory"
             )
+
+
+def pages_at_end(
+    limits: KvLimits,
+    contexts: IntArray,
+    placed: Sequence[HostLayers],
+    ring_groups: int,
+    passes: int,
+) -> int:
+    """GPU pages that these running requests need for `passes` more passes, ring included."""
+    return _Growth(limits, contexts, placed, ring_groups).pages(passes)
+
+
+def longest_window(
+    limits: KvLimits,
+    contexts: IntArray,
+    placed: Sequence[HostLayers],
+    ring_groups: int,
+    most: int,
+) -> int:
+    """The most passes, up to `most`, for which they fit; 0 if they do not fit for one."""
+    growth = _Growth(limits, contexts, placed, ring_groups)
+    fits, fails = 0, most + 1
+    while fails - fits > 1:
+        middle = (fits + fails) // 2
+        if growth.pages(middle) <= limits.gpu_pages:
+            fits = middle
+        else:
+            fails = middle
+    return fits
+
+
+class _Growth:
+    """Running requests of fixed placements, some passes on."""
+
+    def __init__(
+        self,
+        limits: KvLimits,
+        contexts: IntArray,
+        placed: Sequence[HostLayers],
+        ring_groups: int,
+    ) -> None:
+        self._page = limits.page_tokens
+        self._contexts = contexts
+        self._groups = 0 if limits.ring_is_extra else ring_groups
+        self._staged = _staging_layers(tuple(placed), limits.layers)
+        self._hosted = np.array([len(host) for host in placed], dtype=np.int64)
+        self._resident = limits.layers - self._hosted
+
+    def pages(self, passes: int) -> int:
+        """GPU pages at the end of so many passes."""
+        tokens = self._contexts + passes - 1
+        full = (tokens - 1) // self._page
+        held = int((self._resident * (full + 1) + self._hosted).sum())
+        return held + self._groups * int((self._staged @ full).max(initial=0))
+
+
+@lru_cache(maxsize=256)
+def _staging_layers(placed: tuple[HostLayers, ...], layers: int) -> IntArray:
+    """Which of these have each layer on the host, equal layers once, shape (kinds, placed)."""
+    members = np.zeros((len(placed), layers), dtype=np.int64)
+    for row, host in enumerate(placed):
+        members[row, list(host)] = 1
+    return np.unique(members, axis=1).T

@@ -3,11 +3,21 @@
 Layers are numbered from 0 in execution order. A stride of distance d puts layer l on the host iff
 ``l mod (d + 1) == d`` (the OrbitFlow paper, arXiv 2601.10729); any other set is legal as well. All
 KV of one (request, layer) moves together, except the partial tail page, which never leaves the GPU.
+
+Where only the number of host layers is decided, `lay_out` spreads them evenly and out of phase:
+requests choose one after another, the largest groups first; each takes its h layers among those
+whose groups are smallest so far, ties broken in van der Corput's order, every prefix of which is
+spread evenly. So of the pages of one layer's group
+
+    max_j sum_{r: j in host_r} F_r  <=  mean + max F (1 - 1 / L)
+
+A request that already has layers on the host keeps as many of them there as it can: moving its KV
+about would cost more than a perfect spread is worth.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -59,3 +69,51 @@ class Placement(NamedTuple):
 
 
 ALL_RESIDENT = Placement()
+
+
+class Wish(NamedTuple):
+    """One request: how many layers it shall have on the host, and where it has them now.
+
+    `fixed` layers are on their way to the GPU and cannot go to the host.
+    """
+
+    host_layers: int
+    group_pages: int
+    now: HostLayers = ()
+    fixed: HostLayers = ()
+
+
+def lay_out(layers: int, wishes: Sequence[Wish], *, keeps: bool = True) -> list[HostLayers]:
+    """Host layers of each request, in the order of `wishes`.
+
+    `keeps` off forgets where they are now: the bound above then holds for sure.
+    """
+    loads = [0] * layers
+    order = even_order(layers)
+    found: list[HostLayers] = [()] * len(wishes)
+    for row in sorted(range(len(wishes)), key=lambda row: -wishes[row].group_pages):
+        wish = wishes[row]
+        at_home = set(wish.now) if keeps else set()
+        free = [layer for layer in order if layer not in wish.fixed]
+        free.sort(key=lambda layer: (layer not in at_home, loads[layer]))
+        chosen = tuple(sorted(free[: wish.host_layers]))
+        for layer in chosen:
+            loads[layer] += wish.group_pages
+        found[row] = chosen
+    return found
+
+
+@lru_cache(maxsize=64)
+def even_order(layers: int) -> tuple[int, ...]:
+    """Layers in van der Corput's order.
+
+    >>> even_order(8)
+    (7, 3, 5, 1, 6, 2, 4, 0)
+    """
+    bits = max(1, (layers - 1).bit_length())
+
+    def reversed_bits(number: int) -> int:
+        return int(format(number, f"0{bits}b")[::-1], 2)
+
+    ranks = sorted(range(layers), key=lambda layer: reversed_bits(layers - 1 - layer))
+    return tuple(ranks)

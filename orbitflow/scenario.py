@@ -68,10 +68,10 @@ def build_scenario(
     Raise a UserError if something in it is unknown or impossible.
     """
     policies = tuple(expand(config.policies))
-    if config.solver is not SolverName.AUTO:
-        from orbitflow.planner.solvers import check_solver  # PuLP takes 0.3 s to import
+    if config.solver is SolverName.ILP:
+        from orbitflow.planner.solver import check_solver  # PuLP takes 0.3 s to import
 
-        check_solver(config.solver)
+        check_solver()
     named = config.profile or DEFAULT_PROFILE
     taken = None
     if profile is None:

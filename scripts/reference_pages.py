@@ -59,7 +59,8 @@ def policies_page() -> str:
         modules.setdefault(inspect.getfile(type(policy)), []).append(policy)
     for file, members in modules.items():
         lines += [f"## {', '.join(policy.name for policy in members)}", ""]
-        lines += [f"From `orbitflow/policy/{Path(file).name}`:", "", "```text"]
+        place = Path(file).relative_to(Path(inspect.getfile(make_policy)).parent).as_posix()
+        lines += [f"From `orbitflow/policy/{place}`:", "", "```text"]
         lines += [inspect.getdoc(inspect.getmodule(type(members[0]))) or "", "```", ""]
     return "\n".join(lines).rstrip() + "\n"
 

@@ -28,9 +28,8 @@ from orbitflow.engine.queues import Queues
 from orbitflow.errors import ProfileError
 from orbitflow.machine.cost import CostModel
 from orbitflow.machine.pipeline import STREAM, HostRead, Overlap
-from orbitflow.memory import BatchPages, KvAccount, KvLimits
+from orbitflow.memory import BatchPages, KvAccount, KvLimits, pages_at_end
 from orbitflow.placement import ALL_RESIDENT, HostLayers, Placement, stride
-from orbitflow.planner.window import pages_at_end
 from orbitflow.request import Request, RequestState
 from orbitflow.step import Events, PlanAnswer, PlanRequest, Step, StepOutcome
 

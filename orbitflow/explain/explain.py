@@ -27,10 +27,8 @@ from orbitflow.explain.decision import (
 )
 from orbitflow.explain.seated_engine import SeatedCore
 from orbitflow.machine.cost import CostModel
-from orbitflow.placement import HostLayers
-from orbitflow.planner.planner import Answer
+from orbitflow.planner.planner import Plan as KvPlan
 from orbitflow.planner.problem import Problem
-from orbitflow.policy.turns import PROVEN_GAP, Drafted
 from orbitflow.request import Phase, Request, RequestState
 from orbitflow.scenario import Scenario
 from orbitflow.sim.step_executor import SimExecutor
@@ -164,18 +162,17 @@ def _planner(policy: Policy, solved: PlanAnswer | None) -> PlannerShown | None:
 
     A plan is proven as well if the solver that was asked for a better one has proven its equal.
     """
-    plan = getattr(policy, "last_draft", None)
-    if plan is None:
+    draft = getattr(policy, "last_draft", None)
+    if draft is None:
         return None
-    if isinstance(plan, Drafted):
-        return _turn_shown(plan)
-    problem: Problem = plan[0]
-    answer: Answer = plan[1]
-    worth, better = answer.score, None if solved is None else solved.body[1]
-    proven = better is not None and better.is_proven and better.score.rank == worth.rank
+    problem: Problem = draft.problem
+    plan: KvPlan = draft.plan
+    better: KvPlan | None = None if solved is None else solved.body[1]
+    proven = better is not None and better.is_proven and better.score.loss == plan.score.loss
+    worth = plan.score
     return PlannerShown(
-        by=answer.by,
-        is_proven=answer.is_proven or proven,
+        by=plan.by,
+        is_proven=plan.is_proven or proven,
         asked_solver=solved is not None,
         passes=problem.passes,
         loss=worth.loss,
@@ -183,32 +180,8 @@ def _planner(policy: Policy, solved: PlanAnswer | None) -> PlannerShown | None:
         pass_s=worth.pass_s,
         first_pass_s=worth.first_pass_s,
         moved_pages=worth.moved_pages,
-        paused=worth.at_rest,
-        trouble=(None if better is None else better.trouble) or answer.trouble or None,
-    )
-
-
-def _turn_shown(plan: Drafted) -> PlannerShown:
-    """What `orbit` says of its last turn."""
-    worth, terms = plan.worth, plan.question.terms
-    placed = [plan.staged.placed.get(member.id) for member in plan.question.members]
-    loaded = [
-        max(0.0, absent - len(host)) * pages
-        for absent, pages, host in zip(terms.absent, terms.pages, placed, strict=True)
-        if host is not None
-    ]
-    return PlannerShown(
-        by=plan.by,
-        is_proven=plan.gap <= PROVEN_GAP,
-        asked_solver=False,
-        passes=plan.question.passes,
-        loss=worth.loss,
-        late_tokens=worth.late_tokens,
-        pass_s=worth.pass_s,
-        first_pass_s=worth.first_pass_s,
-        moved_pages=int(sum(loaded)),
-        paused=len(plan.question.members) - worth.running,
-        trouble=None,
+        paused=len(problem.candidates) - worth.running,
+        trouble=(None if better is None else better.trouble) or plan.trouble or None,
     )
 
 

@@ -1,13 +1,11 @@
-"""The planner's question as an integer program, built with PuLP.
+"""The planning problem as an integer program, built with PuLP: slow, and the measure of the search.
 
-One binary per request and option, at most one of them set; `problem`'s formulas as linear rows (T
-and T1 are maxima of linear functions, so no variable per transfer is needed); solved once for each
-quantity in the order wanted, the earlier ones held at what was reached:
+One binary (runs) and one integer (host layers) per candidate; one binary more for each placement,
+and for whoever has anything on the host. `problem`'s formulas are linear in them, as every maximum
+in them is minimised. That a candidate rests adds a constant to its lateness, so no big number is
+needed:
 
-    loss,  then T,  then pages moved to stay
-
-A stage whose start is at its lower bound is skipped. After arXiv 2601.10729, where a bilinear
-program has the window as a variable; here it is given, so that everything stays linear.
+    late_r >= (span - due_r) / tbt_r - (W - 1) + (1 - runs_r) (L x_r / tbt_r + W - 1)
 """
 
 from __future__ import annotations
@@ -19,86 +17,70 @@ from typing import NamedTuple
 import numpy as np
 import pulp
 
-from orbitflow.machine.pipeline import Overlap
-from orbitflow.planner.problem import FORGONE, REST, Choice, Problem
-from orbitflow.planner.score import STEP, Score, score
-from orbitflow.planner.solvers import Effort, SolverName, Status, solve
+from orbitflow.planner.problem import REST, Problem
+from orbitflow.planner.score import Score, lateness, score
+from orbitflow.planner.solver import Effort, Status, solve
 
 MS = 1e3  # times in the program are milliseconds, late tokens tokens: of like size
-SLACK = 1e-6  # by which later stages may undo an earlier one
+OPTIMUM = Effort()
 
 
-class IlpAnswer(NamedTuple):
-    """What the solver made of it. `choice` is None if it has no usable answer; `message` says why.
+class IlpPlan(NamedTuple):
+    """What the solver made of it. `plan` is None if it has no usable answer; `message` says why.
 
-    `is_optimal` is the solver's own claim, for the last stage that it was asked.
+    `is_optimal` is the solver's own claim, to within the gap asked for.
     """
 
-    choice: Choice | None
+    plan: tuple[int, ...] | None
+    score: Score | None
     is_optimal: bool
     message: str
 
 
 def solve_ilp(
-    problem: Problem,
-    *,
-    solver: SolverName = SolverName.AUTO,
-    effort: Effort,
-    start: Choice | None = None,
-) -> IlpAnswer:
+    problem: Problem, *, effort: Effort = OPTIMUM, start: tuple[int, ...] | None = None
+) -> IlpPlan:
     """Solve a problem, from a start if there is one."""
+    if not problem.candidates:
+        return IlpPlan((), score(problem, ()), True, "")
     model = _Model(problem)
-    incumbent = start
-    is_optimal = True
-    for stage in model.stages():
-        known = None if incumbent is None else score(problem, incumbent)
-        if known is not None and stage.reached(known) <= stage.least:
-            model.hold(stage, stage.reached(known))
-            continue
-        model.program.setObjective(stage.objective)
-        begin = None if known is None or incumbent is None else model.values(incumbent, known)
-        answer = solve(model.program, model.variables, solver=solver, effort=effort, start=begin)
-        if answer.status is Status.INFEASIBLE:
-            return IlpAnswer(None, False, f"{answer.solver}: no plan fits")
-        if answer.status is Status.FAILED:
-            return IlpAnswer(incumbent if incumbent is not start else None, False, answer.message)
-        incumbent = model.choice(answer.values)
-        is_optimal = is_optimal and answer.status is Status.OPTIMAL
-        reached = score(problem, incumbent)
-        if reached is None:
-            return IlpAnswer(None, False, f"{answer.solver}: its plan does not fit")
-        model.hold(stage, stage.reached(reached))
-    return IlpAnswer(incumbent, is_optimal, "")
-
-
-class _Stage(NamedTuple):
-    """One quantity to minimise. `least` is a value below which it cannot go."""
-
-    name: str
-    objective: pulp.LpAffineExpression
-    field: int  # of Score
-    scale: float
-    least: float
-
-    def reached(self, known: Score) -> float:
-        """What a choice has of it, in the program's units."""
-        return float(known[self.field]) * self.scale
+    known = None if start is None else score(problem, start)
+    begin = None if start is None or known is None else model.values(start, known)
+    solved = solve(model.program, model.variables, effort=effort, start=begin)
+    if solved.status is Status.INFEASIBLE:
+        return IlpPlan(None, None, False, "no plan fits")
+    if solved.status is Status.FAILED:
+        return IlpPlan(None, None, False, solved.message)
+    plan = model.plan(solved.values)
+    found = score(problem, plan)
+    if found is None:
+        return IlpPlan(None, None, False, "its plan does not fit")
+    return IlpPlan(plan, found, solved.status is Status.OPTIMAL, solved.message)
 
 
 class _Model:
     """Variables and rows of one problem."""
 
     def __init__(self, problem: Problem) -> None:
-        self._problem = problem
-        self.program = program = pulp.LpProblem("plan", pulp.LpMinimize)
-        requests, options = range(len(problem.requests)), range(len(problem.options))
-        self._set = [[self._binary(f"y_{r}_{o}") for o in options] for r in requests]
-        self._pass = program.add_variable("pass_ms", 0)
-        self._first = program.add_variable("first_ms", 0)
-        self._ring = program.add_variable("ring_pages", 0)
-        self._late = [program.add_variable(f"late_{r}", 0) for r in requests]
-        self._uniform = [self._binary(f"u_{o}") for o in options] if problem.is_uniform else []
+        self._problem, self._terms = problem, problem.terms
+        self.program = pulp.LpProblem("plan", pulp.LpMinimize)
+        rows, layers = range(len(problem.candidates)), problem.limits.layers
+        self._runs = [self._whole(f"runs_{r}", 1) for r in rows]
+        self._hosted = [self._whole(f"hosted_{r}", layers) for r in rows]
+        self._streams = [self._whole(f"streams_{r}", 1) for r in rows]
+        self._crossing = [self._real(f"crossing_{r}") for r in rows]
+        self._late = [self._real(f"late_{r}") for r in rows]
+        kinds = range(len(problem.placements or ()))
+        self._set = [[self._whole(f"set_{r}_{k}", 1) for k in kinds] for r in rows]
+        self._shared = [self._whole(f"shared_{k}", 1) for k in kinds if problem.is_uniform]
+        self._pass, self._first = self._real("pass_ms"), self._real("first_ms")
+        self._largest = self._real("largest_pages")
+        self._objective()
         self._membership()
+        if problem.placements is None:
+            self._any_layers()
+        else:
+            self._placements()
         self._memory()
         self._times()
         self._lateness()
@@ -106,135 +88,124 @@ class _Model:
     @property
     def variables(self) -> list[pulp.LpVariable]:
         """All of them, in the order of `values`."""
-        binaries = [y for row in self._set for y in row]
-        return [*binaries, self._pass, self._first, self._ring, *self._late, *self._uniform]
+        several = (self._runs, self._hosted, self._streams, self._crossing, self._late, *self._set)
+        each = [variable for group in several for variable in group]
+        return [*each, *self._shared, self._pass, self._first, self._largest]
 
-    def stages(self) -> tuple[_Stage, ...]:
-        """What is minimised, in this order."""
-        terms = self._problem.terms
-        running = pulp.lpSum(y for row in self._set for y in row)
-        forgone = FORGONE * self._problem.passes * (len(self._set) - running)
-        pages = (terms.loaded * terms.group_pages[:, None]).tolist()
-        moved = self._over(pages)
-        return (
-            _Stage("loss", pulp.lpSum(self._late) + forgone, 0, 1.0, STEP),
-            _Stage("pass", pulp.lpSum([self._pass]), 1, MS, 0.0),
-            _Stage("moved", moved, 2, 1.0, 0.0),
-        )
+    def plan(self, values: Sequence[float]) -> tuple[int, ...]:
+        """The plan in a solver's values."""
+        count = len(self._runs)
+        counts = self._problem.host_layers
+        pairs = zip(values[:count], values[count : 2 * count], strict=True)
+        return tuple(counts.index(round(h)) if runs > 0.5 else REST for runs, h in pairs)
 
-    def hold(self, stage: _Stage, reached: float) -> None:
-        """Let later stages keep what this one has reached."""
-        allowed = reached + SLACK * max(1.0, abs(reached))
-        self.program.addConstraint(stage.objective <= allowed, f"hold_{stage.name}")
-
-    def choice(self, values: Sequence[float]) -> Choice:
-        """The option of each request in a solver's values."""
-        options = len(self._problem.options)
-        rows = np.array(values[: len(self._set) * options]).reshape(len(self._set), options)
-        best = rows.argmax(axis=1)
-        chosen = np.where(rows.max(axis=1) > 0.5, best, REST)
-        return Choice(tuple(chosen.tolist()))
-
-    def values(self, choice: Choice, known: Score) -> list[float]:
-        """A choice as values of all variables, for a start."""
-        problem, terms = self._problem, self._problem.terms
-        values = [
-            float(chosen == o) for chosen in choice.options for o in range(len(problem.options))
-        ]
-        option = np.array(choice.options)
-        runs = (option != REST).astype(float)
-        staged = (terms.columns[np.maximum(option, 0)] * runs[:, None]).T @ terms.group_pages
-        span = known.first_pass_s + (problem.passes - 1) * known.pass_s
-        back_s = (1 - runs) * problem.limits.layers * terms.layer_link_s
-        behind = (span + back_s - terms.due_s) / terms.tau_s - (problem.passes - 1) * runs
-        at_once = (known.first_pass_s - terms.due_s) / terms.tau_s
-        late = np.maximum(0.0, np.maximum(behind, at_once))
-        values += [known.pass_s * MS, known.first_pass_s * MS, float(staged.max())]
-        values += late.tolist()
-        if self._uniform:
-            shared = max(choice.options)
-            values += [float(o == shared) for o in range(len(problem.options))]
-        return values
+    def values(self, plan: tuple[int, ...], known: Score) -> list[float]:
+        """A plan as values of all variables, for a start."""
+        terms = self._terms
+        option = np.array(plan)
+        runs = option != REST
+        hosted = terms.hosted[np.maximum(option, 0)] * runs
+        crossing = terms.crossing[np.arange(len(plan)), np.maximum(option, 0)] * runs
+        times = np.array([known.first_pass_s]), np.array([known.span_s])
+        late = lateness(terms, runs[None, :], *times)[0]
+        kinds = np.arange(len(self._problem.placements or ()))
+        groups = (runs, hosted, hosted > 0, crossing, late, *(option[:, None] == kinds))
+        each = [float(value) for group in groups for value in group]
+        shared = [float(kind == option.max()) for kind in kinds[: len(self._shared)]]
+        largest = float((terms.pages * (hosted > 0)).max())
+        return [*each, *shared, known.pass_s * MS, known.first_pass_s * MS, largest]
 
     # -- rows ------------------------------------------------------------------------------------
 
-    def _binary(self, name: str) -> pulp.LpVariable:
-        return self.program.add_variable(name, 0, 1, cat=pulp.LpInteger)
+    def _whole(self, name: str, most: int) -> pulp.LpVariable:
+        return self.program.add_variable(name, 0, most, cat=pulp.LpInteger)
 
-    def _over(self, coefficients: Sequence[Sequence[float]]) -> pulp.LpAffineExpression:
-        """A sum over requests and options; coefficients of shape (n, k)."""
-        return pulp.LpAffineExpression(
-            [
-                (y, c)
-                for row, line in zip(self._set, coefficients, strict=True)
-                for y, c in zip(row, line, strict=True)
-                if c
-            ]
-        )
+    def _real(self, name: str) -> pulp.LpVariable:
+        return self.program.add_variable(name, 0)
+
+    def _sum(
+        self, variables: Sequence[pulp.LpVariable], factors: Sequence[float]
+    ) -> pulp.LpAffineExpression:
+        pairs = [(v, f) for v, f in zip(variables, factors, strict=True) if f]
+        return pulp.LpAffineExpression(pairs)
+
+    def _objective(self) -> None:
+        terms, weights = self._terms, self._terms.weights
+        late = self._sum(self._late, terms.weight.tolist())
+        second, more = weights.second / MS, terms.passes - 1
+        span = second * self._first + second * more * self._pass
+        made = self._sum(self._runs, terms.forgone.tolist())
+        constant = float(terms.forgone.sum()) - weights.offset
+        self.program.setObjective(late + span - made + constant)
 
     def _membership(self) -> None:
-        program = self.program
-        for row, request in zip(self._set, self._problem.requests, strict=True):
-            runs = pulp.lpSum(row)
-            if request.may_rest:
-                program += runs <= 1
-            else:
+        program, terms = self.program, self._terms
+        program += pulp.lpSum(self._runs) >= 1
+        lists = (self._runs, self._hosted, self._streams)
+        for row, (runs, hosted, streams) in enumerate(zip(*lists, strict=True)):
+            if terms.must_run[row]:
                 program += runs == 1
-        program += pulp.lpSum(y for row in self._set for y in row) >= 1
-        order = self._problem.rest_order or ()
-        for earlier, later in pairwise(order):
-            program += pulp.lpSum(self._set[earlier]) <= pulp.lpSum(self._set[later])
-        if self._uniform:
-            program += pulp.lpSum(self._uniform) == 1
-            for row in self._set:
-                for y, shared in zip(row, self._uniform, strict=True):
-                    program += y <= shared
+            program += hosted <= terms.layers * streams
+            program += streams <= runs
+        for earlier, later in pairwise(self._problem.rest_order or ()):
+            program += self._runs[earlier] <= self._runs[later]
+
+    def _any_layers(self) -> None:
+        rows = zip(self._runs, self._hosted, self._crossing, self._terms.absent, strict=True)
+        for runs, hosted, crossing, absent in rows:
+            self.program += hosted <= crossing
+            if absent:
+                self.program += float(absent) * runs <= crossing
+
+    def _placements(self) -> None:
+        program, terms = self.program, self._terms
+        lists = (self._runs, self._hosted, self._crossing, self._set)
+        for row, (runs, hosted, crossing, kinds) in enumerate(zip(*lists, strict=True)):
+            program += pulp.lpSum(kinds) == runs
+            program += self._sum(kinds, terms.hosted.tolist()) == hosted
+            program += self._sum(kinds, terms.crossing[row].tolist()) == crossing
+            for kind, shared in zip(kinds, self._shared, strict=False):
+                program += kind <= shared
+        if self._shared:
+            program += pulp.lpSum(self._shared) == 1
 
     def _memory(self) -> None:
-        terms = self._problem.terms
-        for column in terms.columns.T:
-            staged = (terms.group_pages[:, None] * column).tolist()
-            self.program += self._over(staged) <= self._ring
-        held = self._over(terms.gpu_pages.tolist())
-        self.program += held + terms.charged_groups * self._ring <= terms.gpu_limit
+        terms = self._terms
+        whole = (terms.layers * (terms.pages + 1)).tolist()
+        given = (terms.pages * (1 - terms.ring_spread / terms.layers)).tolist()
+        held = self._sum(self._runs, whole) - self._sum(self._hosted, given)
+        if terms.ring_each:
+            held += self._sum(self._streams, (terms.ring_each * terms.pages).tolist())
+        if terms.ring_spread:
+            held += terms.ring_spread * (1 - 1 / terms.layers) * self._largest
+            for pages, streams in zip(terms.pages.tolist(), self._streams, strict=True):
+                if pages:
+                    self.program += pages * streams <= self._largest
+        self.program += held <= terms.gpu_pages
 
     def _times(self) -> None:
-        problem, terms, program = self._problem, self._problem.terms, self.program
-        compute = (terms.compute_s[:, None] * np.ones(len(problem.options))) * MS
-        link = terms.layer_link_s[:, None] * terms.host_layers * MS
-        loads = terms.layer_link_s[:, None] * terms.loaded * MS
-        slowed = compute + problem.cost.link_slowdown * link
-        base = terms.base_s * MS
-        program += self._over(slowed.tolist()) + base <= self._pass
-        if problem.overlap is Overlap.PAPER:
-            self._paper_times(slowed, compute, base)
-        else:
-            program += self._over(link.tolist()) <= self._pass
+        terms, program = self._terms, self.program
+        link_ms = (terms.link_s * MS).tolist()
+        link = self._sum(self._hosted, link_ms)
+        compute = self._sum(self._runs, (terms.compute_s * MS).tolist()) + terms.base_s * MS
+        slowed = compute + terms.slowdown * link
+        program += slowed <= self._pass
+        program += link <= self._pass
+        if terms.restarts:
+            behind = 1 - 1 / terms.layers
+            stalled = link - behind * compute + behind * terms.outside_s * MS
+            program += slowed + stalled <= self._pass
+        program += self._pass >= terms.weights.least_pass_s * MS
         program += self._pass <= self._first
-        program += self._over((link + loads).tolist()) <= self._first
-
-    def _paper_times(self, slowed: np.ndarray, compute: np.ndarray, base: float) -> None:
-        """T >= C + X_j - j t_c for every layer j that somebody may have on the host."""
-        problem, terms = self._problem, self._problem.terms
-        layers, outside = problem.limits.layers, problem.cost.decode.outside_s * MS
-        arrived = np.cumsum(terms.members, axis=1)  # (k, L) host layers up to each
-        for j in np.flatnonzero(terms.members.any(axis=0)).tolist():
-            share = j / layers
-            by_option = slowed - share * compute
-            by_option = by_option + terms.layer_link_s[:, None] * arrived[:, j] * MS
-            constant = base * (1 - share) + share * outside
-            self.program += self._over(by_option.tolist()) + constant <= self._pass
+        program += self._sum(self._crossing, link_ms) <= self._first
 
     def _lateness(self) -> None:
-        problem = self._problem
-        more = problem.passes - 1
-        back = (problem.limits.layers * problem.terms.layer_link_s * MS).tolist()
-        asked = zip(problem.requests, self._set, self._late, back, strict=True)
-        for request, row, late, back_ms in asked:
-            if not np.isfinite(request.due_s):
-                continue
-            tau, due = request.tau_s * MS, request.due_s * MS
-            runs = pulp.lpSum(row)
-            span = self._first * (1 / tau) + self._pass * (more / tau)
-            self.program += span + back_ms / tau - (more + back_ms / tau) * runs <= late + due / tau
-            self.program += self._first * (1 / tau) <= late + due / tau
+        terms = self._terms
+        more, counted = terms.passes - 1, np.isfinite(terms.first) & (terms.weight > 0)
+        back = (terms.layers * terms.link_s * terms.rate).tolist()
+        for row in np.flatnonzero(counted).tolist():
+            late, runs = self._late[row], self._runs[row]
+            rate, first = float(terms.rate[row]) / MS, float(terms.first[row])
+            span = rate * self._first + rate * more * self._pass
+            self.program += span + back[row] - (back[row] + more) * runs + first <= late
+            self.program += rate * self._first + first <= late

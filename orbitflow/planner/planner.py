@@ -1,5 +1,5 @@
-"""From a question to an answer that may be executed: search, then the ILP where the search proves
-too little, and an independent check of whatever comes out.
+"""From a problem to a plan that may be executed: the fast search, the integer program where it is
+asked for, and an independent check of whatever comes out.
 
 A solver that is missing, fails, runs out of effort or returns nonsense costs nothing but quality:
 the search's plan stands, and the answer says why.
@@ -7,67 +7,71 @@ the search's plan stands, and the answer says why.
 
 from __future__ import annotations
 
+from math import inf
 from typing import NamedTuple
 
-from orbitflow.config import SolverName
 from orbitflow.planner.check import faults
-from orbitflow.planner.problem import Choice, Problem
+from orbitflow.planner.problem import Problem
 from orbitflow.planner.score import Score, score
-from orbitflow.planner.search import Found, search
+from orbitflow.planner.search import search
 
-PROVEN_GAP = 0.02  # of pass time: below it the ILP has nothing left to find
-MOST_REQUESTS = 8  # that the ILP is given: beyond, it takes longer than a plan lasts
+PROVEN_GAP = 0.02  # of max(loss, 1 token): what a better plan could still save
+RELATIVE_GAP = 1e-4  # at which the integer program may stop
+SAME = 1e-9  # of max(loss, 1 token): what differs by less loses the same
 
 
-class Answer(NamedTuple):
-    """A plan that has passed the check. `is_proven`: nothing is better by more than PROVEN_GAP.
+class Plan(NamedTuple):
+    """An option by candidate, REST for who does not run, that has passed the check.
 
-    `trouble` says what went wrong with a solver, if anything did.
+    `gap` is the share of max(loss, 1 token) that a better plan could save at most, infinite where
+    that is not known. `trouble` says what went wrong with a solver, if anything did.
     """
 
-    choice: Choice
+    options: tuple[int, ...]
     score: Score
-    is_proven: bool
+    gap: float
     by: str
     trouble: str = ""
 
+    @property
+    def is_proven(self) -> bool:
+        """Whether no plan is much better."""
+        return self.gap <= PROVEN_GAP
 
-def quick(problem: Problem) -> Answer | None:
-    """The fast search's answer; None if no plan fits."""
+
+def quick(problem: Problem) -> Plan | None:
+    """The fast search's plan; None if no plan fits."""
     found = search(problem)
     if found is None:
         return None
-    if wrong := faults(problem, found.choice, found.score):
-        raise AssertionError(f"the search returned a plan that is wrong: {wrong[0]}")
-    return Answer(found.choice, found.score, _is_proven(found), "search")
+    return _checked(problem, Plan(found.options, found.score, found.gap, "search"))
 
 
-def is_worth_solving(problem: Problem, answer: Answer) -> bool:
-    """Whether the ILP should be asked."""
-    return not answer.is_proven and len(problem.requests) <= MOST_REQUESTS
+def as_it_is(problem: Problem, options: tuple[int, ...], by: str = "kept") -> Plan | None:
+    """A plan that is given; None if it does not fit."""
+    found = score(problem, options)
+    return None if found is None else _checked(problem, Plan(options, found, inf, by))
 
 
-def improve(problem: Problem, start: Answer, solver: SolverName, nodes: int) -> Answer:
-    """Let the ILP look for something better than `start`; never worse, never unchecked."""
+def improve(problem: Problem, start: Plan, nodes: int | None = None) -> Plan:
+    """Let the integer program look for something better than `start`, in so many nodes; never
+    worse, never unchecked.
+    """
     from orbitflow.planner.ilp import solve_ilp  # PuLP takes 0.3 s to import
-    from orbitflow.planner.solvers import Effort
+    from orbitflow.planner.solver import Effort
 
-    found = solve_ilp(
-        problem,
-        solver=solver,
-        effort=Effort(gap=1e-4, nodes=nodes, seconds=None),
-        start=start.choice,
-    )
-    if found.choice is None:
+    found = solve_ilp(problem, effort=Effort(RELATIVE_GAP, nodes), start=start.options)
+    if found.plan is None or found.score is None:
         return start._replace(trouble=found.message)
-    worth = score(problem, found.choice)
-    wrong = ["it does not fit"] if worth is None else faults(problem, found.choice, worth)
-    if worth is None or wrong:
+    if wrong := faults(problem, found.plan, found.score):
         return start._replace(trouble=f"the solver's plan is wrong: {wrong[0]}")
-    if worth.rank >= start.score.rank:
-        return start._replace(is_proven=found.is_optimal, trouble=found.message)
-    return Answer(found.choice, worth, found.is_optimal, "ilp", found.message)
+    gap = RELATIVE_GAP if found.is_optimal else inf
+    if found.score.loss >= start.score.loss - SAME * max(1.0, start.score.loss):
+        return start._replace(gap=min(gap, start.gap), trouble=found.message)
+    return Plan(found.plan, found.score, min(gap, start.gap), "ilp", found.message)
 
 
-def _is_proven(found: Found) -> bool:
-    return found.gap is not None and found.gap <= PROVEN_GAP
+def _checked(problem: Problem, plan: Plan) -> Plan:
+    if wrong := faults(problem, plan.options, plan.score):
+        raise AssertionError(f"the plan by {plan.by} is wrong: {wrong[0]}")
+    return plan

@@ -1,29 +1,33 @@
-"""What a planner is asked, and what it may answer.
+"""What the planner decides: who runs in the next window of W passes, and with how many host layers.
 
-A choice gives every request one option: a placement (host layers), or rest (parked until the window
-ends). With y the choice, W the window's passes, x_r the link seconds of one layer of r:
+A plan gives every candidate r one option, a number h_r of its L layers on the host, or REST. Sums
+are over those that run; at the END of the window F_r are the full pages of one layer of r (a layer
+on the GPU has a tail page more), in its MIDDLE x_r are the link seconds of one host layer and a_r
+the compute seconds that r adds to a pass; s is the slow-down of compute by a busy link:
 
-    C  = base + sum over running r of (request + token c_r)     compute of a pass
-    X  = sum over running r of |host_r| x_r                     link of a pass
-    T  = max(C, X)                                              ring: prefetch runs on
-    T  = C + max(0, max_j (X_j - j t_c))                        paper: X_j up to layer j
-    T1 = max(T, X + what is loaded to stay)                     the window's first pass
-    late_r = max(0, (T1 + (W - 1) T + rest_r L x_r - due_r) / tau_r - (W - 1) run_r,
-                 (T1 - due_r) / tau_r)                          who rests must be brought back
+    X  = sum h_r x_r                                   link of a pass
+    T  = max(base + sum a_r + s X, X, least_pass)      a pass
+    T1 = max(T, Y),  Y = sum crossing_r x_r            the first: what is not on the GPU crosses too
+    span = T1 + (W - 1) T
+    late_r = max(0, (T1 - due_r) / tbt_r, (span - due_r) / tbt_r - (W - 1))     if r runs
+             max(0, (span + L x_r - due_r) / tbt_r)                             if r rests
 
-and, at the END of the window, with A = pages and F = full pages of one layer,
+    loss = sum over all weight_r late_r + second span
+         + W sum over those at rest token_value_r - offset                      to be minimised
 
-    sum over running r of ((L - |host_r|) A_r + |host_r|)
-        + groups max_j sum_{r: j in host_r} F_r <= GPU pages
+With the paper's pipeline, which starts every pass afresh, the link has C / L less time: T >= C + X
+- (L - 1) t_c. Given who runs, the loss depends on X and Y alone, and falls with neither.
 
-Wanted, in this order: little loss, a short T, few pages moved to stay, little streamed, where
+Memory, with q groups of staging ring (0 where it comes on top of the pages):
 
-    loss = sum_r late_r + FORGONE W (number at rest)
+    sum (L (F_r + 1) - h_r F_r) + ring <= GPU pages
+    ring = q sum over h_r > 0 of F_r                                     placements, as strides
+    ring = q (sum h_r F_r / L + (1 - 1 / L) max over h_r > 0 of F_r)     layers spread out of phase
 
-prices the tokens that those at rest do not get made: without it a plan parks everybody who has a
-balance to save a fraction of somebody's token. Design 4.1, after arXiv 2601.10729, which caps
-violations and minimises T. Times are taken at the middle of the window. A busy link's slow-down s
-counts as C + s X, too much where X > C.
+Both are safe: all strides may meet in one layer; and layers that are put where least is staged so
+far (`placement.lay_out`) never differ by more than the largest F.
+
+After arXiv 2601.10729, which caps violations and minimises T; here weights set what counts.
 """
 
 from __future__ import annotations
@@ -33,79 +37,115 @@ from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
-from orbitflow.arrays import FloatArray, IntArray
+from orbitflow.arrays import FloatArray
 from orbitflow.machine.cost import CostModel
 from orbitflow.machine.pipeline import Overlap
 from orbitflow.memory import KvLimits
 from orbitflow.placement import RESIDENT, HostLayers, stride, useful_distances
 
-REST = -1  # the option of being parked
-FORGONE = 0.05  # late tokens that a token not made by a request at rest counts for
+REST = -1  # the option of not running in the window
+
+BoolArray = npt.NDArray[np.bool_]
 
 
-class Asked(NamedTuple):
-    """One request as the planner sees it.
+class Candidate(NamedTuple):
+    """A request that could run in the window.
 
-    `due_s`: seconds from now until its reader wants the next token, below 0 if it is overdue.
-    `host`: where its KV is. `may_rest`: whether it may be parked.
+    `due_s`: seconds from now until its next token is due; below 0 if overdue, infinite for one that
+    has no reader yet. `weight`: what one late token of it counts. `host`: layers whose KV is not on
+    the GPU now. `may_rest`: whether it may be paused.
     """
 
     id: int
     context_tokens: int  # in the window's first pass
-    tau_s: float
+    tbt_limit_s: float
     due_s: float
     host: HostLayers
     may_rest: bool
+    weight: float = 1.0
+
+
+class Weights(NamedTuple):
+    """What counts in a plan besides late tokens, in late tokens.
+
+    `least_pass_s`: a pass counts for no less.
+    """
+
+    token_values: tuple[float, ...]  # by candidate: of a token that it does not get made
+    second: float = 0.0  # of a second of the window
+    least_pass_s: float = 0.0
+    offset: float = 0.0
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A question: immutable, so that it can be solved beside the passes."""
+    """One planning problem: immutable, so that it can be solved beside the passes.
+
+    `placements`: the host layers of each option, fewest first, RESIDENT the first; None allows any
+    number of layers, 0 to L, spread out of phase. `is_uniform`: all that run share
+    one placement. `rest_order`: rows; nobody rests before those named earlier.
+    """
 
     cost: CostModel
     limits: KvLimits
     overlap: Overlap
     ring_groups: int
-    passes: int  # of the window
-    requests: tuple[Asked, ...]
-    options: tuple[HostLayers, ...]
-    is_uniform: bool = False  # whether all that run share one option
-    rest_order: tuple[int, ...] | None = None  # rows; nobody rests before those named earlier
+    passes: int  # of the window, at least 1
+    candidates: tuple[Candidate, ...]
+    placements: tuple[HostLayers, ...] | None
+    weights: Weights
+    is_uniform: bool = False
+    rest_order: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.is_uniform and self.placements is None:
+            raise ValueError("one option for all wants placements")
 
     @cached_property
     def terms(self) -> Terms:
         """The coefficients of every formula above."""
         return _terms(self)
 
+    @property
+    def host_layers(self) -> tuple[int, ...]:
+        """How many layers each option has on the host."""
+        if self.placements is None:
+            return tuple(range(self.limits.layers + 1))
+        return tuple(len(placement) for placement in self.placements)
+
 
 class Terms(NamedTuple):
-    """Coefficients by request (n), option (k) and layer (L)."""
+    """Coefficients by candidate (n) and option (k); pages are whole numbers held as floats.
 
-    compute_s: FloatArray  # (n,) that a running request adds to a pass
+    Of late tokens `rate` is what a second adds, and what is there at second 0 is `first` of the
+    first token, `runs` of the window's last if the candidate runs, and `rests` if it does not.
+    """
+
+    compute_s: FloatArray  # (n,) that a running candidate adds to a pass
+    link_s: FloatArray  # (n,) of one host layer
+    pages: FloatArray  # (n,) F
+    hosted: FloatArray  # (k,) layers on the host, ascending from 0
+    crossing: FloatArray  # (n, k) layers that cross in the first pass
+    absent: FloatArray  # (n,) layers that are not on the GPU now
+    rate: FloatArray
+    first: FloatArray
+    runs: FloatArray
+    rests: FloatArray
+    weight: FloatArray
+    forgone: FloatArray  # (n,) W token_value
+    must_run: BoolArray
     base_s: float
-    gpu_pages: IntArray  # (n, k) at the end of the window
-    group_pages: IntArray  # (n,) of one host layer, at the end of the window
-    layer_link_s: FloatArray  # (n,) of one host layer, at the middle of it
-    host_layers: IntArray  # (k,) how many
-    columns: IntArray  # (k, m) membership of the layers whose groups can be the largest
-    members: IntArray  # (k, L) membership of every layer
-    loaded: IntArray  # (n, k) layers that are loaded to stay
-    tau_s: FloatArray
-    due_s: FloatArray
-    may_rest: FloatArray  # 1 or 0
-    gpu_limit: int
-    charged_groups: int
-
-
-class Choice(NamedTuple):
-    """An option by request, in the problem's order; REST for who is parked."""
-
-    options: tuple[int, ...]
-
-    def runs(self, row: int) -> bool:
-        """Whether that request runs."""
-        return self.options[row] != REST
+    outside_s: float  # of base_s, what belongs to no layer
+    slowdown: float
+    restarts: bool  # the pipeline starts every pass afresh
+    layers: int
+    passes: int
+    gpu_pages: int
+    ring_spread: int  # q where layers are spread, else 0
+    ring_each: int  # q where placements may coincide, else 0
+    weights: Weights
 
 
 def paper_options(layers: int) -> tuple[HostLayers, ...]:
@@ -114,47 +154,52 @@ def paper_options(layers: int) -> tuple[HostLayers, ...]:
 
 
 def _terms(problem: Problem) -> Terms:
-    cost, limits, layers = problem.cost, problem.limits, problem.limits.layers
-    requests, options = problem.requests, problem.options
-    contexts = np.array([r.context_tokens for r in requests], dtype=np.int64)
-    at_end, middle = contexts + problem.passes - 1, contexts + problem.passes // 2
-    pages, full = -(-at_end // limits.page_tokens), (at_end - 1) // limits.page_tokens
-    hosted = np.array([len(o) for o in options], dtype=np.int64)
-    members, columns = _membership(options, layers)
+    cost, limits, passes = problem.cost, problem.limits, problem.passes
+    columns = list(zip(*problem.candidates, strict=True)) or [()] * len(Candidate._fields)
+    _, tokens, tbt_limits, dues, hosts, may_rest, weights = columns
+    contexts = np.array(tokens, dtype=np.float64)
+    middle = contexts + passes // 2
     copied = (middle - 1) // limits.page_tokens * float(cost.page_bytes)
-    rate = np.interp(copied, cost.h2d.run_bytes, cost.h2d.bytes_per_s)
-    compute = cost.decode.request_s + cost.decode.token_s * middle.astype(np.float64)
+    speed = np.interp(copied, cost.h2d.run_bytes, cost.h2d.bytes_per_s)
+    link_s = copied / speed + cost.h2d.latency_s * (copied > 0)
+    tbt_limit_s = np.array(tbt_limits, dtype=np.float64)
+    first = -np.array(dues, dtype=np.float64) / tbt_limit_s
+    absent = np.array([len(host) for host in hosts], dtype=np.float64)
+    hosted = np.array(problem.host_layers, dtype=np.float64)
+    if problem.placements is None:
+        crossing = np.maximum(hosted, absent[:, None])
+    else:
+        loaded = [_loaded(host, problem.placements) for host in hosts]
+        crossing = hosted + np.array(loaded, dtype=np.float64).reshape(len(hosts), len(hosted))
+    ring = 0 if limits.ring_is_extra else problem.ring_groups
     return Terms(
-        compute,
-        cost.decode.base_s,
-        (layers - hosted)[None, :] * pages[:, None] + hosted[None, :],
-        full,
-        copied / rate + cost.h2d.latency_s * (copied > 0),
+        cost.decode.request_s + cost.decode.token_s * middle,
+        link_s,
+        (contexts + passes - 2) // limits.page_tokens,
         hosted,
-        columns,
-        members,
-        np.array([_loaded(r.host, options) for r in requests], dtype=np.int64),
-        np.array([r.tau_s for r in requests]),
-        np.array([r.due_s for r in requests]),
-        np.array([float(r.may_rest) for r in requests]),
+        crossing,
+        absent,
+        1 / tbt_limit_s,
+        first,
+        first - (passes - 1),
+        first + limits.layers * link_s / tbt_limit_s,
+        np.array(weights, dtype=np.float64),
+        passes * np.array(problem.weights.token_values, dtype=np.float64),
+        ~np.array(may_rest, dtype=np.bool_),
+        cost.decode.base_s,
+        cost.decode.outside_s,
+        cost.link_slowdown,
+        problem.overlap is Overlap.PAPER,
+        limits.layers,
+        passes,
         limits.gpu_pages,
-        0 if limits.ring_is_extra else problem.ring_groups,
+        ring if problem.placements is None else 0,
+        0 if problem.placements is None else ring,
+        problem.weights,
     )
 
 
-@lru_cache(maxsize=64)
-def _membership(options: tuple[HostLayers, ...], layers: int) -> tuple[IntArray, IntArray]:
-    """Which layers each option has on the host, (k, L); and of these columns only those of layers
-    that can have the largest group: options of every layer left out are options of one kept.
-    """
-    members = np.array([[j in o for j in range(layers)] for o in options], dtype=np.int64)
-    columns = np.unique(members, axis=1)
-    covers = np.all(columns[:, :, None] >= columns[:, None, :], axis=0)  # (i, j): i covers j
-    others = covers & ~np.eye(columns.shape[1], dtype=bool)
-    return members, columns[:, ~others.any(axis=0)]
-
-
 @lru_cache(maxsize=4096)
-def _loaded(host: HostLayers, options: tuple[HostLayers, ...]) -> tuple[int, ...]:
-    """How many layers each option loads to stay."""
-    return tuple(len(set(host) - set(o)) for o in options)
+def _loaded(host: HostLayers, placements: tuple[HostLayers, ...]) -> tuple[int, ...]:
+    """How many of these layers each placement loads to stay."""
+    return tuple(len(set(host) - set(placement)) for placement in placements)

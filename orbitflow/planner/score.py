@@ -1,7 +1,7 @@
-"""What a choice is worth: `problem`'s formulas, for many choices at once.
+"""What plans are worth: `problem`'s formulas, for many plans at once.
 
-The one place where the fast search computes them. The ILP states them again as constraints, and
-`check` once more, layer by layer, so that none has to be believed.
+The one place where the search computes them. The integer program states them again as rows, and
+`check` once more, one candidate at a time, so that none has to be believed.
 """
 
 from __future__ import annotations
@@ -9,146 +9,164 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from orbitflow.arrays import FloatArray, IntArray
-from orbitflow.machine.pipeline import Overlap
-from orbitflow.planner.problem import FORGONE, REST, Choice, Problem
+from orbitflow.planner.problem import REST, BoolArray, Problem, Terms
 
-STEP = 1e-6  # of late tokens and of seconds: less is rounding, which must not decide
+ROUNDING = 1e-9  # of pages times layers: whole numbers in floats, so that a sum is off by less
+TIE = 1e-9  # what differs by less, of the larger or of a token, is equal
 
 
 class Score(NamedTuple):
-    """Worth of one choice. Smaller is better, from the first field to `link_s`."""
+    """Worth of one plan. `loss` is in tokens: smaller is better."""
 
     loss: float
+    late_tokens: float  # unweighted
+    running: int
     pass_s: float
-    moved_pages: int
-    link_s: float
-    late_tokens: float
-    at_rest: int
     first_pass_s: float
+    span_s: float
+    link_s: float  # of a pass
+    moved_pages: int  # that are loaded to stay on the GPU
     gpu_pages: int  # at the window's end, ring included
-    compute_s: float
-
-    @property
-    def rank(self) -> tuple[int, int, int, int]:
-        """What choices are compared by; of equal ones the one that streams less."""
-        steps = [round(value / STEP) for value in (self.loss, self.pass_s, self.link_s)]
-        return steps[0], steps[1], self.moved_pages, steps[2]
 
 
 class Scores(NamedTuple):
-    """Worth of many choices, every array of shape (choices,)."""
+    """Worth of many plans, every array of shape (plans,)."""
 
     loss: FloatArray
-    pass_s: FloatArray
-    moved_pages: IntArray
-    link_s: FloatArray
     late_tokens: FloatArray
-    at_rest: IntArray
+    running: IntArray
+    pass_s: FloatArray
     first_pass_s: FloatArray
-    gpu_pages: IntArray
-    compute_s: FloatArray
-    fits: npt.NDArray[np.bool_]
+    span_s: FloatArray
+    link_s: FloatArray
+    moved_pages: FloatArray
+    gpu_pages: FloatArray
+    fits: BoolArray
 
     def best(self) -> int | None:
         """The best that fits; None if none does."""
-        rows = np.flatnonzero(self.fits)
-        if not len(rows):
+        if not self.fits.any():
             return None
-        keys = (
-            np.round(self.link_s[rows] / STEP),
-            self.moved_pages[rows],
-            np.round(self.pass_s[rows] / STEP),
-            np.round(self.loss[rows] / STEP),
-        )
-        return int(rows[np.lexsort(keys)[0]])
+        return least_of(np.where(self.fits, self.loss, np.inf))
 
     def at(self, row: int) -> Score:
         """One of them."""
         return Score(
             float(self.loss[row]),
-            float(self.pass_s[row]),
-            int(self.moved_pages[row]),
-            float(self.link_s[row]),
             float(self.late_tokens[row]),
-            int(self.at_rest[row]),
+            int(self.running[row]),
+            float(self.pass_s[row]),
             float(self.first_pass_s[row]),
+            float(self.span_s[row]),
+            float(self.link_s[row]),
+            int(self.moved_pages[row]),
             int(self.gpu_pages[row]),
-            float(self.compute_s[row]),
         )
 
 
-def score(problem: Problem, choice: Choice) -> Score | None:
-    """Worth of one choice; None if it does not fit."""
-    scores = score_all(problem, np.array([choice.options], dtype=np.int64))
-    return scores.at(0) if scores.fits[0] else None
+class Times(NamedTuple):
+    """Seconds of a window, each of shape (plans,), and the loss with its late tokens."""
+
+    pass_s: FloatArray
+    first_s: FloatArray
+    span_s: FloatArray
+    late: FloatArray  # (plans, n)
+    loss: FloatArray
 
 
-def score_all(problem: Problem, choices: IntArray) -> Scores:
-    """Worth of choices of shape (choices, requests)."""
-    terms, limits = problem.terms, problem.limits
-    runs = choices != REST
-    option = np.maximum(choices, 0)
-    rows = np.arange(choices.shape[1])
-    hosted = terms.host_layers[option] * runs
-    compute = terms.base_s + runs @ terms.compute_s
-    link = hosted @ terms.layer_link_s
-    loaded = terms.loaded[rows, option] * runs
-    first_link = link + loaded @ terms.layer_link_s
-    staged = [(column[option] * runs) @ terms.group_pages for column in terms.columns.T]
-    ring = terms.charged_groups * np.max(staged, axis=0)
-    gpu = (terms.gpu_pages[rows, option] * runs).sum(axis=1) + ring
-    slowed = compute + problem.cost.link_slowdown * link
-    if problem.overlap is Overlap.PAPER:
-        pass_s = slowed + _paper_stalls(problem, option, runs, compute)
-    else:
-        pass_s = np.maximum(slowed, link)
-    first_s = np.maximum(pass_s, first_link)
-    more = problem.passes - 1
-    span = first_s + more * pass_s
-    back_s = problem.limits.layers * terms.layer_link_s
-    behind = (span[:, None] + ~runs * back_s - terms.due_s) / terms.tau_s - more * runs
-    at_once = (first_s[:, None] - terms.due_s) / terms.tau_s
-    late = np.maximum(0.0, np.maximum(behind, at_once)).sum(axis=1)
-    rests = (~runs).sum(axis=1)
-    allowed = ((terms.may_rest > 0) | runs).all(axis=1) & runs.any(axis=1)
-    if problem.is_uniform:
-        allowed &= _is_uniform(choices)
-    if problem.rest_order is not None:
-        in_order = runs[:, list(problem.rest_order)]
-        allowed &= (in_order[:, 1:] >= in_order[:, :-1]).all(axis=1)
+def least_of(losses: FloatArray) -> int:
+    """The first of the least losses; they are not all infinite."""
+    least = np.minimum.reduce(losses)
+    return int((losses <= least + TIE * max(1.0, abs(least))).argmax())
+
+
+def score(problem: Problem, options: tuple[int, ...]) -> Score | None:
+    """Worth of one plan; None if it does not fit or pauses whom it must not."""
+    scores = score_all(problem.terms, np.array([options], dtype=np.int64))
+    allowed = bool(scores.fits[0]) and _is_allowed(problem, options)
+    return scores.at(0) if allowed else None
+
+
+def score_all(terms: Terms, options: IntArray) -> Scores:
+    """Worth of plans of shape (plans, n), whether or not the options' order and kinds are free."""
+    runs = options != REST
+    option = np.maximum(options, 0)
+    hosted = terms.hosted[option] * runs
+    crossing = terms.crossing[np.arange(options.shape[1]), option] * runs
+    link_s = hosted @ terms.link_s
+    times = times_all(terms, runs, link_s, crossing @ terms.link_s)
+    pages = gpu_pages(terms, runs, hosted)
+    count = runs.sum(axis=1)
+    somebody = (count > 0) | (runs.shape[1] == 0)
     return Scores(
-        late + FORGONE * problem.passes * rests,
-        pass_s,
-        loaded @ terms.group_pages,
-        link,
-        late,
-        rests,
-        first_s,
-        gpu,
-        compute,
-        allowed & (gpu <= limits.gpu_pages),
+        times.loss,
+        times.late.sum(axis=1),
+        count,
+        times.pass_s,
+        times.first_s,
+        times.span_s,
+        link_s,
+        (crossing - hosted) @ terms.pages,
+        pages,
+        (pages <= terms.gpu_pages) & somebody & (runs | ~terms.must_run).all(axis=1),
     )
 
 
-def _paper_stalls(
-    problem: Problem, option: IntArray, runs: npt.NDArray[np.bool_], compute_s: FloatArray
-) -> FloatArray:
-    """Stall in the paper's form, shape (choices,)."""
-    terms, layers = problem.terms, problem.limits.layers
-    by_layer = np.zeros((len(option), layers))
-    for row in range(option.shape[1]):
-        share = terms.members[option[:, row]] * runs[:, row, None]
-        by_layer += share * terms.layer_link_s[row]
-    layer_s = np.maximum(0.0, compute_s - problem.cost.decode.outside_s) / layers
-    waits = np.cumsum(by_layer, axis=1) - np.arange(layers) * layer_s[:, None]
-    stalls: FloatArray = np.maximum(0.0, waits.max(axis=1))
-    return stalls
+def times_all(
+    terms: Terms,
+    runs: BoolArray,
+    link_s: FloatArray,
+    first_link_s: FloatArray,
+    least_span_s: FloatArray | None = None,
+) -> Times:
+    """Times and loss of run sets of shape (plans, n) whose link is busy for so long in a pass, and
+    in the first one; `least_span_s`: the window is known to take no less.
+    """
+    compute_s = terms.base_s + runs @ terms.compute_s
+    pass_s = compute_s + terms.slowdown * link_s
+    if terms.restarts:
+        behind_s = np.maximum(0.0, compute_s - terms.outside_s) * (1 - 1 / terms.layers)
+        pass_s = pass_s + np.maximum(0.0, link_s - behind_s)
+    pass_s = np.maximum(np.maximum(pass_s, link_s), terms.weights.least_pass_s)
+    first_s = np.maximum(pass_s, first_link_s)
+    more = terms.passes - 1
+    span_s = first_s + more * pass_s
+    if least_span_s is not None:
+        span_s = np.maximum(span_s, least_span_s)
+    late = lateness(terms, runs, first_s, span_s)
+    price = terms.weights.second * span_s + ~runs @ terms.forgone - terms.weights.offset
+    return Times(pass_s, first_s, span_s, late, late @ terms.weight + price)
 
 
-def _is_uniform(choices: IntArray) -> npt.NDArray[np.bool_]:
-    highest = choices.max(axis=1, keepdims=True)
-    same: npt.NDArray[np.bool_] = ((choices == highest) | (choices == REST)).all(axis=1)
-    return same
+def lateness(terms: Terms, runs: BoolArray, first_s: FloatArray, span_s: FloatArray) -> FloatArray:
+    """Late tokens of shape (plans, n)."""
+    late = np.multiply.outer(span_s, terms.rate)
+    late += np.where(runs, terms.runs, terms.rests)
+    at_once = np.multiply.outer(first_s, terms.rate)  # less than the rest where r rests
+    at_once += terms.first
+    np.maximum(late, at_once, out=late)
+    np.maximum(late, 0.0, out=late)
+    return late
+
+
+def gpu_pages(terms: Terms, runs: BoolArray, hosted: FloatArray) -> FloatArray:
+    """GPU pages at the window's end, ring included; `hosted` is 0 where nobody runs."""
+    streamed, streams = hosted @ terms.pages, hosted > 0
+    whole: FloatArray = terms.layers * (runs @ (terms.pages + 1)) - streamed
+    if terms.ring_spread:
+        largest = np.max(terms.pages * streams, axis=1, initial=0.0)
+        staged = terms.ring_spread * (streamed + (terms.layers - 1) * largest)
+        whole += np.ceil(staged / terms.layers - ROUNDING)
+    if terms.ring_each:
+        whole += terms.ring_each * (streams @ terms.pages)
+    return whole
+
+
+def _is_allowed(problem: Problem, options: tuple[int, ...]) -> bool:
+    """Whether a plan keeps to one option for all, and to the order of rest, where it must."""
+    if problem.is_uniform and len({o for o in options if o != REST}) > 1:
+        return False
+    rests = [options[row] == REST for row in problem.rest_order or ()]
+    return rests == sorted(rests, reverse=True)

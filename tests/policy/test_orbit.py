@@ -115,7 +115,7 @@ def test_every_plan_from_the_integer_program() -> None:
     assert policy.planning.troubles == []
     assert policy.planning.searches > 3
     assert len(run.finished) == len(few)
-    assert policy.last_draft is None or policy.last_draft.by in ("ilp", "kept", "alone")
+    assert policy.last_draft is None or policy.last_draft.plan.by in ("ilp", "kept", "alone")
 
 
 @pytest.mark.parametrize(("prompt", "output"), [(61, 40), (100, 6)])
@@ -128,7 +128,7 @@ def test_a_request_that_fits_only_alone_is_served(prompt: int, output: int) -> N
     class Noted(Orbit):
         def decide(self, view: View) -> Decision:
             decision = super().decide(view)
-            drafts.append(self.last_draft.by if self.last_draft else "easy")
+            drafts.append(self.last_draft.plan.by if self.last_draft else "easy")
             return decision
 
     machine = small_machine(60, link_bytes_per_s=3e5)

@@ -21,16 +21,15 @@ from orbitflow.machine.cost import CostModel
 from orbitflow.machine.pipeline import Overlap
 from orbitflow.memory import KvLimits
 from orbitflow.placement import ALL_RESIDENT, RESIDENT, Placement
-from orbitflow.policy.draft import RING_GROUPS
 from orbitflow.policy.orbit.admission import DeadlineAdmission
 from orbitflow.policy.orbit.forecast import Forecaster
 from orbitflow.policy.orbit.load import LoadModel
 from orbitflow.policy.orbit.options import DEFAULT, OrbitOptions
+from orbitflow.policy.orbit.rotation import STARVING, Drafter, Rotation, Scene, planned_passes
+from orbitflow.policy.orbitflow.planning import RING_GROUPS, resident_window
 from orbitflow.policy.pausing import first_owed
 from orbitflow.policy.refiner import Refiner
 from orbitflow.policy.token_deposit import TokenDeposit
-from orbitflow.policy.turns import STARVING, Drafted, Drafter, Scene, planned_passes
-from orbitflow.policy.validity import resident_window
 from orbitflow.request import Request, RequestState
 from orbitflow.step import Events, Step, StepOutcome
 
@@ -70,9 +69,15 @@ class Orbit(Policy):
         )
         self._forecaster = Forecaster(self._deposit, load, tuning, self._options)
         self._admission = DeadlineAdmission(limits, self._forecaster, load, tuning, self._options)
-        weight, due_s = self._forecaster.weight, self._forecaster.due_s
-        self._drafter = Drafter(limits, tuning, self.planning, weight, due_s)
-        self.last_draft: Drafted | None = None  # what is followed; None if everything is resident
+        self._drafter = Drafter(
+            limits,
+            self.data_plane.overlap,
+            tuning,
+            self.planning,
+            self._forecaster.weight,
+            self._forecaster.due_s,
+        )
+        self.last_draft: Rotation | None = None  # what is followed; None if everything is resident
         self._until = 0  # the pass that ends its window
         self._has_news = True  # something has happened since it was made
 
@@ -105,7 +110,7 @@ class Orbit(Policy):
         self._admit(view, newcomer)
         self.last_draft = draft
         window = draft.staged.window
-        if draft.worth.first_pass_s > STARVING * draft.worth.pass_s or draft.starved:
+        if draft.plan.score.first_pass_s > STARVING * draft.plan.score.pass_s or draft.starved:
             # What loads in the background may be kept from coming: look again soon.
             window = min(window, self._options.retry_passes)
         self._until = view.passes + window
@@ -157,7 +162,7 @@ class Orbit(Policy):
 
     def _draft(
         self, view: View, members: list[RequestState], newcomer: Request | None
-    ) -> Drafted | None:
+    ) -> Rotation | None:
         cost, owed = self._refiner.cost, first_owed(members, self._deposit, view.now_s)
 
         def must_run(s: RequestState) -> bool:
@@ -167,7 +172,7 @@ class Orbit(Policy):
         return self._drafter.draft(scene)
 
     def _decision(
-        self, view: View, newcomer: Request | None, draft: Drafted, window: int
+        self, view: View, newcomer: Request | None, draft: Rotation, window: int
     ) -> Decision:
         placed = draft.staged.placed
         return Decision(

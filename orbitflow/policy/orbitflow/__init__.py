@@ -1,1 +1,1 @@
-"""`orbitflow` and `uniform-ilp`: placements planned per request. The policy is in `policy.py`."""
+"""`orbitflow` and `uniform-ilp`: placements planned ahead, after arXiv 2601.10729."""

@@ -25,9 +25,8 @@ import numpy as np
 from orbitflow.arrays import IntArray
 from orbitflow.engine.policy import View
 from orbitflow.machine.cost import CostModel
-from orbitflow.memory import KvLimits
+from orbitflow.memory import KvLimits, pages_at_end
 from orbitflow.placement import HostLayers
-from orbitflow.planner.window import pages_at_end
 from orbitflow.policy.orbitflow.options import DEFAULT, OrbitFlowOptions
 from orbitflow.policy.token_deposit import TokenDeposit
 from orbitflow.request import Request, RequestState

@@ -2,15 +2,17 @@
 `uniform-ilp`: the same planner with one placement for all, and only the refiner beside it.
 
 After OrbitFlow (arXiv 2601.10729): every request has nothing on the host or one stride, at most
-every second layer; an integer program picks them one step ahead. The mechanisms are modules of
-their own, `planner`, `refiner`, `bank` (token deposit), `pausing`, `gate`; a flag takes each out.
+every second layer; the paper has an integer program pick them one step ahead. The mechanisms are
+modules of their own, `planner`, `refiner`, `bank` (token deposit), `pausing`, `gate`; a flag takes
+each out.
 
-    decide:  newcomers (gate) -> draft (search, ILP's last answer, or as it is) -> window (validity)
-             where the search has proven too little, a plan request: the ILP answers beside passes
+    decide:  newcomers (gate) -> draft (search, the program's last plan, or as it is) -> window
+             with `--solver ilp` a plan request: the integer program answers beside the passes
 
 Differs from the paper: lost tokens come first, not T; the window is computed from growth; the
-staging ring is charged; pauses count as lateness. In the simulator the search's own time (about a
-millisecond) is not charged, the ILP's is, at the profile's planner latency.
+staging ring is charged; pauses count as lateness; the fast search answers, and proves its plans for
+few requests. In the simulator the search's own time (about a millisecond) is not charged, the
+integer program's is, at the profile's planner latency.
 """
 
 from __future__ import annotations
@@ -19,33 +21,38 @@ from typing import NamedTuple
 
 import numpy as np
 
-from orbitflow.config import Tuning
+from orbitflow.config import SolverName, Tuning
 from orbitflow.engine.policy import DataPlane, Decision, Lengths, PlanningFigures, Policy, View
 from orbitflow.machine.cost import CostModel
 from orbitflow.machine.pipeline import Overlap
 from orbitflow.memory import BatchPages, KvLimits
 from orbitflow.placement import ALL_RESIDENT, RESIDENT, HostLayers, Placement
-from orbitflow.planner.planner import Answer, improve, is_worth_solving
+from orbitflow.planner.planner import SAME, Plan, improve
 from orbitflow.planner.problem import Problem, paper_options
-from orbitflow.policy.draft import RING_GROUPS, Drafter
-from orbitflow.policy.draft import Plan as Draft
 from orbitflow.policy.orbitflow.admission import Gate, SloAdmission
 from orbitflow.policy.orbitflow.options import DEFAULT, OrbitFlowOptions
+from orbitflow.policy.orbitflow.planning import (
+    RING_GROUPS,
+    Draft,
+    Drafter,
+    resident_window,
+    window_of,
+)
 from orbitflow.policy.refiner import Refiner
 from orbitflow.policy.token_deposit import TokenDeposit
-from orbitflow.policy.validity import placed_by, resident_window, window_of
 from orbitflow.request import Request, RequestState
-from orbitflow.step import Events, PlanAnswer, PlanRequest, Step, StepOutcome
+from orbitflow.step import Events, PlanRequest, Step, StepOutcome
+from orbitflow.step import PlanAnswer as SolvedRequest
 
-ILP_NODES = 20
+ILP_NODES = 20  # of the integer program's search tree, for a plan request
 RETRY_PASSES = 16  # until the gate looks again at who waits for balances to grow
 
 
-class _Question(NamedTuple):
-    """What a plan request carries, and a plan brings back with a better answer."""
+class _Asked(NamedTuple):
+    """What a plan request carries, and brings back with a better plan."""
 
     problem: Problem
-    answer: Answer
+    plan: Plan
 
 
 class OrbitFlow(Policy):
@@ -150,16 +157,15 @@ class OrbitFlow(Policy):
         self.planning.drifts += 1
         return True
 
-    def solve(self, request: PlanRequest) -> PlanAnswer:
-        """Ask the ILP; beside the passes, so nothing here is changed."""
+    def solve(self, request: PlanRequest) -> SolvedRequest:
+        """Ask the integer program; beside the passes, so nothing here is changed."""
         problem, start = request.snapshot
-        answer = improve(problem, start, self._tuning.solver, ILP_NODES)
-        return PlanAnswer(request.id, _Question(problem, answer))
+        return SolvedRequest(request.id, _Asked(problem, improve(problem, start, ILP_NODES)))
 
-    def adopt(self, plan: PlanAnswer, now_s: float) -> None:
-        """Consider the ILP's plan in the next decision."""
-        problem, answer = plan.body
-        self._drafter.solved(problem, answer)
+    def adopt(self, plan: SolvedRequest, now_s: float) -> None:
+        """Consider the integer program's plan in the next decision."""
+        problem, found = plan.body
+        self._drafter.solved(problem, found)
 
     # -- inside ------------------------------------------------------------------------------------
 
@@ -185,8 +191,8 @@ class OrbitFlow(Policy):
         return self._drafter.draft(view, members, newcomers, self._bank, self._refiner.cost)
 
     def _decision(self, view: View, newcomers: list[Request], draft: Draft) -> Decision:
-        placed = placed_by(draft)
-        window = window_of(draft, placed, pauses=self._tuning.pause)
+        placed = draft.placed
+        window = window_of(draft, pauses=self._tuning.pause)
         if self._admission.waits_for_balances:
             window = min(window, RETRY_PASSES)
         decision = Decision(
@@ -201,14 +207,18 @@ class OrbitFlow(Policy):
         return decision
 
     def _plan_request(self, view: View, draft: Draft) -> PlanRequest | None:
-        """Ask the ILP once for each new set of requests, and at each window's end."""
+        """With `--solver ilp`, ask the integer program once for each new set of requests, and at
+        each window's end, unless nothing better is left to find.
+        """
+        if self._tuning.solver is not SolverName.ILP or draft.plan.gap <= SAME:
+            return None
         count, last = self._asked
-        ids = tuple(asked.id for asked in draft.problem.requests)
+        ids = tuple(one.id for one in draft.problem.candidates)
         is_new = ids != last or view.passes >= self._window_end
-        if view.is_planning or not is_new or not is_worth_solving(draft.problem, draft.answer):
+        if view.is_planning or not is_new:
             return None
         self._asked = (count + 1, ids)
-        return PlanRequest(count + 1, view.now_s, _Question(draft.problem, draft.answer))
+        return PlanRequest(count + 1, view.now_s, _Asked(draft.problem, draft.plan))
 
 
 def _placement(placed: dict[int, HostLayers]) -> Placement:

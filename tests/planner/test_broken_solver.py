@@ -1,4 +1,4 @@
-"""Solvers that are not there, raise, or return garbage."""
+"""A solver that is not there, raises, or returns garbage."""
 
 from __future__ import annotations
 
@@ -12,18 +12,16 @@ import pytest
 from reference.programs import knapsack
 
 from orbitflow.errors import UserError
-from orbitflow.planner import solvers
-from orbitflow.planner.solvers import Effort, SolverName, Status, available, check_solver, solve
-from orbitflow.planner.solvers.base import Outcome, Solver
-from orbitflow.planner.solvers.linear import read_problem
+from orbitflow.planner import solver
+from orbitflow.planner.linear import read_problem
+from orbitflow.planner.solver import Effort, Outcome, Status, check_solver, solve
 
 PROVEN = Effort()
 
 
 def plant(monkeypatch: pytest.MonkeyPatch, run: Callable[..., Outcome]) -> None:
     """Put a solver in the place of HiGHS."""
-    fake = Solver("Fake", "", lambda: None, run)
-    monkeypatch.setitem(solvers._SOLVERS, SolverName.HIGHS, fake)
+    monkeypatch.setattr(solver, "_run", run)
 
 
 GARBAGE = {
@@ -58,7 +56,7 @@ def test_a_solver_that_raises(monkeypatch: pytest.MonkeyPatch, error: Exception)
 
     plant(monkeypatch, run)
     answer = solve(*knapsack(), effort=PROVEN)
-    assert answer[:4] == (Status.FAILED, None, (), "Fake")
+    assert answer[:3] == (Status.FAILED, None, ())
     assert answer.message.startswith(type(error).__name__)
     assert "\n" not in answer.message
 
@@ -70,40 +68,25 @@ def test_highs_raises_in_the_middle(monkeypatch: pytest.MonkeyPatch) -> None:
         raise RuntimeError("out of luck")
 
     monkeypatch.setattr(highspy.Highs, "run", run)
-    answer = solve(*knapsack(), solver=SolverName.HIGHS, effort=PROVEN)
-    assert answer[3:] == ("HiGHS", "RuntimeError: out of luck")
+    answer = solve(*knapsack(), effort=PROVEN)
+    assert answer.message == "RuntimeError: out of luck"
     monkeypatch.undo()
-    assert solve(*knapsack(), solver=SolverName.HIGHS, effort=PROVEN).status is Status.OPTIMAL
+    assert solve(*knapsack(), effort=PROVEN).status is Status.OPTIMAL
 
 
-def test_auto_is_highs() -> None:
-    assert available() == (SolverName.HIGHS, SolverName.CBC)
-    assert solve(*knapsack(), effort=PROVEN).solver == "HiGHS"
-
-
-def test_auto_is_cbc_without_highs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_highs_a_person_is_told_and_a_solve_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "highspy", None)
-    assert available() == (SolverName.CBC,)
-    assert solve(*knapsack(), effort=PROVEN).solver == "CBC"
-    check_solver(SolverName.AUTO)
     with pytest.raises(UserError) as caught:
-        check_solver(SolverName.HIGHS)
+        check_solver()
     assert "HiGHS is not there" in str(caught.value)
     assert "pip install highspy" in str(caught.value)
-    assert str(caught.value).endswith("; or choose cbc")
-    answer = solve(*knapsack(), solver=SolverName.HIGHS, effort=PROVEN)
+    answer = solve(*knapsack(), effort=PROVEN)
     assert answer[:3] == (Status.FAILED, None, ())
     assert answer.message == str(caught.value)
 
 
-def test_no_solver_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "highspy", None)
-    monkeypatch.setattr("shutil.which", lambda _: None)
-    assert available() == ()
-    for name in SolverName:
-        with pytest.raises(UserError, match="is not there"):
-            check_solver(name)
-        assert solve(*knapsack(), solver=name, effort=PROVEN).status is Status.FAILED
+def test_with_highs_nothing_is_said() -> None:
+    check_solver()
 
 
 @pytest.mark.parametrize("field", ["cost", "coefficients", "lower", "row_upper"])
@@ -112,7 +95,7 @@ def test_not_a_number_is_refused(monkeypatch: pytest.MonkeyPatch, field: str) ->
     problem, variables = knapsack()
     program = read_problem(problem, variables)
     broken: Any = {field: getattr(program, field) * np.nan}
-    monkeypatch.setattr(solvers, "read_problem", lambda *_: replace(program, **broken))
+    monkeypatch.setattr(solver, "read_problem", lambda *_: replace(program, **broken))
     answer = solve(problem, variables, effort=PROVEN)
     assert answer.status is Status.FAILED
     assert answer.message == "the problem has a number that is not finite"

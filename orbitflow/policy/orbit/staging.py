@@ -1,9 +1,10 @@
-"""A turn put on its feet: which layers, for how long, and what loads for whoever is next.
+"""How a plan is carried out: which layers, for how long, and what loads for whoever is next.
 
-Layers: `planner.spread`, then fewer on the host where counting them had been too careful. The
+Layers: `placement.lay_out`, then fewer on the host where counting them had been too careful. The
 window lasts while its memory does and, where somebody rests, until the first of them must be back:
 
-    (due_r - L x_r - T) / T    for who rests,    due_r / (T - tau_r)    for who is slower than read
+    (due_r - L x_r - T) / T      for who rests
+    due_r / (T - tbt_limit_r)    for who runs slower than its limit
 
 Whoever loses tokens anyway is looked at again after the passes planned for. What is left of memory
 and of the link's time keeps, or brings in, layers of those at rest, the first that are due first:
@@ -20,14 +21,11 @@ import numpy as np
 from orbitflow.arrays import IntArray
 from orbitflow.config import Tuning
 from orbitflow.engine.policy import View
-from orbitflow.memory import KvLimits
-from orbitflow.placement import HostLayers, stride
-from orbitflow.planner.spread import Wish, lay_out
-from orbitflow.planner.turn.question import REST, Member, Question, Turn
-from orbitflow.planner.turn.worth import Worth
-from orbitflow.planner.window import longest_window, pages_at_end
-from orbitflow.policy.draft import RING_GROUPS
-from orbitflow.policy.validity import LONGEST_WINDOW
+from orbitflow.memory import KvLimits, longest_window, pages_at_end
+from orbitflow.placement import HostLayers, Wish, lay_out, stride
+from orbitflow.planner.planner import Plan
+from orbitflow.planner.problem import REST, Candidate, Problem
+from orbitflow.policy.orbitflow.planning import LONGEST_WINDOW, RING_GROUPS
 from orbitflow.request import RequestState
 
 LEAST_PASSES = 8  # balances that run out ask for a new plan no oftener
@@ -45,7 +43,7 @@ class Staged(NamedTuple):
 
 
 class Stager:
-    """Gives turns their layers, windows and loads."""
+    """Gives plans their layers, windows and loads."""
 
     def __init__(self, limits: KvLimits, tuning: Tuning) -> None:
         self._limits = limits
@@ -61,23 +59,23 @@ class Stager:
         return replace(self._limits, gpu_pages=self._limits.gpu_pages - pages)
 
     def stage(
-        self, view: View, members: list[RequestState], question: Question, turn: Turn, value: Worth
+        self, view: View, members: list[RequestState], problem: Problem, plan: Plan
     ) -> Staged | None:
-        """A turn with its layers; None if they need more than there is."""
+        """A plan with its layers; None if they need more than there is."""
         standing = {s.id: s for s in members}
-        pairs = list(zip(question.members, turn.host_layers, strict=True))
+        pairs = list(zip(problem.candidates, plan.options, strict=True))
         runners = [(asked, h) for asked, h in pairs if h != REST]
         limits = self.limits_beside(view, [standing[a.id] for a, h in pairs if h == REST])
-        wishes = [_wish(view, asked, h, standing.get(asked.id), question) for asked, h in runners]
+        wishes = [_wish(view, asked, h, standing.get(asked.id), problem) for asked, h in runners]
         contexts = np.array([asked.context_tokens for asked, _ in runners], dtype=np.int64)
-        layers, window = self._layers(limits, wishes, contexts, question.passes)
+        layers, window = self._layers(limits, wishes, contexts, problem.passes)
         if not window:
             return None
         placed = {asked.id: layers[row] for row, (asked, _) in enumerate(runners)}
-        window = min(window, _until_due(question, placed, value))
+        window = min(window, _until_due(problem, placed, plan.score.pass_s))
         free = limits.gpu_pages - pages_at_end(limits, contexts, layers, RING_GROUPS, window)
         free -= limits.layers * len(runners)  # a load cannot be called back: leave room to grow on
-        loaded = self._loads(view, standing, question, placed, value, free, window)
+        loaded = self._loads(view, standing, problem, placed, plan.score.link_s, free, window)
         return Staged(placed, loaded, window)
 
     # -- inside ------------------------------------------------------------------------------------
@@ -108,9 +106,9 @@ class Stager:
         self,
         view: View,
         standing: dict[int, RequestState],
-        question: Question,
+        problem: Problem,
         placed: dict[int, HostLayers],
-        value: Worth,
+        link_s: float,
         free: int,
         window: int,
     ) -> dict[int, HostLayers]:
@@ -120,10 +118,10 @@ class Stager:
         found: dict[int, HostLayers] = {}
         if not self._tuning.preload:
             free = 0
-        limits = question.limits
-        idle_s = LOADING_SHARE * window * max(0.0, _pass_s(question, placed) - value.link_s)
-        rows = {asked.id: row for row, asked in enumerate(question.members)}
-        resting = [asked for asked in question.members if asked.id not in placed]
+        limits = problem.limits
+        idle_s = LOADING_SHARE * window * max(0.0, _pass_s(problem, placed) - link_s)
+        rows = {asked.id: row for row, asked in enumerate(problem.candidates)}
+        resting = [asked for asked in problem.candidates if asked.id not in placed]
         for asked in sorted(resting, key=lambda a: a.due_s):
             s = standing[asked.id]
             pages = max(1, limits.full_pages(asked.context_tokens))
@@ -131,7 +129,7 @@ class Stager:
             here = [x for x in self._all_layers if x not in s.host]
             kept = min(len(here), max(0, free) // pages)
             free -= kept * pages
-            layer_s = float(question.terms.link_s[rows[asked.id]])
+            layer_s = float(problem.terms.link_s[rows[asked.id]])
             wanted = [x for x in reversed(s.host) if x not in coming]
             more = min(len(wanted), max(0, free) // pages, int(idle_s / layer_s) if layer_s else 0)
             free -= more * pages
@@ -142,17 +140,19 @@ class Stager:
         return found
 
 
-def _pass_s(question: Question, placed: dict[int, HostLayers]) -> float:
+def _pass_s(problem: Problem, placed: dict[int, HostLayers]) -> float:
     """Compute of a pass, which may be less than it is counted for."""
-    contexts = [m.context_tokens + question.passes // 2 for m in question.members if m.id in placed]
-    return question.cost.decode_pass_s(len(contexts), sum(contexts))
+    contexts = [
+        m.context_tokens + problem.passes // 2 for m in problem.candidates if m.id in placed
+    ]
+    return problem.cost.decode_pass_s(len(contexts), sum(contexts))
 
 
 def _wish(
-    view: View, asked: Member, hosted: int, s: RequestState | None, question: Question
+    view: View, asked: Candidate, hosted: int, s: RequestState | None, problem: Problem
 ) -> Wish:
-    limits = question.limits
-    full = limits.full_pages(asked.context_tokens + question.passes - 1)
+    limits = problem.limits
+    full = limits.full_pages(asked.context_tokens + problem.passes - 1)
     if s is None or not s.prefilled_tokens:
         return Wish(hosted, full)
     fixed = tuple(sorted(view.arriving(s)))
@@ -171,15 +171,15 @@ def _fewer(wishes: list[Wish], spare: int) -> list[Wish]:
     return found
 
 
-def _until_due(question: Question, placed: dict[int, HostLayers], value: Worth) -> int:
+def _until_due(problem: Problem, placed: dict[int, HostLayers], pass_s: float) -> int:
     """Passes until somebody at rest must be back, or a balance that is spent has run out."""
-    window, pass_s = LONGEST_WINDOW, value.pass_s
-    back_s = question.limits.layers * question.terms.link_s
-    for asked, its_back_s in zip(question.members, back_s.tolist(), strict=True):
+    window = LONGEST_WINDOW
+    back_s = problem.limits.layers * problem.terms.link_s
+    for asked, its_back_s in zip(problem.candidates, back_s.tolist(), strict=True):
         if asked.id not in placed:
             spare = min((asked.due_s - its_back_s - pass_s) / pass_s, float(LONGEST_WINDOW))
-            window = min(window, int(spare) if spare >= LEAST_PASSES else question.passes)
-        elif pass_s > asked.tau_s and asked.due_s > 0:
-            lasts = min(asked.due_s / (pass_s - asked.tau_s), window)
+            window = min(window, int(spare) if spare >= LEAST_PASSES else problem.passes)
+        elif pass_s > asked.tbt_limit_s and asked.due_s > 0:
+            lasts = min(asked.due_s / (pass_s - asked.tbt_limit_s), window)
             window = min(window, max(LEAST_PASSES, int(lasts)))
     return max(1, window)

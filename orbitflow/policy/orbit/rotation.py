@@ -1,6 +1,6 @@
 """From the server as it stands to the next turn: who runs, on which layers, what loads meanwhile.
 
-    scene -> question (planner.turn) -> solve, or go on as it is -> `staging`: layers, window, loads
+    scene -> problem -> search, or go on as it is -> `staging`: layers, window, loads
 
 Plans are made for PLANNED_PAGES of growth, for less where that does not fit. What has begun goes on
 while there is a way: prompts, and who has KV on its way to the GPU; at last one request runs alone.
@@ -19,21 +19,21 @@ import numpy as np
 from orbitflow.config import SolverName, Tuning
 from orbitflow.engine.policy import PlanningFigures, View
 from orbitflow.machine.cost import CostModel
+from orbitflow.machine.pipeline import Overlap
 from orbitflow.memory import KvLimits
-from orbitflow.planner.turn.check import faults
-from orbitflow.planner.turn.question import REST, Member, Question, Turn
-from orbitflow.planner.turn.solver import solve
-from orbitflow.planner.turn.worth import Worth, worth, worth_all
-from orbitflow.policy.draft import RING_GROUPS
-from orbitflow.policy.staging import Staged, Stager
+from orbitflow.placement import RESIDENT
+from orbitflow.planner.planner import Plan, as_it_is, improve, quick
+from orbitflow.planner.problem import REST, Candidate, Problem
+from orbitflow.planner.score import score_all
+from orbitflow.policy.orbit.prices import prices
+from orbitflow.policy.orbit.staging import Staged, Stager
+from orbitflow.policy.orbitflow.planning import RING_GROUPS
 from orbitflow.request import Phase, Request, RequestState
 
 PLANNED_PAGES = 2  # a turn is planned for that much growth
 LAST_RESORTS = (4, 1)  # passes to plan for where less growth fits
 WORTH_TOKENS = 0.1  # loss that a new plan must avoid to be worth its moves
 STARVING = 4.0  # passes that streaming takes of the link, from which on loads cannot wait
-PROVEN_GAP = 0.02
-EFFORT = 0  # no search: its bound would double the time
 
 
 class Scene(NamedTuple):
@@ -47,14 +47,12 @@ class Scene(NamedTuple):
     starved: frozenset[int] = frozenset()  # wait for their KV, which streaming keeps from coming
 
 
-class Drafted(NamedTuple):
-    """The next turn."""
+class Rotation(NamedTuple):
+    """Who runs next, and how."""
 
-    question: Question
-    worth: Worth
+    problem: Problem
+    plan: Plan
     staged: Staged
-    by: str
-    gap: float
     starved: bool = False
 
 
@@ -66,19 +64,21 @@ class Drafter:
     def __init__(
         self,
         limits: KvLimits,
+        overlap: Overlap,
         tuning: Tuning,
         figures: PlanningFigures,
         weigh: Callable[[View, CostModel, RequestState], float],
         due: Callable[[View, CostModel, RequestState], float | None],
     ) -> None:
         self._limits = limits
+        self._overlap = overlap
         self._tuning = tuning
         self._figures = figures
         self._weigh = weigh
         self._due = due
         self._stager = Stager(limits, tuning)
 
-    def draft(self, scene: Scene) -> Drafted | None:
+    def draft(self, scene: Scene) -> Rotation | None:
         """The best turn; None if none fits."""
         view = scene.view
         starved = self._starved(scene)
@@ -100,7 +100,7 @@ class Drafter:
 
     # -- inside ------------------------------------------------------------------------------------
 
-    def _as_many(self, scene: Scene, moving: list[RequestState]) -> Drafted | None:
+    def _as_many(self, scene: Scene, moving: list[RequestState]) -> Rotation | None:
         """The best turn that lets as many of these go on as can be; the latest are stopped first.
         Halved, as the more must go on the less room there is.
         """
@@ -132,98 +132,96 @@ class Drafter:
             return frozenset()
         return frozenset(s.id for s in running if _moves(view, s))
 
-    def _best(self, scene: Scene, going: list[RequestState]) -> Drafted | None:
-        """The best turn that lets these go on."""
-        for question in self._questions(scene, going):
-            answered = self._answer(question)
-            if answered is None:
+    def _best(self, scene: Scene, going: list[RequestState]) -> Rotation | None:
+        """The best plan that lets these go on."""
+        for problem in self._problems(scene, going):
+            plan = self._plan(problem)
+            if plan is None:
                 continue
-            turn, value, gap, by = answered
             if scene.starved:
-                rested = _without(question, turn, scene.starved)
-                rested_value = worth(question, rested)
-                if rested_value is None:
+                rested = as_it_is(problem, _without(problem, plan, scene.starved), plan.by)
+                if rested is None:
                     return None
-                turn, value = rested, rested_value
-            kept = None if scene.newcomer or scene.starved else _as_it_is(question, scene.members)
-            kept_value = None if kept is None else worth(question, kept)
-            if kept and kept_value and kept_value.loss <= value.loss + WORTH_TOKENS:
+                plan = rested
+            kept = None
+            if not (scene.newcomer or scene.starved):
+                kept = as_it_is(problem, _as_it_is(scene.members))
+            if kept is not None and kept.score.loss <= plan.score.loss + WORTH_TOKENS:
                 self._figures.kept += 1
-                turn, value, by = kept, kept_value, "kept"
-            if wrong := faults(question, turn, value):
-                raise AssertionError(f"the solver returned a turn that is wrong: {wrong[0]}")
-            staged = self._stager.stage(scene.view, scene.members, question, turn, value)
+                plan = kept._replace(gap=plan.gap)
+            staged = self._stager.stage(scene.view, scene.members, problem, plan)
             if staged is not None:
-                return Drafted(question, value, staged, by, gap, bool(scene.starved))
+                return Rotation(problem, plan, staged, bool(scene.starved))
         return None
 
-    def _answer(self, question: Question) -> tuple[Turn, Worth, float, str] | None:
-        solved = solve(question, effort=EFFORT)
-        if solved is None:
+    def _plan(self, problem: Problem) -> Plan | None:
+        plan = quick(problem)
+        if plan is None:
             return None
         self._figures.searches += 1
-        self._figures.proven += solved.gap <= PROVEN_GAP
-        if self._tuning.solver is not SolverName.ILP:
-            return solved.turn, solved.worth, solved.gap, "turn solver"
-        from orbitflow.planner.solvers import Effort  # PuLP takes 0.3 s to import
-        from orbitflow.planner.turn.milp import solve_milp
+        self._figures.proven += plan.is_proven
+        if self._tuning.solver is SolverName.ILP:
+            plan = improve(problem, plan)
+            self._figures.improved += plan.by == "ilp"
+            if plan.trouble:
+                self._figures.troubles.append(plan.trouble)
+        return plan
 
-        found = solve_milp(question, effort=Effort(gap=1e-4, nodes=None, seconds=None))
-        value = None if found.turn is None else worth(question, found.turn)
-        if found.turn is None or value is None:
-            self._figures.troubles.append(found.message)
-            return solved.turn, solved.worth, solved.gap, "turn solver"
-        self._figures.improved += value.loss < solved.worth.loss
-        return found.turn, value, 0.0 if found.is_optimal else solved.gap, "ilp"
-
-    def _questions(self, scene: Scene, going: list[RequestState]) -> Iterator[Question]:
-        asked = self._members(scene, going)
+    def _problems(self, scene: Scene, going: list[RequestState]) -> Iterator[Problem]:
+        candidates = self._candidates(scene, going)
         # Layers on their way take their room whoever runs: those of who may rest are set aside.
         may_rest = [s for s in scene.members if s not in going]
         limits = self._stager.limits_beside(scene.view, may_rest)
         for passes in (planned_passes(self._limits), self._limits.page_tokens, *LAST_RESORTS):
-            value = self._tuning.token_value
-            yield Question(scene.cost, limits, RING_GROUPS, passes, asked, value)
+            yield self._problem(scene, limits, passes, candidates)
 
-    def _members(self, scene: Scene, going: list[RequestState]) -> tuple[Member, ...]:
+    def _problem(
+        self, scene: Scene, limits: KvLimits, passes: int, candidates: tuple[Candidate, ...]
+    ) -> Problem:
+        weights = prices(scene.cost, limits, passes, candidates, self._tuning.token_value)
+        return Problem(
+            scene.cost, limits, self._overlap, RING_GROUPS, passes, candidates, None, weights
+        )
+
+    def _candidates(self, scene: Scene, going: list[RequestState]) -> tuple[Candidate, ...]:
         """What the planner is asked about; prompts under way make everybody wait."""
         view, newcomer, cost = scene.view, scene.newcomer, scene.cost
         prompts_s = 0.0 if newcomer is None else cost.prefill_s(newcomer.prompt_tokens)
         for s in scene.members:
             if s.phase is Phase.PREFILL:
                 prompts_s += cost.chunk_s(s.prefill_goal - s.prefilled_tokens, s.prefilled_tokens)
-        asked = []
+        found = []
         for s in scene.members:
             due_s = self._due(view, cost, s)
             left_s = inf if due_s is None else due_s - view.now_s - prompts_s
             context = s.context_tokens(view.passes)
             rests = s not in going and not scene.must_run(s)
             weight = self._weigh(view, cost, s)
-            absent = len(s.host) if s.prefilled_tokens else 0
-            asked.append(Member(s.id, context, s.tau_s, left_s, weight, absent, rests))
+            host = s.host if s.prefilled_tokens else RESIDENT
+            found.append(Candidate(s.id, context, s.tau_s, left_s, host, rests, weight))
         if newcomer is not None:
             tau_s, context = view.tau_of(newcomer), newcomer.prompt_tokens + 1
-            asked.append(Member(newcomer.id, context, tau_s, inf, 1.0, 0, False))
-        return tuple(asked)
+            found.append(Candidate(newcomer.id, context, tau_s, inf, RESIDENT, False))
+        return tuple(found)
 
-    def _alone(self, scene: Scene) -> Drafted | None:
+    def _alone(self, scene: Scene) -> Rotation | None:
         """One request alone, with as little on the host as can be: who must run, or is due first.
 
         The planner's account of the ring is safe for any layers; here it is exact.
         """
-        members = self._members(scene._replace(must_run=_nobody), [])
-        question = Question(scene.cost, self._limits, RING_GROUPS, 1, members)
+        candidates = self._candidates(scene._replace(must_run=_nobody), [])
+        problem = self._problem(scene, self._limits, 1, candidates)
         must = {s.id for s in scene.members if scene.must_run(s)}
-        order = sorted(
-            range(len(members)), key=lambda r: (members[r].id not in must, members[r].due_s)
-        )
+        rows = range(len(candidates))
+        order = sorted(rows, key=lambda r: (candidates[r].id not in must, candidates[r].due_s))
         for row in order:
             for hosted in range(self._limits.layers + 1):
-                turn = Turn(tuple(hosted if r == row else REST for r in range(len(members))))
-                value = worth_all(question.terms, np.array([turn.host_layers])).at(0)
-                staged = self._stager.stage(scene.view, scene.members, question, turn, value)
+                options = tuple(hosted if r == row else REST for r in rows)
+                value = score_all(problem.terms, np.array([options])).at(0)
+                plan = Plan(options, value, inf, "alone")
+                staged = self._stager.stage(scene.view, scene.members, problem, plan)
                 if staged is not None:
-                    return Drafted(question, value, staged, "alone", inf)
+                    return Rotation(problem, plan, staged)
         return None
 
 
@@ -232,17 +230,15 @@ def planned_passes(limits: KvLimits) -> int:
     return PLANNED_PAGES * limits.page_tokens
 
 
-def _as_it_is(question: Question, members: list[RequestState]) -> Turn | None:
-    """What runs now, as a turn."""
-    turn = Turn(tuple(REST if s.phase is Phase.PAUSED else len(s.target) for s in members))
-    rests = zip(question.members, turn.host_layers, strict=True)
-    return None if any(h == REST and not asked.may_rest for asked, h in rests) else turn
+def _as_it_is(members: list[RequestState]) -> tuple[int, ...]:
+    """What runs now, as options."""
+    return tuple(REST if s.phase is Phase.PAUSED else len(s.target) for s in members)
 
 
-def _without(question: Question, turn: Turn, resting: frozenset[int]) -> Turn:
-    """The same turn, but these rest."""
-    pairs = zip(question.members, turn.host_layers, strict=True)
-    return Turn(tuple(REST if asked.id in resting else hosted for asked, hosted in pairs))
+def _without(problem: Problem, plan: Plan, resting: frozenset[int]) -> tuple[int, ...]:
+    """The same options, but these rest."""
+    pairs = zip(problem.candidates, plan.options, strict=True)
+    return tuple(REST if one.id in resting else option for one, option in pairs)
 
 
 def _moves(view: View, sequence: RequestState) -> bool:
