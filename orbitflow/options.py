@@ -185,8 +185,8 @@ RUN_OPTIONS = {
         PLANNING, Allowed.NOT_NEGATIVE,
     ),
     "solver": OptionSpec(
-        "orbitflow: what closes plans that the fast search cannot prove. orbit: `ilp` takes "
-        "every plan from the integer program, slowly, for reference.",
+        "Who makes the plans of orbit and orbitflow: the fast search or, slowly and for "
+        "reference, the integer program, which HiGHS solves.",
         PLANNING,
     ),
     "perturb": OptionSpec(

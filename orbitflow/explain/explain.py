@@ -27,6 +27,7 @@ from orbitflow.explain.decision import (
 )
 from orbitflow.explain.seated_engine import SeatedCore
 from orbitflow.machine.cost import CostModel
+from orbitflow.placement import HostLayers
 from orbitflow.planner.planner import Plan as KvPlan
 from orbitflow.planner.problem import Problem
 from orbitflow.request import Phase, Request, RequestState

@@ -7,7 +7,7 @@ from reference.harness import serve
 from reference.standing import Server
 from strategies import small_machine
 
-from orbitflow.config import Tuning, Victim
+from orbitflow.config import SolverName, Tuning, Victim
 from orbitflow.placement import RESIDENT
 from orbitflow.policy.orbitflow.policy import OrbitFlow, uniform_ilp
 from orbitflow.request import Request
@@ -108,12 +108,17 @@ def test_nobody_new_while_somebody_rests_and_first_come_first_served() -> None:
         parked -= set(events.resumed)
 
 
-def test_the_ilp_is_asked_beside_the_passes_and_once_per_batch() -> None:
+def test_the_program_is_asked_beside_the_passes_and_once_per_batch() -> None:
     machine = small_machine(300, link_bytes_per_s=3.1e6)
     requests = [Request(i, 0.01 * i, 20 + 3 * i, 50) for i in range(8)]
-    policy = OrbitFlow()
-    policy.configure(Tuning(gate=False))
-    run = serve(policy, machine, requests, tau_s=0.03)
-    assert policy.planning is not None
-    assert 0 < run.plans <= policy.planning.searches
-    assert not policy.planning.troubles
+    plans = {}
+    for solver in SolverName:
+        policy = OrbitFlow()
+        policy.configure(Tuning(gate=False, solver=solver))
+        run = serve(policy, machine, requests, tau_s=0.03)
+        assert policy.planning is not None
+        assert not policy.planning.troubles
+        assert run.plans <= policy.planning.searches
+        plans[solver] = run.plans
+    assert plans[SolverName.AUTO] == 0, "the search answers by itself"
+    assert plans[SolverName.ILP] > 0
