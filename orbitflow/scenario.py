@@ -6,9 +6,11 @@ Precedence: an option, then what the trace brings along, then the profile, then 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from orbitflow.config import AZURE_RATE_SCALE, DEFAULT_MAX_BATCH, RunConfig
+from orbitflow.engine.policy import Policy
 from orbitflow.load import OfferedLoad, offered_load
 from orbitflow.machine.catalog import DEFAULT_PROFILE, resolve_profile
 from orbitflow.machine.cost import CostModel
@@ -17,7 +19,8 @@ from orbitflow.machine.perturbation import Perturbation, read_perturbation
 from orbitflow.machine.profile import Profile
 from orbitflow.machine.profile_seal import is_edited
 from orbitflow.memory import KvLimits
-from orbitflow.policy.registry import expand
+from orbitflow.policy.outside import absolute
+from orbitflow.policy.registry import Choice, Make, choose, make_policy
 from orbitflow.slo import Slo, full_pass_s, mean_final_context
 from orbitflow.traces import resolve, scaled
 from orbitflow.traces.trace import Trace
@@ -32,7 +35,7 @@ class Scenario:
     """
 
     config: RunConfig
-    policies: tuple[str, ...]
+    chosen: tuple[Choice, ...]
     trace: Trace
     profile: Profile
     believed: CostModel
@@ -45,6 +48,16 @@ class Scenario:
     rate_scale: float
     notices: tuple[str, ...]
 
+    @property
+    def policies(self) -> tuple[str, ...]:
+        """What tables and folders call the policies, in order."""
+        return tuple(choice.label for choice in self.chosen)
+
+    def make_policy(self, label: str) -> Policy:
+        """A fresh policy of one of those names, or of any that the registry knows."""
+        chosen = next((choice for choice in self.chosen if choice.label == label), None)
+        return make_policy(label) if chosen is None else chosen.make()
+
 
 def build_scenario(
     config: RunConfig,
@@ -52,13 +65,15 @@ def build_scenario(
     slo: Slo | None = None,
     raw: Trace | None = None,
     profile: Profile | None = None,
+    guests: Mapping[str, Make] | None = None,
 ) -> Scenario:
     """Resolve a configuration, with `slo`, `raw` trace and `profile` instead of its own where they
-    are given.
+    are given. A policy that `guests` has is made there.
 
     Raise a UserError if something in it is unknown or impossible.
     """
-    policies = tuple(expand(config.policies))
+    config = replace(config, policies=tuple(map(absolute, config.policies)))
+    chosen = choose(config.policies, guests or {})
     if config.solver is not SolverName.AUTO:
         from orbitflow.planner.solvers import check_solver  # PuLP takes 0.3 s to import
 
@@ -118,7 +133,7 @@ def build_scenario(
     notices += extrapolated(profile, max_batch, limits.capacity_tokens, longest)
     return Scenario(
         config,
-        policies,
+        chosen,
         trace,
         profile,
         cost,

@@ -7,8 +7,9 @@ requests: whoever was refused or never started misses everything. Design section
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import NamedTuple
 
 from orbitflow.arrays import FloatArray
@@ -216,6 +217,20 @@ class Totals:
             "dropped": self.dropped,
             "by_length": {name: counts.to_json() for name, counts in by_length},
         }
+
+
+def flat(figures: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Figures by dotted name, such as `ttft_s.p95`; those by prompt length are left out. Raise a
+    ValueError for a number that is not finite.
+    """
+    for name, value in figures.items():
+        if isinstance(value, Mapping):
+            if name != "by_length":
+                yield from flat(value, f"{prefix}{name}.")
+        elif isinstance(value, float) and not isfinite(value):
+            raise ValueError(f"{prefix}{name} came out as {value}; please report this")
+        else:
+            yield prefix + name, value
 
 
 def _order(bucket: str) -> int:

@@ -71,7 +71,7 @@ def summary(
 def resolved(scenario: Scenario) -> dict[str, object]:
     """What the options came to, for `config.toml`."""
     return {
-        "policies": scenario.policies,
+        "policies": tuple(choice.reference for choice in scenario.chosen),
         "trace_source": scenario.trace.source,
         "profile": scenario.profile.name,
         "model": scenario.profile.model.name,

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
+from types import ModuleType
 from typing import Generic, Literal, TypeAlias, TypeVar
 
 from orbitflow.study.executors import DIED, Reply, Work, attempt
@@ -115,7 +117,7 @@ def start_worker(
     """Start a process deaf to Ctrl-C that serves one end of a pipe: the other end, and it."""
     ours, theirs = context.Pipe()
     process = context.Process(target=_deaf, args=(serve, theirs, given), daemon=True)  # type: ignore[attr-defined]
-    with without_interrupts():
+    with without_interrupts(), _without_main():
         process.start()
     theirs.close()
     return ours, process
@@ -136,6 +138,19 @@ def without_interrupts() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def _without_main() -> Iterator[None]:
+    """Hide the program's main module, which a new process would run again: workers need nothing
+    of it, and a script that runs a study need not be guarded against itself.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _serve(connection: Connection, work: Work) -> None:

@@ -18,6 +18,7 @@ from orbitflow.engine.journal import Entry, Submitted
 from orbitflow.engine.journal_file import read_journal
 from orbitflow.errors import UserError
 from orbitflow.machine.profile import load
+from orbitflow.policy.registry import label_of
 from orbitflow.results.config_file import read_config_file
 from orbitflow.results.summary import SCHEMA_VERSION
 from orbitflow.scenario import Scenario, build_scenario
@@ -49,7 +50,8 @@ def read_run(path: Path) -> RecordedRun:
     recorded = read_config_file(path / "config.toml")
     if not recorded.is_backend:
         raise UserError(f"{path} was simulated, not run: there is nothing to validate")
-    summary = _summary(path, recorded.policies)
+    labels = tuple(map(label_of, recorded.policies))
+    summary = _summary(path, labels)
     config = replace(
         recorded.config,
         policies=recorded.policies,
@@ -64,7 +66,7 @@ def read_run(path: Path) -> RecordedRun:
         max_batch=recorded.max_batch or 0,
     )
     slo = Slo(recorded.tau_s, config.slo_ttft_s, config.slo_ttft_scale, "as recorded")
-    trace = _trace(config.trace, read_journal(path / recorded.policies[0] / JOURNAL))
+    trace = _trace(config.trace, read_journal(path / labels[0] / JOURNAL))
     profile = load(path / "profile.json")
     scenario = build_scenario(config, slo=slo, raw=trace, profile=profile)
     return RecordedRun(path, scenario, summary["policies"])
