@@ -11,7 +11,7 @@ import importlib.util
 from itertools import groupby
 from pathlib import Path
 
-from orbitflow.errors import UserError
+from orbitflow.errors import UserError, how_to_install
 from orbitflow.machine.profile import Point, Profile
 
 _SUFFIXES = (".svg", ".pdf", ".png")
@@ -26,7 +26,7 @@ def check_plot(path: Path) -> None:
     if path.suffix.lower() not in _SUFFIXES:
         raise UserError(f"--plot {path}: end it in {', '.join(_SUFFIXES)}")
     if importlib.util.find_spec("matplotlib") is None:
-        raise UserError("--plot needs matplotlib: pip install 'orbitflow[plot]'")
+        raise UserError(f"--plot needs matplotlib: {how_to_install('plot')}")
 
 
 def plot_profile(profile: Profile, path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from orbitflow import __version__
-from orbitflow.errors import UserError
+from orbitflow.errors import UserError, how_to_install
 from orbitflow.study.folder import Row, StudyFolder, job_id, replacing
 from orbitflow.study.keys import Value, is_key, kind_of
 from orbitflow.study.study import SCHEMA_VERSION, Study
@@ -35,7 +35,7 @@ def check_parquet() -> None:
     try:
         import pyarrow.parquet  # noqa: F401
     except ImportError:
-        raise UserError("--parquet needs PyArrow: pip install 'orbitflow[parquet]'") from None
+        raise UserError(f"--parquet needs PyArrow: {how_to_install('parquet')}") from None
 
 
 def write_parquet(study: Study, folder: StudyFolder) -> Path:

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from orbitflow.errors import UserError
+from orbitflow.errors import UserError, how_to_install
 from orbitflow.study.grid import Cell
 from orbitflow.study.keys import Value
 from orbitflow.study.names import Direction
@@ -31,7 +31,7 @@ def check_optuna() -> None:
         import optuna  # noqa: F401
     except ImportError:
         raise UserError(
-            "--search optuna needs Optuna: pip install 'orbitflow[search]', or --search random"
+            f"--search optuna needs Optuna: {how_to_install('search')}, or --search random"
         ) from None
 
 

@@ -13,7 +13,7 @@ import sys
 import warnings
 from types import ModuleType
 
-from orbitflow.errors import UserError
+from orbitflow.errors import UserError, how_to_install
 
 AUTO = "auto"
 _OPEN_S, _ANSWER_S = 5.0, 20.0
@@ -22,7 +22,7 @@ _OPEN_S, _ANSWER_S = 5.0, 20.0
 def check_ray() -> None:
     """Raise a UserError that names the extra if Ray is not installed."""
     if importlib.util.find_spec("ray") is None:
-        raise UserError("--executor ray needs Ray: pip install 'orbitflow[ray]'")
+        raise UserError(f"--executor ray needs Ray: {how_to_install('ray')}")
 
 
 def import_ray() -> ModuleType:
