@@ -76,7 +76,10 @@ class ServingCore:
         self._clock = PassClock(self._oldest_needed_pass)
         self._enactor = Enactor(self._roster, self.account, policy, tau_s)
         moving = self._enactor.relocations.arriving
-        self._view = View(self._roster, self.account, self.token_times_s, tau_s, ttft_of, moving)
+        self._view = View(
+            *(self._roster, self.account, self.token_times_s, tau_s, ttft_of, moving),
+            policy.data_plane,
+        )
         self._stale = True  # something changed that the policy has not seen
         self._planning = False  # a plan was asked for and has not been adopted
         self._step: Step | None = None

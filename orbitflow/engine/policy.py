@@ -13,11 +13,13 @@ To add a policy: one file with one subclass, and one line in `registry.py`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Reversible
+from collections.abc import Callable, Collection, Reversible
 from dataclasses import dataclass
 from enum import StrEnum
-from math import inf
+from math import ceil, inf
 from typing import NamedTuple
+
+import numpy as np
 
 from orbitflow.arrays import FloatArray, IntArray
 from orbitflow.engine.figures import PlanningFigures
@@ -26,8 +28,8 @@ from orbitflow.errors import ProfileError
 from orbitflow.machine.cost import CostModel
 from orbitflow.machine.host_read import STREAM, HostRead
 from orbitflow.machine.pipeline import Overlap
-from orbitflow.memory import KvAccount, KvLimits
-from orbitflow.placement import ALL_RESIDENT, Placement
+from orbitflow.memory import BatchPages, KvAccount, KvLimits
+from orbitflow.placement import ALL_RESIDENT, HostLayers, Placement, stride
 from orbitflow.request import Request
 from orbitflow.sequence import Sequence
 from orbitflow.step import Events, Plan, PlanRequest, Step, StepOutcome
@@ -69,6 +71,7 @@ class View:
         tau_s: float,
         ttft_of: Callable[[Request], float] | None = None,
         arriving: Callable[[int], set[int]] | None = None,
+        data_plane: DataPlane | None = None,
     ) -> None:
         self._roster = roster
         self.account = account
@@ -77,6 +80,7 @@ class View:
         self._tau_s = tau_s
         self._ttft_of = ttft_of
         self._arriving = arriving
+        self._plane = data_plane
         self.now_s = 0.0
         self.passes = 0
         self.is_planning = False  # a plan was asked for and has not come yet
@@ -120,6 +124,76 @@ class View:
     def batch_room(self) -> int:
         """How many more requests may be admitted."""
         return self._roster.room
+
+    def fits(
+        self,
+        placement: Placement,
+        window: int,
+        *,
+        admit: Collection[int] = (),
+        park: Collection[int] = (),
+        resume: Collection[int] = (),
+    ) -> bool:
+        """Whether the engine would accept a decision of these: everybody active, with these ids
+        admitted, paused and resumed, under `placement` for `window` passes.
+
+        Counted are GPU pages, the staging ring included, host pages and places in the batch. For
+        policies that give windows; one that reserves to the end (window None) compares with
+        `account.gpu_free` instead. Raise a KeyError for an id that is not where it should be.
+        """
+        plane, limits, roster = self._plane, self.limits, self._roster
+        assert plane is not None, "a view of no server has no data plane to count with"
+        new = [roster.waiting[i] for i in admit]
+        stored = [(r.final_tokens, 1) for r in new]
+        if not plane.write_through:  # only what is paused lies on the host
+            swaps = [(s, 1) for i, s in roster.active.items() if i in park]
+            swaps += [(s, -1) for i, s in roster.parked.items() if i in resume]
+            stored = [(s.request.final_tokens, n) for s, n in swaps if s.prefilled_tokens]
+        host_pages = sum(n * limits.whole_pages(tokens) for tokens, n in stored)
+        if len(new) > self.batch_room or host_pages > self.account.host_free:
+            return False
+        active = [s for s in roster.active.values() if s.id not in park]
+        active += [roster.parked[i] for i in resume]
+        paused = [s for s in roster.parked.values() if s.id not in resume]
+        paused += [roster.active[i] for i in park]
+        contexts = [s.context_tokens(self.passes) for s in active]
+        contexts += [r.prompt_tokens + 1 for r in new]
+        placed = [self._placed(s, placement.host_layers(s.id)) for s in active]
+        placed += [placement.host_layers(r.id) for r in new]
+        stays = sum(self._staying(s, placement) for s in paused)
+        if not placed:
+            return stays <= limits.gpu_pages
+        tokens, groups = np.array(contexts), plane.ring_groups
+        needs = stays + pages_at_end(limits, tokens, placed, groups, window)
+        if kept_share := plane.host_read.kept_share:
+            for host in set(placed):
+                mine = tokens[[other == host for other in placed]]
+                full = BatchPages.of(limits, mine, window - 1).full_pages
+                needs += ceil(kept_share * len(host) * full)
+        return needs <= limits.gpu_pages
+
+    def _placed(self, sequence: Sequence, host: HostLayers) -> HostLayers:
+        """Host layers that count: what is on its way to the GPU cannot be called back."""
+        coming = self.arriving(sequence)
+        return tuple(x for x in host if x not in coming) if coming else host
+
+    def _staying(self, sequence: Sequence, placement: Placement) -> int:
+        """GPU pages that a paused request keeps: none, save for layers that a placement names."""
+        host = placement.exceptions.get(sequence.id, stride(self.limits.layers, 0))
+        layers = self.limits.layers - len(self._placed(sequence, host))
+        return layers * self.limits.full_pages(sequence.context_tokens(self.passes))
+
+
+def pages_at_end(
+    limits: KvLimits, contexts: IntArray, placed: list[HostLayers], ring_groups: int, passes: int
+) -> int:
+    """What `planner.window.pages_at_end` counts. A stand-in until that lies below the engine."""
+    full = (contexts + passes - 2) // limits.page_tokens
+    hosted = np.array([[j in host for j in range(limits.layers)] for host in placed], dtype=int)
+    host_layers = hosted.sum(axis=1)
+    held = int(((limits.layers - host_layers) * (full + 1) + host_layers).sum())
+    groups = 0 if limits.ring_is_extra else ring_groups
+    return held + groups * int((full @ hosted).max())
 
 
 class Decision(NamedTuple):
@@ -179,12 +253,21 @@ class Policy(ABC):
     def decide(self, view: View) -> Decision:
         """Say what to do next."""
 
-    @abstractmethod
     def pages_alone(self, request: Request) -> tuple[int, int]:
         """GPU and host pages that the request needs at its end in an empty machine, ring included.
 
-        A request that needs more than there is can never be served and is refused on arrival.
+        A request that needs more than there is can never be served and is refused on arrival. By
+        default the smaller of all layers resident and, if full pages are copied to the host, all
+        layers there. Override it if `decide` cannot give a request either of these placements.
         """
+        limits, plane = self.limits, self.data_plane
+        tokens = max(request.final_tokens, request.prompt_tokens + 1)  # its first decision's window
+        alone = BatchPages(1, limits.pages(tokens), limits.full_pages(tokens))
+        if not plane.write_through:
+            return limits.layers * alone.pages, 0
+        ring, kept = 0 if limits.ring_is_extra else plane.ring_groups, plane.host_read.kept_share
+        least = min(alone.gpu_pages(limits.layers, h, ring, kept) for h in (0, limits.layers))
+        return least, limits.whole_pages(request.final_tokens)
 
     def observe(self, step: Step, outcome: StepOutcome, events: Events) -> bool:
         """Learn what a step came to; whether to be asked again before the next pass."""
