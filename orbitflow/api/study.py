@@ -79,9 +79,9 @@ class StudyResult:
         return f"<p>{escape(self._title())}</p>{html_table(self._cells())}"
 
     def _title(self) -> str:
-        seeds = self.content["seeds"]
+        seeds = f" x {n} seeds" if (n := self.content["seeds"]) != 1 else ""
         failed = f", {self.failed} simulations failed" if self.failed else ""
-        return f"{len(self)} cells x {seeds} seeds{failed}"
+        return f"{len(self)} cells{seeds}{failed}"
 
     def _cells(self) -> list[tuple[str, ...]]:
         keys = list(self._found[0].cell.values)
