@@ -121,6 +121,8 @@ def run_study(
                 f"the {what} of a study is read by its workers: give a name or a path, not a "
                 f"{type(given).__name__}"
             )
+    if options.get("timeline"):
+        raise UserError("studies keep no timelines: leave timeline=True out")
     if workers is not None and workers < 1:
         raise UserError(f"workers={workers} must be at least 1")
     jitter = options.pop("arrival_jitter", None)
