@@ -20,7 +20,7 @@ from orbitflow.machine.profile import Profile
 from orbitflow.machine.profile_seal import is_edited
 from orbitflow.memory import KvLimits
 from orbitflow.policy.outside import absolute
-from orbitflow.policy.registry import Choice, Make, choose, make_policy
+from orbitflow.policy.registry import ChosenPolicy, Make, choose, make_policy
 from orbitflow.slo import Slo, full_pass_s, mean_final_context
 from orbitflow.traces import resolve, scaled
 from orbitflow.traces.trace import Trace
@@ -35,7 +35,7 @@ class Scenario:
     """
 
     config: RunConfig
-    chosen: tuple[Choice, ...]
+    chosen: tuple[ChosenPolicy, ...]
     trace: Trace
     profile: Profile
     believed: CostModel

@@ -40,7 +40,8 @@ def policies_page() -> str:
         "",
         "What each policy declares. Tables of `orbitflow sim` and `run` show the first columns. "
         f"Without `--policy` they compare {', '.join(f'`{n}`' for n in DEFAULT_POLICIES)}; "
-        "`--policy all` takes every row of this table, and `static-D` any D of at least 1.",
+        "`--policy all` takes every row of this table, and `static-D` any D of at least 1. "
+        "Yours is [one class in one file](../howto/add-a-policy.md).",
         "",
         "| policy | output lengths | admits when | overlap | KV on the host | marks |",
         "|---|---|---|---|---|---|",

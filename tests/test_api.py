@@ -105,7 +105,7 @@ def test_a_name_that_is_not_there() -> None:
         ),
         (
             {"timeline": True, "max_batch": np.int64(3), "host_memory_bytes": 64e9},
-            ("--timeline", "--max-batch", "3", "--host-memory", "64e9"),
+            ("--timeline", "--max-batch", "3", "--host-memory", "64GB"),
         ),
         (
             {"profile": "a100-80gb-roofline", "bound": True},

@@ -12,6 +12,7 @@ import pytest
 from reference.commands import Invoke, invoker
 
 import orbitflow as of
+from orbitflow.config import Fidelity
 from orbitflow.errors import PolicyNameError, UserError
 
 FEW: dict[str, Any] = {"num_requests": 5, "kv_capacity_tokens": 4000}
@@ -90,6 +91,19 @@ def test_objects_travel_and_nothing_is_left(here: Path) -> None:
     assert study._repr_html_().count("<tr>") == 3
 
 
+def test_numbers_of_a_grid_are_in_the_unit_of_the_name(here: Path) -> None:
+    grid: dict[str, Any] = {
+        "slo_tbt_s": [0.1, "200ms"],
+        "gpu_memory": "20GiB",
+        "fidelity": Fidelity.LAYER,
+    }
+    study = of.run_study("demo", "dynamic", grid=grid, workers=1, num_requests=3)
+    found = study.frame("numpy")
+    assert found["slo_tbt_s"].tolist() == [0.1, 0.2]
+    assert found["gpu_memory_bytes"].tolist() == [20 * 2**30] * 2
+    assert found["fidelity"].tolist() == ["layer"] * 2
+
+
 @pytest.mark.slow
 def test_what_fails_is_said(here: Path) -> None:
     with pytest.warns(UserWarning, match="1 of 2 simulations failed: RuntimeError: no idea"):
@@ -143,7 +157,8 @@ def test_policies_that_cannot_travel(here: Path, monkeypatch: pytest.MonkeyPatch
         ({"grid": {"policy": ["dynamic"]}}, r"policies vary by policies=\[...\]"),
         ({"grid": {"slo_scael": [1]}}, "no option is called 'slo_scael': did you mean slo_scale"),
         ({"grid": {"slo_scale": []}}, r"grid\['slo_scale'\] has no values"),
-        ({"grid": {"slo_scale": ["wide"]}}, r"grid\['slo_scale'\]: cannot read 'wide'"),
+        ({"grid": {"slo_scale": ["wide"]}}, "slo_scale: cannot read 'wide'"),
+        ({"grid": {"rate_scale": [None]}}, r"grid\['rate_scale'\] has None: give plain values"),
         ({"timeline": True}, "studies keep no timelines"),
     ],
 )

@@ -103,7 +103,7 @@ def config_of(
     for name in options:
         if name not in known:
             raise TypeError(f"there is no option {name!r}: {nearest(name, known)}")
-    values: dict[str, Any] = {name: _read(name, value) for name, value in options.items()}
+    values: dict[str, Any] = {name: read_option(name, value) for name, value in options.items()}
     return RunConfig(trace=trace, policies=policies, profile=profile, **values)
 
 
@@ -191,8 +191,10 @@ def _limits(values: Iterable[float | None]) -> FloatArray:
     return np.array([np.nan if v is None else v for v in values], dtype=np.float64)
 
 
-def _read(name: str, value: Any) -> object:
-    """A value as the field wants it, to the type: files say 2.0 where 2 was given."""
+def read_option(name: str, value: Any) -> object:
+    """A value as the field of that name wants it, to the type: files say 2.0 where 2 was given.
+    Raise a UserError for one that it cannot have.
+    """
     hint = get_type_hints(RunConfig)[name]
     if value is None:
         if type(None) not in getattr(hint, "__args__", ()):

@@ -11,7 +11,7 @@ from typing import Any
 from orbitflow.api.frames import Kind, columns_of, frame_of
 from orbitflow.api.summary import PolicySummary, Summary, from_json
 from orbitflow.errors import nearest
-from orbitflow.results.kept import Kept
+from orbitflow.results.kept import RunTables
 from orbitflow.results.summary import flat
 from orbitflow.units import format_seconds
 
@@ -23,7 +23,7 @@ class PolicyResult:
     name: str
     summary: PolicySummary
     figures: Mapping[str, object]
-    _kept: Kept
+    _kept: RunTables
 
     def requests(self, kind: Kind | None = None) -> Any:
         """One row per request, in the order in which they ended; see `Result.requests`."""
@@ -48,7 +48,7 @@ class Result:
     def __init__(
         self,
         content: Mapping[str, Any],
-        kept: Kept,
+        kept: RunTables,
         *,
         notices: Sequence[str] = (),
         path: Path | None = None,

@@ -32,7 +32,7 @@ from orbitflow.errors import UserError
 from orbitflow.machine.catalog import resolve_profile
 from orbitflow.machine.profile import Profile
 from orbitflow.results.bound_share import bound_of, with_shares
-from orbitflow.results.kept import FolderOutputs, Kept, MemoryOutputs
+from orbitflow.results.kept import FolderOutputs, MemoryOutputs, RunTables
 from orbitflow.results.run_folder import RunFolder
 from orbitflow.results.summary import SCHEMA_VERSION, PolicyReport
 from orbitflow.results.summary_file import environment, resolved, summary
@@ -42,14 +42,14 @@ from orbitflow.sim.run import simulate_policy
 from orbitflow.traces import Trace, resolve, write_canonical
 
 
-class Watch(NamedTuple):
+class PolicyProgress(NamedTuple):
     """Who is told which policy begins, and as its requests end."""
 
     begin: Callable[[str], None] = lambda name: None
     advance: Callable[[int], None] = lambda count: None
 
 
-_NOBODY = Watch()
+_NOBODY = PolicyProgress()
 
 
 class Ran(NamedTuple):
@@ -97,7 +97,7 @@ def simulate(
         if folder is not None:
             folder.discard()
         raise
-    kept: Kept
+    kept: RunTables
     if folder is None:
         kept = memory = MemoryOutputs()
         ran = run_policies(scenario, memory, bounded=bound)
@@ -154,7 +154,7 @@ def load_run(path: PathLike) -> Result:
 
 
 def run_policies(
-    scenario: Scenario, outputs: Outputs, *, bounded: bool, watch: Watch = _NOBODY
+    scenario: Scenario, outputs: Outputs, *, bounded: bool, watch: PolicyProgress = _NOBODY
 ) -> Ran:
     """Simulate a scenario under each of its policies, with shares of the bound if `bounded`."""
     reports: dict[str, PolicyReport] = {}
@@ -177,7 +177,7 @@ def run_in_folder(
     bounded: bool,
     started: str,
     began_s: float,
-    watch: Watch = _NOBODY,
+    watch: PolicyProgress = _NOBODY,
 ) -> Ran:
     """The same into a new run folder, which says so where the run does not finish. `started` is
     the date and `began_s` the `time.perf_counter()` of the start.

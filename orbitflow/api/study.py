@@ -12,19 +12,27 @@ import os
 import pickle
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from enum import StrEnum
 from html import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Unpack
 
 from orbitflow.api.frames import Kind, columns_of, frame_of
-from orbitflow.api.options import AnyPolicy, Options, PathLike, config_of, policies_of
+from orbitflow.api.options import (
+    AnyPolicy,
+    Options,
+    PathLike,
+    config_of,
+    policies_of,
+    read_option,
+)
 from orbitflow.api.result import html_table, table
 from orbitflow.engine.policy import Policy
 from orbitflow.errors import PolicyNameError, UserError
 from orbitflow.study.folder import Row, StudyFolder, job_id
 from orbitflow.study.grid import Axis, Grid
-from orbitflow.study.keys import POLICY, Value, key_of, read_value
+from orbitflow.study.keys import POLICY, Value, key_of
 from orbitflow.study.parquet import column_of
 from orbitflow.study.runner import run_study as run_missing
 from orbitflow.study.study import Study, plan_study
@@ -159,10 +167,19 @@ def _folder(study: Study, out: PathLike | None) -> Iterator[StudyFolder]:
 
 def _axis(name: str, values: Sequence[Value] | Value) -> Axis:
     key = key_of(name, "grid")
-    read = [read_value(key, value, f"grid[{name!r}]") for value in _values(values)]
+    read = [_plain(read_option(key, value), name) for value in _values(values)]
     if not read:
         raise UserError(f"grid[{name!r}] has no values: give a list such as [1, 2]")
     return Axis(key, tuple(dict.fromkeys(read)))
+
+
+def _plain(value: object, name: str) -> Value:
+    """A value as the rows of a study have it."""
+    if isinstance(value, StrEnum):
+        return str(value)
+    if not isinstance(value, str | int | float | bool):
+        raise UserError(f"grid[{name!r}] has {value!r}: give plain values")
+    return value
 
 
 def _values(values: Sequence[Value] | Value) -> Sequence[Value]:

@@ -28,7 +28,7 @@ class LoadSummary:
 
 
 @dataclass(frozen=True, slots=True)
-class TraceSummary:
+class WorkloadSummary:
     """The workload as it was run, scaled."""
 
     name: str
@@ -72,7 +72,7 @@ class MachineSummary:
 
 
 @dataclass(frozen=True, slots=True)
-class LengthSummary:
+class LengthAttainment:
     """Attainments of the requests of some prompt lengths."""
 
     requests: int
@@ -140,7 +140,7 @@ class PolicySummary:
     planner: PlannerSummary
     paused_s: float
     dropped: int
-    by_length: Mapping[str, LengthSummary]
+    by_length: Mapping[str, LengthAttainment]
     share_of_bound: Mapping[str, float | None] | None = None
 
 
@@ -150,7 +150,7 @@ class Summary:
 
     schema_version: int
     orbitflow_version: str
-    trace: TraceSummary
+    trace: WorkloadSummary
     slo: SloSummary
     profile: MachineSummary
     policies: Mapping[str, PolicySummary]

@@ -41,8 +41,8 @@ def sim_command(
     policy: Annotated[
         list[str] | None,
         typer.Option(
-            help="A policy; repeat for several, or `all`. Default: no-offload, dynamic, orbitflow, "
-            "orbit.",
+            help="A policy: a name, path/to/file.py:Class or package.module:Class; repeat for "
+            "several, or `all` built-in ones. Default: no-offload, dynamic, orbitflow, orbit.",
             rich_help_panel=_SERVING,
         ),
     ] = None,

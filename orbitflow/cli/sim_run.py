@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from orbitflow.api.simulate import Watch, now, run_in_folder
+from orbitflow.api.simulate import PolicyProgress, now, run_in_folder
 from orbitflow.cli.progress import Progress
 from orbitflow.config import RunConfig
 from orbitflow.results.run_folder import RunFolder
@@ -41,7 +41,7 @@ def run_simulation(
                 bounded=bounded,
                 started=started,
                 began_s=began_s,
-                watch=Watch(progress.begin, progress.advance),
+                watch=PolicyProgress(progress.begin, progress.advance),
             )
     except BaseException:
         print(f"orbitflow: unfinished results are in {folder.path}", file=sys.stderr)

@@ -64,7 +64,7 @@ _STATIC = re.compile(r"static-([1-9]\d*)")
 Make = Callable[[], Policy]
 
 
-class Choice(NamedTuple):
+class ChosenPolicy(NamedTuple):
     """A policy that a run compares: what tables and folders call it, what configurations say."""
 
     label: str
@@ -127,17 +127,17 @@ def expand(names: Sequence[str], known: Collection[str] = ()) -> list[str]:
     return list(dict.fromkeys(wanted))
 
 
-def choose(names: Sequence[str], guests: Mapping[str, Make]) -> tuple[Choice, ...]:
+def choose(names: Sequence[str], guests: Mapping[str, Make]) -> tuple[ChosenPolicy, ...]:
     """What a run compares, `guests` being made here instead of looked up.
 
     Raise a PolicyNameError for a stranger, or if two call themselves alike.
     """
-    found: dict[str, Choice] = {}
+    found: dict[str, ChosenPolicy] = {}
     for reference in expand(names, guests):
         if reference in guests:
-            choice = Choice(reference, reference, guests[reference])
+            choice = ChosenPolicy(reference, reference, guests[reference])
         else:
-            choice = Choice(label_of(reference), reference, partial(make_policy, reference))
+            choice = ChosenPolicy(label_of(reference), reference, partial(make_policy, reference))
         if (other := found.get(choice.label)) is not None:
             raise PolicyNameError(
                 f"policies {other.reference} and {reference} both call themselves "

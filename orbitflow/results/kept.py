@@ -25,7 +25,7 @@ Columns: TypeAlias = dict[str, npt.NDArray[Any]]
 _REQUESTS, _STEPS = "requests.jsonl", "steps.npz"
 
 
-class Kept(Protocol):
+class RunTables(Protocol):
     """Where the requests and steps of a run are."""
 
     def requests(self, policy: str) -> Columns:
