@@ -152,7 +152,9 @@ def _meet(policy: Policy, core: GlassCore, seat: Seat) -> None:
     roster = Roster(None, 0)
     roster.submit(request)
     tau_s = core.roster.active[request.id].tau_s
-    policy.decide(View(roster, KvAccount(core.limits), _no_times, tau_s))
+    policy.decide(
+        View(roster, KvAccount(core.limits), _no_times, tau_s, data_plane=policy.data_plane)
+    )
     nothing = np.empty(0)
     _tell(policy, (), nothing, float(times[0]), first=(request.id,))
     if len(times) > 1:
