@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from orbitflow.backend.kv.staging import Part
-from orbitflow.backend.layer_kv import LayerKv, RequestKv
+from orbitflow.backend.kv.layers import GroupPart, LayerKv, RequestKv
+
 from orbitflow.backend.link.events import Event, pending
 from orbitflow.errors import PolicyError
 
@@ -41,9 +41,9 @@ class BatchGroups:
                     f"passes and exceed the ring of {ring_pages} pages: they could never be staged"
                 )
 
-    def parts(self, layer: int, passes_ahead: int) -> list[Part] | None:
+    def parts(self, layer: int, passes_ahead: int) -> list[GroupPart] | None:
         """The group of a layer; None if a page of it is not full yet."""
-        parts: list[Part] = []
+        parts: list[GroupPart] = []
         for request, behind in self._batch:
             kv, full = request.layers[layer], self._full(behind, passes_ahead)
             if not kv.on_host or not full or (kv.arriving is not None and passes_ahead):
@@ -53,10 +53,10 @@ class BatchGroups:
             if full > kv.stored:
                 return None
             own = None if kv.arriving is None else kv.arriving[:full]
-            parts.append(Part(request.id, kv.slots[:full], own, pending(kv.storing)))
+            parts.append(GroupPart(request.id, kv.slots[:full], own, pending(kv.storing)))
         return parts
 
-    def loading(self, part: Part, layer: int, loaded: Event) -> None:
+    def loading(self, part: GroupPart, layer: int, loaded: Event) -> None:
         """A part is on its way."""
         kv: LayerKv = self._requests[part.request_id].layers[layer]
         kv.note_read(loaded)

@@ -10,8 +10,6 @@ from __future__ import annotations
 from queue import Empty, SimpleQueue
 from typing import Protocol
 
-from orbitflow.backend.wall_clock import Clock, WallClock
-
 _LONGEST_SLEEP_S = 3600.0  # locks take no endless time-outs; who wakes too soon sleeps again
 
 

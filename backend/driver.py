@@ -16,13 +16,11 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple, Protocol
 
-from orbitflow.backend.arrivals import Arrivals
 from orbitflow.backend.clock import Alarm, AlarmClock
 from orbitflow.backend.planner_thread import PlannerThread
-from orbitflow.engine.driving import Core, Observer
 from orbitflow.request import Request
 from orbitflow.results.timeline import SpanSink
-from orbitflow.step import Step, StepOutcome
+from orbitflow.step import Core, Observer, Step, StepOutcome
 
 
 class Executor(Protocol):

@@ -21,14 +21,12 @@ from torch import Tensor
 
 from orbitflow.backend.attention.decode import attention_for
 from orbitflow.backend.attention.reference import Scratch, Segment, prefill_attention
+from orbitflow.backend.clock import Clock
 from orbitflow.backend.kv.plane import Plane
 from orbitflow.backend.kv.store import KvStore, Traffic
-from orbitflow.backend.model.decoder import Decoder
-from orbitflow.backend.sampling import greedy
-from orbitflow.backend.servable import refuse_selection
-from orbitflow.backend.wall_clock import Clock
+from orbitflow.backend.model.decoder import Decoder, greedy
 from orbitflow.engine.policy import DataPlane
-from orbitflow.engine.queues import Roster
+from orbitflow.engine.queues import Queues
 from orbitflow.memory import KvAccount
 from orbitflow.request import Request
 from orbitflow.results.timeline import Span, SpanSink
@@ -66,7 +64,7 @@ class TorchExecutor:
         *,
         data_plane: DataPlane,
         account: KvAccount,
-        roster: Roster,
+        roster: Queues,
         on_token: OnToken | None = None,
         on_logits: OnLogits | None = None,
         span: SpanSink | None = None,

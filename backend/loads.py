@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from orbitflow.backend.kv.layers import LayerKv, RequestKv
+
 from orbitflow.backend.kv.plane import Plane
-from orbitflow.backend.layer_kv import LayerKv, RequestKv
-from orbitflow.backend.link.events import Event, pending
-from orbitflow.backend.runs import page_copies
-from orbitflow.backend.waits import Wait
+from orbitflow.backend.kv.pool import page_copies
+from orbitflow.backend.link.events import Event, Wait, pending
 from orbitflow.step import Move
 
 

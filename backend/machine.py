@@ -17,13 +17,12 @@ from dataclasses import dataclass
 
 import torch
 
-from orbitflow.backend.kv.cuda_plane import cuda_plane
-from orbitflow.backend.kv.plane import Plane, cpu_plane
+from orbitflow.backend.clock import Clock
+from orbitflow.backend.kv.plane import Plane, cpu_plane, cuda_plane
 from orbitflow.backend.kv.pool import Notice, PageShape
 from orbitflow.backend.link.channel import DEFAULT_BYTES_PER_S, TransferSink
+from orbitflow.backend.model.checkpoint import LoadedModel
 from orbitflow.backend.model.decoder import DECODE_ROWS, Decoder
-from orbitflow.backend.models import LoadedModel
-from orbitflow.backend.wall_clock import Clock
 from orbitflow.errors import UserError
 from orbitflow.units import format_bytes
 

@@ -15,8 +15,7 @@ import torch
 
 from orbitflow.backend.model.architecture import Architecture, read_architecture
 from orbitflow.backend.model.checkpoint import load_weights
-from orbitflow.backend.model.weights import Weights
-from orbitflow.backend.random_weights import random_weights
+from orbitflow.backend.model.weights import Weights, random_weights
 
 
 class LoadedModel(NamedTuple):

@@ -13,13 +13,13 @@ from typing import NamedTuple
 
 from orbitflow.backend.clock import Alarm
 from orbitflow.results.timeline import Span, SpanSink
-from orbitflow.step import Plan, PlanRequest
+from orbitflow.step import PlanAnswer, PlanRequest
 
 
 class Answer(NamedTuple):
     """A plan, and how long it took from the question on."""
 
-    plan: Plan
+    plan: PlanAnswer
     latency_s: float
 
 
@@ -27,7 +27,7 @@ class PlannerThread:
     """The thread starts with the first question; `close` joins it."""
 
     def __init__(
-        self, solve: Callable[[PlanRequest], Plan], clock: Alarm, span: SpanSink | None = None
+        self, solve: Callable[[PlanRequest], PlanAnswer], clock: Alarm, span: SpanSink | None = None
     ) -> None:
         """`span` hears of every answer, on the planner's thread."""
         self._solve = solve

@@ -14,35 +14,32 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from orbitflow.backend.observers import TokenFile, Watch
 
 from orbitflow.arrays import IntArray
 from orbitflow.backend.clock import AlarmClock
-from orbitflow.backend.ctrl_c import on_ctrl_c
-from orbitflow.backend.driver import Driver
+from orbitflow.backend.driver import Driver, on_ctrl_c
 from orbitflow.backend.executor import OnToken, Prompts, TorchExecutor
 from orbitflow.backend.kv.pool import Notice, refuse_too_large
 from orbitflow.backend.kv.store import KvStore
-from orbitflow.backend.machine import Machine
+from orbitflow.backend.machine import BackendMachine
 from orbitflow.backend.model.decoder import Decoder
-from orbitflow.backend.token_file import TokenFile
-from orbitflow.backend.watch import Watch
 from orbitflow.config import DeliveryPace
-from orbitflow.engine.driving import Observers
 from orbitflow.engine.engine import ServingCore
-from orbitflow.engine.journal import Journal
-from orbitflow.engine.journal_file import JournalFile
+from orbitflow.engine.journal import Journal, JournalFile
 from orbitflow.memory import KvLimits
 from orbitflow.request import Request
 from orbitflow.results.summary import PolicyReport
 from orbitflow.scenario import Scenario
 from orbitflow.session import Outputs, open_session
+from orbitflow.step import Observers
 
 
 @dataclass(frozen=True, slots=True)
 class Backend:
     """A model on a machine: what the policies of a run have in common."""
 
-    machine: Machine
+    machine: BackendMachine
     decoder: Decoder
     prompts: Prompts
     notice: Notice

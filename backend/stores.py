@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from orbitflow.backend.kv.layers import LayerKv
 
 from orbitflow.backend.kv.plane import Plane
-from orbitflow.backend.layer_kv import LayerKv
+from orbitflow.backend.kv.pool import page_copies
 from orbitflow.backend.link.channel import Copy, bytes_of
-from orbitflow.backend.link.events import Event
-from orbitflow.backend.runs import page_copies
-from orbitflow.backend.waits import Wait
+from orbitflow.backend.link.events import Event, Wait
 
 
 class Stores:

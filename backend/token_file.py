@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 
 from orbitflow.request import Request
-from orbitflow.results.recorder import Lines
+from orbitflow.results.recorder import LineSink
 from orbitflow.step import Events, Step, StepOutcome
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode
@@ -20,7 +20,7 @@ class TokenFile:
     """Observer of a backend run. `tokens` has each request's prompt and what was generated."""
 
     def __init__(
-        self, out: Lines, tokens: dict[int, list[int]], requests: Mapping[int, Request]
+        self, out: LineSink, tokens: dict[int, list[int]], requests: Mapping[int, Request]
     ) -> None:
         self._out = out
         self._tokens = tokens

@@ -13,7 +13,7 @@ from collections import deque
 
 from orbitflow.engine.engine import ServingCore
 from orbitflow.request import Request
-from orbitflow.results.recorder import Lines
+from orbitflow.results.recorder import LineSink
 from orbitflow.results.timeline import Origin, Span, SpanSink, Timeline
 from orbitflow.results.timeline_tracks import Tracks
 from orbitflow.step import Events, Step, StepOutcome
@@ -29,7 +29,7 @@ _CUDA = Origin("backend", "pass", _CLOCK, "CUDA events around each transfer; nev
 class Watch:
     """An observer of one run, and where its parts put what they did. `close` ends the file."""
 
-    def __init__(self, out: Lines, core: ServingCore, *, paced: bool, on_cpu: bool) -> None:
+    def __init__(self, out: LineSink, core: ServingCore, *, paced: bool, on_cpu: bool) -> None:
         self._timeline = Timeline(out, _CPU if on_cpu else _CUDA)
         self._tracks = Tracks(self._timeline, core, paced=paced, by_pass=not on_cpu)
         self._spans: deque[Span] = deque()

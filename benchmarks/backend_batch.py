@@ -15,14 +15,14 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from orbitflow.backend.clock import WallClock
 from orbitflow.backend.executor import TorchExecutor
 from orbitflow.backend.kv.store import KvStore
 from orbitflow.backend.link.channel import WorkerChannel
-from orbitflow.backend.machine import Machine
+from orbitflow.backend.machine import BackendMachine
 from orbitflow.backend.model.decoder import Decoder
-from orbitflow.backend.wall_clock import WallClock
 from orbitflow.engine.policy import DataPlane
-from orbitflow.engine.queues import Roster
+from orbitflow.engine.queues import Queues
 from orbitflow.machine.pipeline import Overlap
 from orbitflow.memory import KvAccount, KvLimits
 from orbitflow.placement import HostLayers
@@ -47,7 +47,7 @@ class Batch:
 
     def __init__(
         self,
-        machine: Machine,
+        machine: BackendMachine,
         decoder: Decoder,
         contexts: tuple[int, ...],
         passes: int,
@@ -77,7 +77,7 @@ class Batch:
         requests = {i: Request(i, 0.0, n, LONGEST_RUN) for i, n in enumerate(contexts)}
         self.executor = TorchExecutor(
             decoder, plane, self._store, self._clock, requests, lambda request: [],
-            data_plane=data_plane, account=account, roster=Roster(None, 0),
+            data_plane=data_plane, account=account, roster=Queues(None, 0),
         )  # fmt: skip
         self._fill(decoder)
 
@@ -135,7 +135,7 @@ class Batch:
         self._store.drain()
 
 
-def seconds(machine: Machine, work: Callable[[], object], repeat: int = 7) -> float:
+def seconds(machine: BackendMachine, work: Callable[[], object], repeat: int = 7) -> float:
     """Time that some work takes on the device: the least of several tries."""
     times = []
     for _ in range(repeat):
@@ -160,7 +160,7 @@ def forget() -> None:
 
 
 @contextmanager
-def compute_stream(machine: Machine) -> Iterator[None]:
+def compute_stream(machine: BackendMachine) -> Iterator[None]:
     """Compute on a stream that goes before those of copies, where there are streams."""
     if machine.is_cpu:
         yield

@@ -24,14 +24,14 @@ from typing import NamedTuple
 import torch
 
 from benchmarks.backend_batch import Batch, Passes, compute_stream, forget, seconds
+from orbitflow.backend.clock import WallClock
+from orbitflow.backend.kv.pool import page_copies
 from orbitflow.backend.link.channel import WorkerChannel
-from orbitflow.backend.machine import Machine, find_machine
+from orbitflow.backend.machine import BackendMachine, find_machine
 from orbitflow.backend.model.architecture import FAMILIES, Architecture, Rope, read_architecture
+from orbitflow.backend.model.checkpoint import LoadedModel
 from orbitflow.backend.model.decoder import Decoder
-from orbitflow.backend.models import LoadedModel
-from orbitflow.backend.random_weights import random_weights
-from orbitflow.backend.runs import page_copies
-from orbitflow.backend.wall_clock import WallClock
+from orbitflow.backend.model.weights import random_weights
 from orbitflow.machine.model import ModelSpec
 from orbitflow.placement import HostLayers
 from orbitflow.units import GIB, MIB
@@ -103,7 +103,7 @@ def host_bytes(decoder: Decoder, contexts: tuple[int, ...], host: tuple[HostLaye
     return tokens * decoder.architecture.spec.kv_bytes_per_token_per_layer
 
 
-def link_rates(machine: Machine, decoder: Decoder, plan: Plan) -> tuple[float, float]:
+def link_rates(machine: BackendMachine, decoder: Decoder, plan: Plan) -> tuple[float, float]:
     """Bytes per second of one plain pinned copy, and of KV pages through the plane."""
     shape = machine.shape(decoder)
     count = plan.buffer_bytes // shape.page_bytes
@@ -125,7 +125,12 @@ def link_rates(machine: Machine, decoder: Decoder, plan: Plan) -> tuple[float, f
 
 
 def stream(
-    machine: Machine, decoder: Decoder, plan: Plan, resident: Batch, ratio: float, link: float
+    machine: BackendMachine,
+    decoder: Decoder,
+    plan: Plan,
+    resident: Batch,
+    ratio: float,
+    link: float,
 ) -> Iterator[Row]:
     """Passes with part of the KV on the host beside passes without, in rounds."""
     most, batch = WARM_PASSES + plan.passes + 2, len(plan.contexts)
@@ -177,7 +182,7 @@ def stream(
 
 
 def touch(
-    machine: Machine,
+    machine: BackendMachine,
     decoder: Decoder,
     batch: Batch,
     bandwidth: float,
@@ -212,7 +217,7 @@ def touch(
     )  # fmt: skip
 
 
-def measure(machine: Machine, plan: Plan, architecture: Architecture) -> Iterator[Row]:
+def measure(machine: BackendMachine, plan: Plan, architecture: Architecture) -> Iterator[Row]:
     """All rows of a device."""
     weights = random_weights(architecture, 0, machine.device)
     model, size = LoadedModel(architecture, weights, None), plan.buffer_bytes

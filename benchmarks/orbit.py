@@ -30,9 +30,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.orbit_runs import LONGEST_TENTH, Figures, Job, half_width, mean, run
-from orbitflow.config import RunConfig
+from orbitflow.config import LengthsKnown, RunConfig
 from orbitflow.policy.registry import policy_names
-from orbitflow.tuning import LengthsKnown
 
 LOSSY = ("infinigen",)
 SEEDED = ("orbit", "preempt-swap")  # policies that `rates` runs for every seed

@@ -15,7 +15,7 @@ from typing import NamedTuple, TextIO
 
 from orbitflow.config import RunConfig
 from orbitflow.scenario import build_scenario
-from orbitflow.study.task import Discard, Task, do_task
+from orbitflow.study.task import Discard, StudyTask, do_task
 
 LONGEST_TENTH = "longest_tenth"  # the figure: SLO attainment of the tenth with the longest prompts
 
@@ -35,7 +35,7 @@ def simulate(job: Job) -> Figures:
     """The figures of one run; those of its bound where no policy is named."""
     config = replace(job.config, policies=(job.policy,) if job.policy else ())
     kept = Kept()
-    done = do_task(Task(config, build_scenario(config).slo), outputs=kept)
+    done = do_task(StudyTask(config, build_scenario(config).slo), outputs=kept)
     figures = {key: float(value) for key, value in done.items() if isinstance(value, int | float)}
     return figures | ({LONGEST_TENTH: longest_tenth(kept.text.getvalue())} if job.policy else {})
 

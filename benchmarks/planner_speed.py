@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from random import Random
 
+from orbitflow.planner.solver import Effort
 from rich.console import Console
 from rich.table import Table
 
@@ -23,7 +24,6 @@ from orbitflow.memory import KvLimits
 from orbitflow.planner.ilp import solve_ilp
 from orbitflow.planner.problem import Asked, Problem, paper_options
 from orbitflow.planner.search import search
-from orbitflow.planner.solvers import Effort
 
 COST = CostModel.from_profile(resolve_profile("a5000-llama3-8b-paper"))
 OPTIONS = paper_options(32)

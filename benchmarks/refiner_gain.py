@@ -27,7 +27,7 @@ from rich.table import Table
 
 from orbitflow.config import RunConfig
 from orbitflow.scenario import build_scenario
-from orbitflow.study.task import Task, do_task
+from orbitflow.study.task import StudyTask, do_task
 
 
 class Case(NamedTuple):
@@ -52,7 +52,7 @@ def figures(base: RunConfig, seed: int, **changes: object) -> tuple[float, float
     """Timely share and plans of one run, under the limits of the unperturbed machine."""
     config = replace(base, seed=seed)
     slo = build_scenario(config).slo
-    done = do_task(Task(replace(config, **changes), slo))  # type: ignore[arg-type]
+    done = do_task(StudyTask(replace(config, **changes), slo))  # type: ignore[arg-type]
     return _number(done["timely_share"]), _number(done["planner.searches"])
 
 

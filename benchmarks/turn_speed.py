@@ -21,12 +21,12 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
+from orbitflow.policy.orbit.rotation import EFFORT
 from reference.turns import real_question
 
 from orbitflow.planner.turn.check import faults
 from orbitflow.planner.turn.solver import Solved, solve
 from orbitflow.planner.turn.worth import worth
-from orbitflow.policy.turns import EFFORT
 
 PROVEN_GAP = 0.02
 COUNTS = ((4, 300), (8, 300), (16, 300), (32, 300), (64, 300))

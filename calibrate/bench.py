@@ -19,10 +19,8 @@ from orbitflow.arrays import FloatArray
 from orbitflow.backend.clock import AlarmClock
 from orbitflow.backend.executor import TorchExecutor
 from orbitflow.backend.kv.store import KvStore
-from orbitflow.backend.machine import Machine
-from orbitflow.backend.model.decoder import Decoder
-from orbitflow.backend.sampling import greedy
-from orbitflow.calibrate.synthetic import SyntheticPrompts
+from orbitflow.backend.machine import BackendMachine
+from orbitflow.backend.model.decoder import Decoder, greedy
 from orbitflow.engine.engine import ServingCore
 from orbitflow.machine.cost import CostModel
 from orbitflow.machine.profile import DecodeFit, LinkFit, PrefillFit
@@ -54,7 +52,7 @@ class Bench:
     """A model on a machine, with room for `capacity_tokens` of KV."""
 
     def __init__(
-        self, decoder: Decoder, machine: Machine, capacity_tokens: int, host_pages: int
+        self, decoder: Decoder, machine: BackendMachine, capacity_tokens: int, host_pages: int
     ) -> None:
         self.clock = AlarmClock()
         self.clock.start()

@@ -17,27 +17,24 @@ from typing import NamedTuple
 import torch
 
 from orbitflow import __version__
-from orbitflow.backend.machine import Machine
+from orbitflow.backend.machine import BackendMachine
+from orbitflow.backend.model.checkpoint import LoadedModel
 from orbitflow.backend.model.decoder import Decoder
-from orbitflow.backend.models import LoadedModel
 from orbitflow.calibrate.bench import Bench
 from orbitflow.calibrate.capacity import Capacity, find_capacity
-from orbitflow.calibrate.compute_tasks import decode_tasks, outside_task, prefill_tasks
+from orbitflow.calibrate.compute_tasks import decode_tasks, host_fit, outside_task, prefill_tasks
 from orbitflow.calibrate.fit_all import Fits, fit_all, is_enough, lacking, notices_of
-from orbitflow.calibrate.host_rates import host_fit
-from orbitflow.calibrate.link_tasks import link_tasks, slowdown_tasks
+from orbitflow.calibrate.link import link_tasks, slowdown_tasks
 from orbitflow.calibrate.planner_time import planner_latency_s
-from orbitflow.calibrate.runner import Told, run_tasks
-from orbitflow.calibrate.samples import Measured, Samples
+from orbitflow.calibrate.runner import Samples, SweepPoint, Told, run_tasks
 from orbitflow.calibrate.sweep import Sweep
 from orbitflow.errors import UserError
 from orbitflow.machine.cost import CostModel
-from orbitflow.machine.profile import PLANNER_LATENCY_S, HostFit, Profile, Provenance
-from orbitflow.machine.profile_seal import sealed
+from orbitflow.machine.profile import PLANNER_LATENCY_S, HostFit, Profile, Provenance, sealed
 
 _POOL_BYTES = 64 * 2**20  # of host memory to copy from and to
 _LEAST_POOL_PAGES = 64
-Keep = Callable[[tuple[Measured, ...]], object]
+Keep = Callable[[tuple[SweepPoint, ...]], object]
 
 
 class Calibration(NamedTuple):
@@ -58,7 +55,7 @@ class _Extras(NamedTuple):
 
 def calibrate(
     model: LoadedModel,
-    machine: Machine,
+    machine: BackendMachine,
     sweep: Sweep,
     *,
     model_name: str,
@@ -161,7 +158,7 @@ def _cost(fits: Fits, bench: Bench) -> CostModel:
     )
 
 
-def _provenance(machine: Machine, sweep: Sweep, model_name: str, date: str) -> Provenance:
+def _provenance(machine: BackendMachine, sweep: Sweep, model_name: str, date: str) -> Provenance:
     python = platform.python_version()
     return Provenance(
         device=machine.name,
@@ -176,7 +173,7 @@ def _provenance(machine: Machine, sweep: Sweep, model_name: str, date: str) -> P
 def _profile(
     model: LoadedModel,
     decoder: Decoder,
-    machine: Machine,
+    machine: BackendMachine,
     capacity: Capacity,
     fits: Fits,
     extras: _Extras,
@@ -208,7 +205,7 @@ def _profile(
 
 
 def _simplified(
-    decoder: Decoder, machine: Machine, capacity: Capacity, fits: Fits, interrupted: bool
+    decoder: Decoder, machine: BackendMachine, capacity: Capacity, fits: Fits, interrupted: bool
 ) -> Iterator[str]:
     if interrupted:
         yield "interrupted: fewer repeats than planned; planner_latency_s: 5 ms, not measured"

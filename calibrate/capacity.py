@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 import torch
 
-from orbitflow.backend.machine import Machine
+from orbitflow.backend.machine import BackendMachine
+from orbitflow.backend.model.checkpoint import LoadedModel
 from orbitflow.backend.model.decoder import Decoder
-from orbitflow.backend.models import LoadedModel
 from orbitflow.calibrate.runner import is_out_of_memory
 from orbitflow.errors import UserError
 from orbitflow.machine.profile import USABLE_SHARE, WORKSPACE_BYTES
@@ -33,7 +33,7 @@ class Capacity(NamedTuple):
 
 
 def find_capacity(
-    model: LoadedModel, machine: Machine, decoder: Decoder, wanted_tokens: int | None
+    model: LoadedModel, machine: BackendMachine, decoder: Decoder, wanted_tokens: int | None
 ) -> Capacity:
     """Ask the machine. Raise a UserError if `wanted_tokens`, or a single page, is not there."""
     shape = machine.shape(decoder)

@@ -16,8 +16,7 @@ from math import inf
 import numpy as np
 
 from orbitflow.calibrate.bench import Bench
-from orbitflow.calibrate.runner import Task, is_out_of_memory
-from orbitflow.calibrate.samples import Sample, middle_mean
+from orbitflow.calibrate.runner import MeasureTask, Sample, is_out_of_memory, middle_mean
 from orbitflow.calibrate.sweep import Sweep
 from orbitflow.request import Request
 
@@ -28,10 +27,10 @@ _OUTSIDE_TIMES = 8
 _SHORTEST_PROMPT, _LEAST_OUTPUTS, _STRIDE = 32, 6, 5
 
 
-def decode_tasks(bench: Bench, sweep: Sweep) -> Iterator[Task]:
+def decode_tasks(bench: Bench, sweep: Sweep) -> Iterator[MeasureTask]:
     """Batches of equal contexts over every fill of the capacity."""
     for requests, context in decode_grid(bench, sweep):
-        yield Task(
+        yield MeasureTask(
             DECODE,
             requests * context,
             f"decode of {requests} x {context} tokens",
@@ -56,12 +55,12 @@ def decode_grid(bench: Bench, sweep: Sweep) -> list[tuple[int, int]]:
     return sorted(grid)
 
 
-def outside_task(bench: Bench) -> Task:
+def outside_task(bench: Bench) -> MeasureTask:
     """Embedding and logits of one block of rows: what lies outside the layers."""
-    return Task(OUTSIDE, 0.0, "outside the layers", partial(_outside, bench))
+    return MeasureTask(OUTSIDE, 0.0, "outside the layers", partial(_outside, bench))
 
 
-def prefill_tasks(bench: Bench, sweep: Sweep) -> Iterator[Task]:
+def prefill_tasks(bench: Bench, sweep: Sweep) -> Iterator[MeasureTask]:
     """Prompts from the shortest up to the first that takes too long, or does not fit; and pieces.
 
     Finding out warms everything up.
@@ -71,7 +70,7 @@ def prefill_tasks(bench: Bench, sweep: Sweep) -> Iterator[Task]:
         if tokens + 1 > bench.longest_tokens:
             break
         longest, took_s = tokens, _first_time_s(bench, tokens)
-        yield Task(
+        yield MeasureTask(
             PREFILL, tokens, f"prefill of {tokens} tokens", partial(_prefill, bench, tokens, 0)
         )
         if took_s > sweep.prompt_s:
@@ -79,10 +78,10 @@ def prefill_tasks(bench: Bench, sweep: Sweep) -> Iterator[Task]:
     for tokens, chunk in sweep.chunked:
         if tokens <= 2 * longest and tokens + 1 <= bench.longest_tokens:
             label = f"prefill of {tokens} tokens in pieces of {chunk}"
-            yield Task(PREFILL, tokens, label, partial(_prefill, bench, tokens, chunk))
+            yield MeasureTask(PREFILL, tokens, label, partial(_prefill, bench, tokens, chunk))
     mixed = serving_requests(bench, longest, sweep.served)
     if mixed:
-        yield Task(
+        yield MeasureTask(
             SERVING, longest, f"serving {len(mixed)} requests", partial(_serve, bench, mixed)
         )
 

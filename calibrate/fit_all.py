@@ -11,19 +11,11 @@ from typing import NamedTuple
 import numpy as np
 
 from orbitflow.calibrate.compute_tasks import DECODE, OUTSIDE, PREFILL, SINGLE
-from orbitflow.calibrate.fits import (
-    FEWEST,
-    Judged,
-    fit_decode,
-    fit_link,
-    fit_prefill,
-    fit_slowdown,
-)
-from orbitflow.calibrate.fitting import POOR, far_off
-from orbitflow.calibrate.link import D2H, H2D
-from orbitflow.calibrate.link_tasks import BESIDE, BUSY_LINK, IDLE_LINK
-from orbitflow.calibrate.samples import Samples
-from orbitflow.machine.profile import DecodeFit, LinkFit, Point, PrefillFit
+from orbitflow.calibrate.fits import FEWEST, fit_decode, fit_link, fit_prefill, fit_slowdown
+from orbitflow.calibrate.fitting import POOR, JudgedFit, far_off
+from orbitflow.calibrate.link import BESIDE, BUSY_LINK, D2H, H2D, IDLE_LINK
+from orbitflow.calibrate.runner import Samples
+from orbitflow.machine.profile import DecodeFit, LinkFit, MeasuredPoint, PrefillFit
 
 _SHARED_LINK = 0.9  # of its own rate that a direction keeps beside the other one; less is said
 MOST_NOISE = 0.9
@@ -40,7 +32,7 @@ class Fits(NamedTuple):
     link_slowdown: float
     pass_noise: float
     both_ways: float | None  # share of its own rate that the slower direction keeps
-    judged: tuple[Judged, ...]
+    judged: tuple[JudgedFit, ...]
 
 
 def is_enough(samples: Samples) -> bool:
@@ -105,10 +97,10 @@ def _both_ways(samples: Samples) -> float | None:
     return min(shares, default=None)
 
 
-def _spans_blocks(points: tuple[Point, ...], block_rows: int) -> bool:
+def _spans_blocks(points: tuple[MeasuredPoint, ...], block_rows: int) -> bool:
     return max(point.varied[0] for point in points) > block_rows
 
 
-def _named(point: Point) -> str:
+def _named(point: MeasuredPoint) -> str:
     at = " x ".join(f"{value:,.0f}" for value in point.varied)
     return f"{at} ({point.measured_s / point.fitted_s - 1:+.0%})"

@@ -21,8 +21,8 @@ import numpy as np
 
 from orbitflow.arrays import FloatArray
 from orbitflow.calibrate.fitting import POOR, Curve, Split, judge, solve, split
-from orbitflow.calibrate.samples import Measured, middle_mean
-from orbitflow.machine.profile import Bend, DecodeFit, FitError, LinkFit, Point, PrefillFit
+from orbitflow.calibrate.runner import SweepPoint, middle_mean
+from orbitflow.machine.profile import Bend, DecodeFit, FitError, LinkFit, MeasuredPoint, PrefillFit
 
 SMALLEST_S = 1e-12
 MOST_BANDWIDTHS = 5
@@ -34,10 +34,12 @@ class Judged(NamedTuple):
     """Points of a curve beside what the fit makes of them, and its error."""
 
     error: FitError
-    points: tuple[Point, ...]
+    points: tuple[MeasuredPoint, ...]
 
 
-def fit_decode(points: Sequence[Measured], outside_s: float, seed: int) -> tuple[DecodeFit, Judged]:
+def fit_decode(
+    points: Sequence[SweepPoint], outside_s: float, seed: int
+) -> tuple[DecodeFit, Judged]:
     """Fit decode passes. `outside_s` was measured apart."""
     parts = split(points, seed)
     rows = np.array([[1.0, *p.varied] for p in parts.fitted])
@@ -45,14 +47,14 @@ def fit_decode(points: Sequence[Measured], outside_s: float, seed: int) -> tuple
     base_s = max(base_s, SMALLEST_S)
     fit = DecodeFit(base_s, request_s, token_s, min(outside_s, base_s))
 
-    def curve(point: Measured) -> float:
+    def curve(point: SweepPoint) -> float:
         requests, tokens = point.varied
         return fit.base_s + fit.request_s * requests + fit.token_s * tokens
 
     return fit, Judged(*judge("decode", parts, curve))
 
 
-def fit_prefill(points: Sequence[Measured], seed: int) -> tuple[PrefillFit, Judged]:
+def fit_prefill(points: Sequence[SweepPoint], seed: int) -> tuple[PrefillFit, Judged]:
     """Fit whole prompts and pieces."""
     parts = split(points, seed)
     rows = np.array([_prefill_terms(p) for p in parts.fitted])
@@ -68,7 +70,7 @@ def fit_prefill(points: Sequence[Measured], seed: int) -> tuple[PrefillFit, Judg
     return (bent, again) if _is_clearly_better(again.error, judged.error) else (plain, judged)
 
 
-def _bent(plain: PrefillFit, points: Sequence[Measured]) -> PrefillFit | None:
+def _bent(plain: PrefillFit, points: Sequence[SweepPoint]) -> PrefillFit | None:
     """What the line is off by at every size that was measured; None if those are few."""
     off: dict[float, list[float]] = {}
     curve = _prefill_curve(plain)
@@ -92,7 +94,7 @@ def _is_clearly_better(one: FitError, other: FitError) -> bool:
     return worst is not None and before is not None and worst <= 0.75 * before
 
 
-def fit_link(name: str, points: Sequence[Measured], seed: int) -> tuple[LinkFit, Judged]:
+def fit_link(name: str, points: Sequence[SweepPoint], seed: int) -> tuple[LinkFit, Judged]:
     """Fit one direction: one bandwidth, or several where that is clearly better."""
     parts = split(points, seed)
     plain = _line(parts.fitted)
@@ -106,7 +108,9 @@ def fit_link(name: str, points: Sequence[Measured], seed: int) -> tuple[LinkFit,
     return (richer, again) if better is not None and better <= worst / 2 else (plain, judged)
 
 
-def fit_slowdown(idle: Sequence[Measured], busy: Sequence[Measured]) -> tuple[float, Judged | None]:
+def fit_slowdown(
+    idle: Sequence[SweepPoint], busy: Sequence[SweepPoint]
+) -> tuple[float, Judged | None]:
     """The share by which a link that never rests slows compute, 0 if it was not measured."""
     alone = {point.varied: point.seconds for point in idle}
     pairs = [(point, alone[point.varied]) for point in busy if point.varied in alone]
@@ -117,7 +121,7 @@ def fit_slowdown(idle: Sequence[Measured], busy: Sequence[Measured]) -> tuple[fl
     return slowdown, Judged(*judge("busy link", parts, lambda p: alone[p.varied] * (1 + slowdown)))
 
 
-def _line(points: Sequence[Measured]) -> LinkFit:
+def _line(points: Sequence[SweepPoint]) -> LinkFit:
     if len(points) == 1:
         (point,) = points
         return LinkFit(0.0, point.varied, (point.varied[0] / point.seconds,))
@@ -138,7 +142,7 @@ def _bandwidths(plain: LinkFit, parts: Split) -> LinkFit:
 
 
 def _link_curve(fit: LinkFit) -> Curve:
-    def curve(point: Measured) -> float:
+    def curve(point: SweepPoint) -> float:
         (size,) = point.varied
         return fit.latency_s + size / float(np.interp(size, fit.run_bytes, fit.bytes_per_s))
 
@@ -146,7 +150,7 @@ def _link_curve(fit: LinkFit) -> Curve:
 
 
 def _prefill_curve(fit: PrefillFit) -> Curve:
-    def curve(point: Measured) -> float:
+    def curve(point: SweepPoint) -> float:
         _, tokens, pairs = _prefill_terms(point)
         straight = fit.token_s * tokens + fit.pair_s * pairs
         if fit.bend is not None:
@@ -156,10 +160,10 @@ def _prefill_curve(fit: PrefillFit) -> Curve:
     return curve
 
 
-def _prefill_terms(point: Measured) -> tuple[float, float, float]:
+def _prefill_terms(point: SweepPoint) -> tuple[float, float, float]:
     tokens, prior = point.varied
     return 1.0, tokens, tokens * (prior + tokens / 2)
 
 
-def _seconds(points: Sequence[Measured]) -> FloatArray:
+def _seconds(points: Sequence[SweepPoint]) -> FloatArray:
     return np.array([p.seconds for p in points])

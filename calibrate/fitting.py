@@ -15,8 +15,8 @@ from typing import NamedTuple
 import numpy as np
 
 from orbitflow.arrays import FloatArray
-from orbitflow.calibrate.samples import Measured
-from orbitflow.machine.profile import FitError, Point
+from orbitflow.calibrate.runner import SweepPoint
+from orbitflow.machine.profile import FitError, MeasuredPoint
 
 SOFT = 0.05  # relative residuals beyond this count linearly, below it by their square
 HELD_OUT = 4  # one point of so many
@@ -29,16 +29,16 @@ POOR = 0.10  # worst held-out error that is said
 class Split(NamedTuple):
     """The points that a curve is fitted to, and those that it is judged by."""
 
-    fitted: tuple[Measured, ...]
-    held_out: tuple[Measured, ...]
+    fitted: tuple[SweepPoint, ...]
+    held_out: tuple[SweepPoint, ...]
 
     @property
-    def all(self) -> tuple[Measured, ...]:
+    def all(self) -> tuple[SweepPoint, ...]:
         """Both."""
         return self.fitted + self.held_out
 
 
-def split(points: Sequence[Measured], seed: int) -> Split:
+def split(points: Sequence[SweepPoint], seed: int) -> Split:
     """Hold out about every fourth point. With fewer than four, none."""
     ends = [(min(column), max(column)) for column in zip(*(p.varied for p in points), strict=True)]
     inner = [
@@ -74,13 +74,13 @@ def solve(terms: FloatArray, seconds: FloatArray) -> tuple[float, ...]:
     return tuple((np.where(needed, found.x, 0.0) / scale).tolist())
 
 
-Curve = Callable[[Measured], float]  # what a fit makes of a point, in seconds
+Curve = Callable[[SweepPoint], float]  # what a fit makes of a point, in seconds
 
 
-def judge(name: str, parts: Split, curve: Curve) -> tuple[FitError, tuple[Point, ...]]:
+def judge(name: str, parts: Split, curve: Curve) -> tuple[FitError, tuple[MeasuredPoint, ...]]:
     """The error of a curve on the points held out, on all where there are none; and all points."""
     points = tuple(
-        Point(name, p.varied, p.seconds, curve(p), p.relative_spread, p.repeats, held)
+        MeasuredPoint(name, p.varied, p.seconds, curve(p), p.relative_spread, p.repeats, held)
         for group, held in ((parts.fitted, False), (parts.held_out, True))
         for p in group
     )
@@ -96,12 +96,12 @@ def judge(name: str, parts: Split, curve: Curve) -> tuple[FitError, tuple[Point,
     return error, tuple(sorted(points, key=lambda p: p.varied))
 
 
-def relative_error(point: Point) -> float:
+def relative_error(point: MeasuredPoint) -> float:
     """Distance of a point from its curve, as a share of what was measured."""
     return abs(point.fitted_s - point.measured_s) / point.measured_s
 
 
-def far_off(points: Sequence[Point]) -> list[Point]:
+def far_off(points: Sequence[MeasuredPoint]) -> list[MeasuredPoint]:
     """Points that the curve does not follow, farthest first."""
     usual = float(np.median([relative_error(p) for p in points])) if points else 0.0
     limit = max(FAR_OFF, FAR_OFF_TIMES * usual)

@@ -14,10 +14,10 @@ from typing import NamedTuple
 
 import torch
 
+from orbitflow.backend.clock import Clock
 from orbitflow.backend.kv.plane import Plane
 from orbitflow.backend.link.channel import Channel, Copy
 from orbitflow.backend.link.events import Event
-from orbitflow.backend.wall_clock import Clock
 
 H2D, D2H = "h2d", "d2h"
 RUNS_PER_TRANSFER = 4  # about what a group of a small batch has

@@ -14,9 +14,8 @@ import numpy as np
 
 from orbitflow.calibrate.bench import Bench
 from orbitflow.calibrate.compute_tasks import decode_grid, middle, typical_s
-from orbitflow.calibrate.link import D2H, H2D, Burst, Feeder, LinkBench
-from orbitflow.calibrate.runner import Task
-from orbitflow.calibrate.samples import Sample
+from orbitflow.calibrate.link import D2H, H2D, Burst, BusyLink, LinkBench
+from orbitflow.calibrate.runner import MeasureTask, Sample
 from orbitflow.calibrate.sweep import Sweep
 
 IDLE_LINK, BUSY_LINK = "idle link", "busy link"
@@ -24,25 +23,27 @@ _TURNS = 2
 BESIDE = {H2D: "h2d beside d2h", D2H: "d2h beside h2d"}
 
 
-def link_tasks(bench: Bench, sweep: Sweep) -> Iterator[Task]:
+def link_tasks(bench: Bench, sweep: Sweep) -> Iterator[MeasureTask]:
     """Every size of run each way, and the largest one both ways at once."""
     link = LinkBench(bench.plane, bench.clock)
     runs = sorted({run for run in sweep.runs if run <= link.longest_run} or {1})
     for direction in (H2D, D2H):
         for run in runs:
             label = f"{direction} in runs of {run} pages"
-            yield Task(direction, run, label, partial(_alone, link, direction, run, sweep.link_s))
-    yield Task("both ways", runs[-1], "both ways at once", partial(_both, link, runs, sweep))
+            yield MeasureTask(
+                direction, run, label, partial(_alone, link, direction, run, sweep.link_s)
+            )
+    yield MeasureTask("both ways", runs[-1], "both ways at once", partial(_both, link, runs, sweep))
 
 
-def slowdown_tasks(bench: Bench, sweep: Sweep) -> Iterator[Task]:
+def slowdown_tasks(bench: Bench, sweep: Sweep) -> Iterator[MeasureTask]:
     """A few batches from small to large, each beside an idle and beside a busy link."""
-    feeder = Feeder(bench.plane, bench.clock)
+    feeder = BusyLink(bench.plane, bench.clock)
     grid = sorted(decode_grid(bench, sweep), key=lambda batch: batch[0] * batch[1])
     parts = sweep.besides + 1
     picked = sorted({grid[len(grid) * part // parts] for part in range(1, parts)}) if grid else []
     for requests, context in picked:
-        yield Task(
+        yield MeasureTask(
             BUSY_LINK,
             requests * context,
             f"decode of {requests} x {context} tokens beside a busy link",
@@ -64,7 +65,7 @@ def _sample(curve: str, burst: Burst) -> Sample:
 
 
 def _beside_link(
-    bench: Bench, feeder: Feeder, sweep: Sweep, requests: int, context: int
+    bench: Bench, feeder: BusyLink, sweep: Sweep, requests: int, context: int
 ) -> Sequence[Sample]:
     """Idle and busy by turns, so that a machine that drifts treats both alike."""
     contexts, varied = [context] * requests, middle(requests, context, sweep.passes)

@@ -11,16 +11,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from orbitflow.policy.orbitflow.planning import RING_GROUPS
+from orbitflow.policy.orbitflow.policy import ILP_NODES
 
-from orbitflow.backend.wall_clock import Clock
+from orbitflow.backend.clock import Clock
+from orbitflow.config import SolverName
 from orbitflow.machine.cost import CostModel
 from orbitflow.machine.pipeline import Overlap
 from orbitflow.memory import KvLimits
 from orbitflow.planner.planner import MOST_REQUESTS, Answer, improve, quick
 from orbitflow.planner.problem import Asked, Problem, paper_options
-from orbitflow.policy.draft import RING_GROUPS
-from orbitflow.policy.orbitflow import ILP_NODES
-from orbitflow.tuning import SolverName
 
 _QUESTIONS_TRIED = 8  # per question wanted
 _READ_FASTER = 1.5  # the time between tokens that is asked for, over a pass with everything there

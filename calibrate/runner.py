@@ -15,8 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from orbitflow.backend.wall_clock import Clock
-from orbitflow.calibrate.samples import Sample, Samples
+from orbitflow.backend.clock import Clock
 
 Told = Callable[[str, int, int], None]  # what is measured, tasks done, tasks in all
 

@@ -4,7 +4,7 @@
 
 n_r tokens are out and the reader wants the next one at due_r; the balance is due_r - now. Left out
 for that long, a request loses nothing: this is the budget that the planner spends. The incremental
-form of `orbitflow.deposit.next_due_s`. Token deposit of arXiv 2601.10729; design section 4.3.
+form of `orbitflow.slo.next_due_s`. Token deposit of arXiv 2601.10729; design section 4.3.
 """
 
 from __future__ import annotations

@@ -12,7 +12,6 @@ from enum import StrEnum
 
 from orbitflow.errors import UserError
 from orbitflow.machine.perturbation import read_perturbation
-from orbitflow.tuning import LengthsKnown, SolverName, Tuning, Victim
 
 
 class DepositRule(StrEnum):

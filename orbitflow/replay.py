@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from orbitflow.config import LARGEST, SMALLEST
 from orbitflow.errors import UserError
+from orbitflow.options import LARGEST, SMALLEST
 
 
 @dataclass(frozen=True)

@@ -9,22 +9,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from orbitflow.config import AZURE_RATE_SCALE, DEFAULT_MAX_BATCH, RunConfig
+from orbitflow.config import AZURE_RATE_SCALE, DEFAULT_MAX_BATCH, RunConfig, SolverName
 from orbitflow.engine.policy import Policy
-from orbitflow.load import OfferedLoad, offered_load
 from orbitflow.machine.catalog import DEFAULT_PROFILE, resolve_profile
 from orbitflow.machine.cost import CostModel
-from orbitflow.machine.measured_range import extrapolated, measured_range
 from orbitflow.machine.perturbation import Perturbation, read_perturbation
-from orbitflow.machine.profile import Profile
-from orbitflow.machine.profile_seal import is_edited
+from orbitflow.machine.profile import Profile, extrapolated, is_edited, measured_range
 from orbitflow.memory import KvLimits
 from orbitflow.policy.outside import absolute
 from orbitflow.policy.registry import ChosenPolicy, Make, choose, make_policy
 from orbitflow.slo import Slo, full_pass_s, mean_final_context
 from orbitflow.traces import resolve, scaled
 from orbitflow.traces.trace import Trace
-from orbitflow.tuning import SolverName
 from orbitflow.units import format_seconds
 
 

@@ -14,7 +14,7 @@ from orbitflow.config import DepositRule, PipelineForm
 from orbitflow.engine.engine import DecisionRecord, ServingCore
 from orbitflow.engine.policy import DataPlane, Policy
 from orbitflow.machine.pipeline import Overlap
-from orbitflow.results.recorder import Blocks, Recorder, decision_line
+from orbitflow.results.recorder import ColumnSink, Recorder, decision_line
 from orbitflow.results.summary import PolicyReport
 from orbitflow.scenario import Scenario
 
@@ -26,7 +26,7 @@ class Outputs(Protocol):
         """Open a file of lines."""
         ...
 
-    def columns(self, name: str) -> AbstractContextManager[Blocks]:
+    def columns(self, name: str) -> AbstractContextManager[ColumnSink]:
         """Open a file of columns."""
         ...
 

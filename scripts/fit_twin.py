@@ -15,10 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
-from orbitflow.traces.read import read_trace
+from orbitflow.arrays import FloatArray, IntArray
+from orbitflow.traces.formats import read_trace
 from orbitflow.traces.summary import autocorrelation, burstiness, ranks, spearman
-from orbitflow.traces.synth import DATA, Fidelity, TwinModel, synthesize
-from orbitflow.traces.trace import FloatArray, IntArray, Trace
+from orbitflow.traces.synth import DATA, TwinFidelity, TwinModel, synthesize
+from orbitflow.traces.trace import Trace
 
 SLICES = 32
 SEEDS = range(6)
@@ -130,11 +131,11 @@ def correlations(values: FloatArray, lags: Sequence[int]) -> FloatArray:
     return np.array([autocorrelation(values, lag) or 0.0 for lag in lags])
 
 
-def measure(real: Trace, twin: Trace) -> Fidelity:
+def measure(real: Trace, twin: Trace) -> TwinFidelity:
     real_windows, twin_windows = burstiness(real.arrival), burstiness(twin.arrival)
     assert real_windows is not None
     assert twin_windows is not None
-    figures = Fidelity(
+    figures = TwinFidelity(
         ks_prompt_tokens=ks(real.prompt_tokens, twin.prompt_tokens),
         ks_output_tokens=ks(real.output_tokens, twin.output_tokens),
         ks_gap_s=ks(np.diff(real.arrival), np.diff(twin.arrival)),
@@ -147,7 +148,7 @@ def measure(real: Trace, twin: Trace) -> Fidelity:
         mean_gap_s=float(np.diff(twin.arrival).mean()),
         mean_gap_s_real=float(np.diff(real.arrival).mean()),
     )
-    return Fidelity(**{name: round(value, 5) for name, value in asdict(figures).items()})
+    return TwinFidelity(**{name: round(value, 5) for name, value in asdict(figures).items()})
 
 
 def ks(first: FloatArray | IntArray, second: FloatArray | IntArray) -> float:

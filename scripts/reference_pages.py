@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from orbitflow.study.figures import DIRECTIONS, NO_DIRECTION
 from reference_cli import cli_page
 
 from orbitflow.cli.tables import labels
@@ -25,7 +26,6 @@ from orbitflow.machine.profile import Profile
 from orbitflow.policy.registry import DEFAULT_POLICIES, builtin_names, make_policy
 from orbitflow.results import metrics
 from orbitflow.results.summary import Totals
-from orbitflow.study.objective import DIRECTIONS, NO_DIRECTION
 from orbitflow.units import format_bytes, format_count, format_seconds
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "reference"

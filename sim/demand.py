@@ -2,7 +2,7 @@
 behind chunks.
 
 What is being promoted and the KV behind a chunk always crosses the link whole; what else lies on
-the host is used as `orbitflow.machine.host_read` says.
+the host is used as `orbitflow.machine.pipeline` says.
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ import numpy as np
 
 from orbitflow.arrays import FloatArray, IntArray
 from orbitflow.machine.cost import CostModel
-from orbitflow.machine.host_read import STREAM, HostRead
-from orbitflow.machine.pipeline import Demand
+from orbitflow.machine.pipeline import STREAM, HostRead, TransferDemand
 from orbitflow.placement import HostLayers
 from orbitflow.step import Step
 
@@ -31,7 +30,7 @@ class _Transfer(NamedTuple):
 
 def streaming_demand(
     cost: CostModel, step: Step, passes: int, read: HostRead = STREAM
-) -> tuple[Demand, FloatArray] | tuple[None, FloatArray]:
+) -> tuple[TransferDemand, FloatArray] | tuple[None, FloatArray]:
     """The demand of the step's next `passes` passes, and the bytes of each, shape (passes,).
 
     None where no KV is on the host.
@@ -54,7 +53,7 @@ def streaming_demand(
         staged = [column[layer] for layer in transfer.staged if layer in column]
         ring[:, staged] += size[:, None]
         total += size * len(transfer.layers)
-    return Demand(layers, link_s, ring, _host_s(cost, step, passes, read, layers)), total
+    return TransferDemand(layers, link_s, ring, _host_s(cost, step, passes, read, layers)), total
 
 
 def _transfers(step: Step, read: HostRead) -> Iterator[_Transfer]:

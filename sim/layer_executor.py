@@ -14,19 +14,16 @@ from collections.abc import Iterable
 import numpy as np
 import simpy
 
-from orbitflow.engine.driving import Core, Observer
 from orbitflow.engine.policy import DataPlane
 from orbitflow.machine.cost import CostModel
 from orbitflow.machine.pipeline import Overlap
 from orbitflow.request import Request
 from orbitflow.results.timeline import SpanSink
-from orbitflow.sim.layer_pass import LayerPass
-from orbitflow.sim.link import LOADING, Flow
-from orbitflow.sim.links import Links
-from orbitflow.sim.noise import Noise
+from orbitflow.sim.layer_pass import LayerPass, StepCounters
+from orbitflow.sim.link import LOADING, Flow, Links
+from orbitflow.sim.pass_work import Noise
 from orbitflow.sim.server import Performance, Process, Server
-from orbitflow.sim.tally import Tally
-from orbitflow.step import Move, MoveKind, Step, StepOutcome
+from orbitflow.step import Core, Move, MoveKind, Observer, Step, StepOutcome
 
 
 class LayerMachine:
@@ -66,7 +63,7 @@ class LayerMachine:
             yield self._load_done
         done = [m.id for m in blocking]
         promoted = [m.id for m in step.moves if m.kind is MoveKind.PROMOTE]
-        tally = Tally(self._cost, blocking)
+        tally = StepCounters(self._cost, blocking)
         begin_s = env.now
         if self._flow is None and step.passes and self._plane.overlap is Overlap.RING:
             ring_bytes = float(step.ring_pages * self._cost.page_bytes)
@@ -110,7 +107,7 @@ class LayerMachine:
             self._flow.stop()
         self._flow = self._flow_key = None
 
-    def _store(self, step: Step, number: int, tally: Tally) -> None:
+    def _store(self, step: Step, number: int, tally: StepCounters) -> None:
         """Send the pages that this pass filled to the host, in the background."""
         if not self._plane.write_through:
             return

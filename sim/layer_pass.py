@@ -20,11 +20,8 @@ from orbitflow.arrays import FloatArray
 from orbitflow.engine.policy import DataPlane
 from orbitflow.machine.cost import CostModel
 from orbitflow.machine.pipeline import Overlap
-from orbitflow.sim.demand import streaming_demand
-from orbitflow.sim.link import Flow, Group, pass_groups
-from orbitflow.sim.links import Links, Work
-from orbitflow.sim.pass_work import gpu_work
-from orbitflow.sim.tally import Tally
+from orbitflow.sim.link import Flow, Group, Links, Work, pass_groups
+from orbitflow.sim.pass_work import gpu_work, streaming_demand
 from orbitflow.step import Step
 
 Stall = Generator[simpy.Event, Any, float]  # gives the seconds that compute waited
@@ -53,7 +50,7 @@ class LayerPass:
             self._work = self._work.slowed(slowed)
         self._writes: list[simpy.Event] = []
 
-    def perform(self, flow: Flow | None, tally: Tally) -> Work:
+    def perform(self, flow: Flow | None, tally: StepCounters) -> Work:
         """Do the pass and count what it moved and waited."""
         env, cost, links = self._env, self._cost, self._links
         demand, size = streaming_demand(cost, self._now, 1, self._plane.host_read)

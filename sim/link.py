@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 import simpy
 
 from orbitflow.machine.cost import CostModel
-from orbitflow.machine.pipeline import Demand
+from orbitflow.machine.pipeline import TransferDemand
 from orbitflow.results.timeline import Span, SpanSink
-from orbitflow.sim.demand import streaming_demand
+from orbitflow.sim.pass_work import streaming_demand
 from orbitflow.step import Step
 
 Work = Generator[simpy.Event, Any, None]
@@ -35,7 +35,7 @@ class Group(NamedTuple):
     host_s: float = 0.0
 
 
-def pass_groups(demand: Demand, number: int) -> dict[int, Group]:
+def pass_groups(demand: TransferDemand, number: int) -> dict[int, Group]:
     """The groups of one pass by layer, in execution order."""
     host_s = [0.0] * len(demand.layers) if demand.host_s is None else demand.host_s[number]
     rows = zip(demand.layers, demand.link_s[number], demand.ring_bytes[number], host_s, strict=True)
@@ -93,7 +93,7 @@ class Flow:
         self._span = span
         self._ring = Ring(env, ring_bytes)
         demand, _ = streaming_demand(cost, step, passes or _LOOK_AHEAD_PASSES)
-        self._demand: Demand | None = demand
+        self._demand: TransferDemand | None = demand
         self._arrived: dict[tuple[int, int], simpy.Event] = {}
         self.passes_made = 0
         self._prefetcher = env.process(self._prefetch()) if self._demand else None
@@ -117,7 +117,7 @@ class Flow:
         if self._prefetcher is not None and self._prefetcher.is_alive:
             self._prefetcher.interrupt()
 
-    def _rows(self, number: int) -> Demand:
+    def _rows(self, number: int) -> TransferDemand:
         assert self._demand is not None
         if number >= len(self._demand.link_s):
             self._demand, _ = streaming_demand(self._cost, self._step, 2 * number)

@@ -3,7 +3,7 @@
 one batch      base + request n + token c + chunks     c: context that the GPU itself reads
 two batches    (base + request n_h) + the above for everybody else, where there is somebody else
 
-n_h requests have their KV on the host and the CPU attends for them. `orbitflow.machine.host_read` says
+n_h requests have their KV on the host and the CPU attends for them. `orbitflow.machine.pipeline` says
 what the GPU reads of host KV. Simplified: what it reads is spread evenly over the layers; the tail page,
 which never leaves the GPU, is not counted as read there.
 """

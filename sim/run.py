@@ -6,7 +6,6 @@ from collections.abc import Callable
 from contextlib import closing
 
 from orbitflow.config import DeliveryPace, Fidelity
-from orbitflow.engine.driving import Observer, Observers
 from orbitflow.engine.engine import ServingCore
 from orbitflow.results.summary import PolicyReport
 from orbitflow.results.timeline import Origin, Timeline
@@ -14,9 +13,10 @@ from orbitflow.results.timeline_tracks import Tracks
 from orbitflow.scenario import Scenario
 from orbitflow.session import Outputs, open_session
 from orbitflow.sim.layer_executor import LayerSimulation
-from orbitflow.sim.noise import Noise
+from orbitflow.sim.pass_work import Noise
 from orbitflow.sim.server import Server, Simulation
 from orbitflow.sim.step_executor import SimExecutor
+from orbitflow.step import Observer, Observers
 
 
 def simulate_policy(

@@ -14,9 +14,8 @@ from typing import Any, Protocol
 
 import simpy
 
-from orbitflow.engine.driving import Core, Observer
 from orbitflow.request import Request
-from orbitflow.step import Idle, Plan, PlanRequest, Step, StepOutcome
+from orbitflow.step import Core, Idle, Observer, PlanAnswer, PlanRequest, Step, StepOutcome
 
 Process = Generator[simpy.Event, Any, None]
 Performance = Generator[simpy.Event, Any, StepOutcome]
@@ -47,7 +46,7 @@ class Server(ABC):
         self._planner_latency_s = planner_latency_s
         self._next_arrival_s = inf
         self._plan_ready_s = inf
-        self._plan: Plan | None = None
+        self._plan: PlanAnswer | None = None
         self._wake = self._env.event()
 
     @abstractmethod

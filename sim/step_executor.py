@@ -24,17 +24,15 @@ from orbitflow.engine.engine import LONGEST_STEP
 from orbitflow.engine.policy import DataPlane
 from orbitflow.machine.cost import CostModel
 from orbitflow.machine.pipeline import (
-    Demand,
     Overlap,
     RingPipeline,
+    TransferDemand,
     barrier_stalls,
     batches_stalls,
     paper_stalls,
     serial_stalls,
 )
-from orbitflow.sim.demand import streaming_demand
-from orbitflow.sim.noise import Noise
-from orbitflow.sim.pass_work import GpuWork, gpu_work
+from orbitflow.sim.pass_work import GpuWork, Noise, gpu_work, streaming_demand
 from orbitflow.step import Move, MoveKind, Step, StepOutcome
 
 _NOTHING = np.empty(0)
@@ -197,7 +195,7 @@ class SimExecutor:
     def _stall(
         self,
         step: Step,
-        demand: Demand,
+        demand: TransferDemand,
         work: GpuWork,
         begin_s: float,
         stop_at_s: float,

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from orbitflow.policy.token_deposit import TokenDeposit
 
-from orbitflow.bank import Bank
-from orbitflow.deposit import next_due_s
+from orbitflow.slo import next_due_s
 
 _gaps = st.lists(st.floats(0.0, 0.3), min_size=0, max_size=8)
 
 
 def test_by_hand() -> None:
-    bank = Bank()
+    bank = TokenDeposit()
     bank.open(1, tau_s=1.0, now_s=10.0)
     assert bank.due_s(1) == 11.0
     bank.add([1], np.array([10.2, 10.4, 10.6]))  # three early: due at 11, 12, 13
@@ -30,7 +30,7 @@ def test_by_hand() -> None:
 
 
 def test_without_deposit_the_next_token_is_due_a_tau_after_the_last() -> None:
-    bank = Bank(banks=False)
+    bank = TokenDeposit(banks=False)
     bank.open(1, tau_s=1.0, now_s=10.0)
     bank.add([1], np.array([10.2, 10.4]))
     assert bank.due_s(1) == pytest.approx(11.4)
@@ -44,7 +44,7 @@ def test_without_deposit_the_next_token_is_due_a_tau_after_the_last() -> None:
 def test_equals_the_delivery_of_all_tokens_at_once(
     first_s: float, steps: list[list[float]], taus: list[float]
 ) -> None:
-    bank = Bank()
+    bank = TokenDeposit()
     now, times = first_s, [first_s]
     for request, tau in enumerate(taus):
         bank.open(request, tau, now)

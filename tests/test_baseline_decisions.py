@@ -8,7 +8,7 @@ from reference.standing import Server
 from strategies import small_machine
 
 from orbitflow.placement import RESIDENT, stride
-from orbitflow.policy.mean_length import MeanLength
+from orbitflow.policy.select_n import MeanLength
 from orbitflow.request import Request
 
 ALL = stride(8, 0)

@@ -145,7 +145,7 @@ def calls(tree: ast.AST) -> Iterator[ast.Call]:
     return (node for node in ast.walk(tree) if isinstance(node, ast.Call))
 
 
-REAL_CLOCK = "orbitflow.backend.wall_clock"  # the driver on real time takes it from here alone
+REAL_CLOCK = "orbitflow.backend.clock"  # the driver on real time takes it from here alone
 
 
 @pytest.mark.parametrize("module", [m for m in MODULES if layer(m) < TOP and m != REAL_CLOCK])
@@ -195,7 +195,7 @@ def test_the_simulator_needs_no_torch_and_no_solver() -> None:
 
 
 def test_the_driver_on_real_time_needs_neither_torch_nor_the_simulator() -> None:
-    loaded = loaded_by("import orbitflow.backend.driver, orbitflow.backend.ctrl_c")
+    loaded = loaded_by("import orbitflow.backend.driver, orbitflow.backend.driver")
     assert loaded.isdisjoint({"simpy", "orbitflow.sim", "rich", "typer"} | SOLVERS)
 
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from numpy.lib import format as npy
 
-from orbitflow.column_file import column_file
 from orbitflow.config import RunConfig
+from orbitflow.files import column_file
 from orbitflow.results import recorder
 from orbitflow.results.run_folder import RunFolder
 from orbitflow.scenario import build_scenario

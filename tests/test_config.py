@@ -10,16 +10,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from orbitflow.options import LARGEST, SMALLEST
 
-from orbitflow.config import (
-    LARGEST,
-    SMALLEST,
-    DeliveryPace,
-    DepositRule,
-    PipelineForm,
-    RunConfig,
-    to_toml,
-)
+from orbitflow.config import DeliveryPace, DepositRule, PipelineForm, RunConfig, to_toml
 from orbitflow.errors import UserError
 
 POSITIVE = {

@@ -20,10 +20,9 @@ from strategies import (
 )
 
 from orbitflow.engine.engine import ServingCore
-from orbitflow.machine.host_read import HostRead
+from orbitflow.machine.pipeline import HostRead
 from orbitflow.policy.registry import make_policy
-from orbitflow.request import Request
-from orbitflow.sequence import State
+from orbitflow.request import Phase, Request
 from orbitflow.step import Events, MoveKind, Step, StepOutcome
 
 EXAMPLES = settings(max_examples=40, deadline=None, derandomize=True)
@@ -117,11 +116,11 @@ class Auditor:
         staged: Counter[int] = Counter()
         for sequence in (*roster.active.values(), *roster.parked.values()):
             tokens = sequence.context_tokens(core.passes) - 1
-            if sequence.state is State.PREFILL:
+            if sequence.state is Phase.PREFILL:
                 tokens = sequence.prefilled_tokens
             resident = layers - len(sequence.host)
             pages = -(-tokens // page)
-            if sequence.state is State.PARKED:
+            if sequence.state is Phase.PARKED:
                 gpu += resident * (tokens // page)  # its tails are on the host
             else:
                 tail = 1 if tokens % page else 0

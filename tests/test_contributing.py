@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from reference.documents import blocks
 
-from orbitflow.cli.sim_run import run_simulation
+from orbitflow.cli.sim import run_simulation
 from orbitflow.config import RunConfig
 from orbitflow.engine.policy import Policy
 from orbitflow.machine.catalog import resolve_profile

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orbitflow.arrays import FloatArray
-from orbitflow.deposit import LATE_TOLERANCE_S, banked, deliver, late, next_due_s
+from orbitflow.slo import LATE_TOLERANCE_S, deliver, deposit_tokens, late, next_due_s
 
 GAPS = st.lists(st.floats(0, 100), min_size=1, max_size=60)
 TAUS = st.floats(1e-3, 10)
@@ -62,7 +62,7 @@ def test_the_bank_is_what_is_not_delivered_yet(
     generated = times_of(gaps)
     delivered = loop(generated.tolist(), tau_s)
     if min(abs(d - now_s) for d in delivered) > 1e-9:
-        assert banked(generated, tau_s, now_s) == sum(d > now_s for d in delivered)
+        assert deposit_tokens(generated, tau_s, now_s) == sum(d > now_s for d in delivered)
 
 
 def test_by_hand() -> None:
@@ -70,7 +70,7 @@ def test_by_hand() -> None:
     early = np.zeros(4)
     assert deliver(early, 1.0).tolist() == [0, 1, 2, 3]
     assert next_due_s(early, 1.0) == 4.0
-    assert [banked(early, 1.0, now) for now in (0.0, 0.5, 1.0, 2.5, 3.0)] == [3, 3, 2, 1, 0]
+    assert [deposit_tokens(early, 1.0, now) for now in (0.0, 0.5, 1.0, 2.5, 3.0)] == [3, 3, 2, 1, 0]
     for fifth, is_late in ((3.5, False), (4.0, False), (4.0 + 5e-10, False), (4.5, True)):
         generated = np.array([0, 0, 0, 0, fifth])
         assert late(generated, deliver(generated, 1.0), 1.0).tolist() == [False] * 3 + [is_late]
@@ -80,4 +80,4 @@ def test_a_single_token_is_never_late() -> None:
     one = np.array([7.0])
     assert deliver(one, 0.1).tolist() == [7.0]
     assert late(one, one, 0.1).tolist() == []
-    assert banked(one, 0.1, 7.0) == 0
+    assert deposit_tokens(one, 0.1, 7.0) == 0

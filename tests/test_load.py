@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from orbitflow.load import OfferedLoad, offered_load
 from orbitflow.machine.cost import CostModel
 from orbitflow.machine.profile import DecodeFit, LinkFit, PrefillFit
+from orbitflow.scenario import OfferedLoad, offered_load
 
 LINK = LinkFit(0.0, (1.0,), (1e9,))
 COST = CostModel(

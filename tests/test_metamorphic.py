@@ -25,7 +25,7 @@ from strategies import (
 )
 
 from orbitflow.arrays import FloatArray
-from orbitflow.cli.sim_run import run_simulation
+from orbitflow.cli.sim import run_simulation
 from orbitflow.config import RunConfig
 from orbitflow.engine.engine import ServingCore
 from orbitflow.engine.policy import DataPlane

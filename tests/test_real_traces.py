@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from orbitflow.cli.sim_run import run_simulation
+from orbitflow.cli.sim import run_simulation
 from orbitflow.config import RunConfig
 
 SHARED = Path(os.environ.get("ORBITFLOW_SHARED", Path(__file__).parents[2] / "shared"))

@@ -6,9 +6,9 @@ import random
 
 import numpy as np
 import pytest
+from orbitflow.policy.refiner import FORGOTTEN, Refiner, Scale
 from strategies import small_machine
 
-from orbitflow.refiner import FORGOTTEN, Refiner, Scale
 from orbitflow.step import Move, MoveKind, Step, StepOutcome, Stream
 
 

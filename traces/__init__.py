@@ -5,7 +5,7 @@ follows (scaling, summaries, simulation) sees only a `Trace`. To add a format: o
 `TraceFormat`, one line in `formats.py`.
 """
 
-from orbitflow.traces.read import read_trace
+from orbitflow.traces.formats import read_trace
 from orbitflow.traces.resolve import resolve
 from orbitflow.traces.trace import Trace
 from orbitflow.traces.transform import scaled

@@ -14,13 +14,13 @@ from pathlib import Path
 
 from orbitflow.errors import TraceError
 from orbitflow.traces.azure_blocks import read_columns
-from orbitflow.traces.columns import Columns
 from orbitflow.traces.fields import FieldError, length_of_text, quoted
 from orbitflow.traces.rows import (
+    Columns,
     ReadOptions,
-    Row,
     Source,
     TraceFormat,
+    TraceRow,
     bad_line,
     numbered_lines,
 )
@@ -62,7 +62,7 @@ def _quick(path: Path, limit: int | None) -> tuple[Columns, tuple[str, ...]] | N
     return None if read is None else (read[0], ())
 
 
-def rows_of(path: Path, dialect: Dialect, empty: list[int] | None = None) -> Iterator[Row]:
+def rows_of(path: Path, dialect: Dialect, empty: list[int] | None = None) -> Iterator[TraceRow]:
     """Give the rows of a file; times count from its first.
 
     A line without prompt or answer is left out and its number added to `empty`, if given;
@@ -87,7 +87,7 @@ def rows_of(path: Path, dialect: Dialect, empty: list[int] | None = None) -> Ite
             minute, moment = stamp, _moment(path, line, stamp)
             origin = origin or moment
             minute_s = (moment - origin).total_seconds()
-        yield Row(line, minute_s + float(second), int(prompt_tokens), int(output_tokens))
+        yield TraceRow(line, minute_s + float(second), int(prompt_tokens), int(output_tokens))
 
 
 def _moment(path: Path, line: int, stamp: str) -> datetime:

@@ -10,8 +10,7 @@ from pathlib import Path
 
 from orbitflow.traces.azure import HEADER, dialect, is_azure, rows_of
 from orbitflow.traces.azure_blocks import read_columns
-from orbitflow.traces.columns import Columns
-from orbitflow.traces.rows import ReadOptions, Source, TraceFormat
+from orbitflow.traces.rows import Columns, ReadOptions, Source, TraceFormat
 
 _UTC = dialect(r"\+00:00", "2024-05-10 00:00:00.009930+00:00")
 

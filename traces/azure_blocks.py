@@ -16,9 +16,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from orbitflow.traces.columns import Columns
-from orbitflow.traces.rows import BLOCK_BYTES, REORDER_LINES
-from orbitflow.traces.trace import FloatArray, IntArray
+from orbitflow.arrays import FloatArray, IntArray
+from orbitflow.traces.rows import BLOCK_BYTES, REORDER_LINES, Columns
 
 Bytes = npt.NDArray[np.uint8]
 

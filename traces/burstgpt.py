@@ -14,9 +14,9 @@ from orbitflow.errors import TraceError
 from orbitflow.traces.fields import FieldError, length_of_text, quoted, seconds_of_text
 from orbitflow.traces.rows import (
     ReadOptions,
-    Row,
     Source,
     TraceFormat,
+    TraceRow,
     bad_line,
     numbered_lines,
 )
@@ -53,7 +53,7 @@ def _open(path: Path, options: ReadOptions) -> Source:
     return Source(_rows(path, tally), notices=notices)
 
 
-def _rows(path: Path, tally: _Tally) -> Iterator[Row]:
+def _rows(path: Path, tally: _Tally) -> Iterator[TraceRow]:
     lines = numbered_lines(path)
     line, header = next(lines)  # a file without lines is refused before
     names = _names(header)
@@ -77,7 +77,7 @@ def _rows(path: Path, tally: _Tally) -> Iterator[Row]:
             raise bad_line(path, line, error.what, error.expected) from None
         if origin_s is None:
             origin_s = at_s
-        yield Row(line, at_s - origin_s, prompt_tokens, output_tokens)
+        yield TraceRow(line, at_s - origin_s, prompt_tokens, output_tokens)
 
 
 def _place(path: Path, line: int, names: list[str], name: str) -> int:

@@ -14,9 +14,9 @@ from typing import Any
 from orbitflow.traces.fields import FieldError, length, limit_s, quoted, stamp
 from orbitflow.traces.rows import (
     ReadOptions,
-    Row,
     Source,
     TraceFormat,
+    TraceRow,
     bad_line,
     numbered_lines,
 )
@@ -49,7 +49,7 @@ def open_canonical(path: Path, options: ReadOptions) -> Source:
     return Source(_rows(path, options.hash_ids, extra), notices=notices)
 
 
-def _rows(path: Path, keep_hash_ids: bool, extra: set[str]) -> Iterator[Row]:
+def _rows(path: Path, keep_hash_ids: bool, extra: set[str]) -> Iterator[TraceRow]:
     """Give the rows; fields that no simulation reads are gathered in `extra`."""
     origin_ms: float | None = None
     for line, text in numbered_lines(path):
@@ -60,7 +60,7 @@ def _rows(path: Path, keep_hash_ids: bool, extra: set[str]) -> Iterator[Row]:
                 origin_ms = at_ms
             if not record.keys() <= READ:
                 extra |= record.keys() - READ
-            yield Row(
+            yield TraceRow(
                 line,
                 (at_ms - origin_ms) / 1000,
                 length(record, "input_length"),

@@ -10,8 +10,9 @@ from itertools import repeat
 
 import numpy as np
 
-from orbitflow.traces.rows import Row
-from orbitflow.traces.trace import FloatArray, IntArray, on_grid
+from orbitflow.arrays import FloatArray, IntArray
+from orbitflow.traces.rows import TraceRow
+from orbitflow.traces.trace import on_grid
 
 
 @dataclass(slots=True)
@@ -24,7 +25,7 @@ class Columns:
     slo_tbt_s: array[float] = field(default_factory=lambda: array("d"))
     slo_ttft_s: array[float] = field(default_factory=lambda: array("d"))
 
-    def extend(self, rows: Iterable[Row]) -> None:
+    def extend(self, rows: Iterable[TraceRow]) -> None:
         add_arrival, add_prompt = self.arrival.append, self.prompt_tokens.append
         add_output = self.output_tokens.append
         for count, (_, at, prompt, output, tbt_s, ttft_s, _) in enumerate(rows):

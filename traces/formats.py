@@ -9,12 +9,10 @@ import os
 from pathlib import Path
 
 from orbitflow.errors import TraceError, nearest
-from orbitflow.traces.azure import AZURE_2023
-from orbitflow.traces.azure_2024 import AZURE_2024
+from orbitflow.traces.azure import AZURE_2023, AZURE_2024
 from orbitflow.traces.burstgpt import BURSTGPT
-from orbitflow.traces.canonical import CANONICAL
+from orbitflow.traces.canonical import CANONICAL, MOONCAKE
 from orbitflow.traces.fields import quoted
-from orbitflow.traces.mooncake import MOONCAKE
 from orbitflow.traces.paper import PAPER
 from orbitflow.traces.rows import TraceFormat, undecodable
 from orbitflow.traces.sharegpt import SHAREGPT

@@ -13,7 +13,7 @@ from typing import Any
 
 from orbitflow.errors import TraceError
 from orbitflow.traces.fields import FieldError, length, quoted, stamp
-from orbitflow.traces.rows import ReadOptions, Row, Source, TraceFormat, bad_line, undecodable
+from orbitflow.traces.rows import ReadOptions, Source, TraceFormat, TraceRow, bad_line, undecodable
 
 BLOCK_TOKENS = 16
 _REQUESTS = re.compile(r'\{.*"requests"\s*:\s*\{', re.DOTALL)
@@ -56,12 +56,14 @@ def _items(path: Path, record: dict[str, Any]) -> enumerate[tuple[str, Any]]:
     return enumerate(record["requests"].items(), 1)
 
 
-def _row(path: Path, index: int, name: str, item: Any) -> Row:
+def _row(path: Path, index: int, name: str, item: Any) -> TraceRow:
     try:
         if type(item) is not dict:
             raise FieldError(f"it is {quoted(item)}", "input_length, output_length, arrival_time")
         at_steps = stamp(item, "arrival_time")
-        return Row(index, at_steps, length(item, "input_length"), length(item, "output_length"))
+        return TraceRow(
+            index, at_steps, length(item, "input_length"), length(item, "output_length")
+        )
     except FieldError as error:
         where = f"{path}: request {quoted(name)}"
         raise TraceError(f"{where}: {error.what}; expected {error.expected}") from None

@@ -21,9 +21,10 @@ from types import MappingProxyType
 
 import numpy as np
 
+from orbitflow.arrays import FloatArray, IntArray
 from orbitflow.errors import UserError
 from orbitflow.traces.paper import BLOCK_TOKENS
-from orbitflow.traces.trace import MAX_TOKENS, FloatArray, IntArray, Trace
+from orbitflow.traces.trace import MAX_TOKENS, Trace
 
 CENTRES: Mapping[str, tuple[int, ...]] = MappingProxyType(
     {"S": (128, 256, 512), "M": (1024, 2048), "L": (4096, 8192)}

@@ -11,9 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from orbitflow.errors import TraceError, UserError
-from orbitflow.traces.columns import Columns, padded
 from orbitflow.traces.formats import find_format
-from orbitflow.traces.rows import InOrder, ReadOptions, Source, TraceFormat
+from orbitflow.traces.rows import Columns, InOrder, ReadOptions, Source, TraceFormat, padded
 from orbitflow.traces.trace import Trace
 
 _DEFAULTS = ReadOptions()

@@ -15,7 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from orbitflow.errors import TraceError
-from orbitflow.traces.paper_name import is_paper_name, paper_trace
+from orbitflow.traces.formats import read_trace
+from orbitflow.traces.paper_workload import is_paper_name, paper_trace
 from orbitflow.traces.public import (
     PublicTrace,
     cache_dir,
@@ -24,7 +25,6 @@ from orbitflow.traces.public import (
     public_names,
     sha256_of,
 )
-from orbitflow.traces.read import read_trace
 from orbitflow.traces.synth import load_model, synthesize, twin_names
 from orbitflow.traces.trace import Trace
 from orbitflow.traces.transform import scaled

@@ -19,7 +19,6 @@ from orbitflow.errors import TraceError, UserError
 from orbitflow.traces.trace import ArrivalUnit
 
 if TYPE_CHECKING:
-    from orbitflow.traces.columns import Columns
 
 REORDER_LINES = 10_000
 BLOCK_BYTES = 1 << 20

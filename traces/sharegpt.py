@@ -16,7 +16,7 @@ import numpy as np
 
 from orbitflow.traces.fields import A_LENGTH, FieldError, quoted
 from orbitflow.traces.json_list import numbered_objects
-from orbitflow.traces.rows import ReadOptions, Row, Source, TraceFormat, bad_line
+from orbitflow.traces.rows import ReadOptions, Source, TraceFormat, TraceRow, bad_line
 from orbitflow.traces.trace import MAX_TOKENS
 
 PEOPLE = frozenset(("human", "user"))
@@ -57,7 +57,7 @@ def _open(path: Path, options: ReadOptions) -> Source:
     return Source(_rows(path, options, tally), notices=notices)
 
 
-def _rows(path: Path, options: ReadOptions, tally: _Tally) -> Iterator[Row]:
+def _rows(path: Path, options: ReadOptions, tally: _Tally) -> Iterator[TraceRow]:
     arrivals = _poisson(options.rate, options.seed)
     for count, (line, item) in enumerate(numbered_objects(path), 1):
         try:
@@ -69,7 +69,7 @@ def _rows(path: Path, options: ReadOptions, tally: _Tally) -> Iterator[Row]:
                     continue
                 prompt_tokens = _tokens(prompt_words, options.tokens_per_word)
                 output_tokens = _tokens(output_words, options.tokens_per_word)
-                yield Row(line, next(arrivals), prompt_tokens, output_tokens)
+                yield TraceRow(line, next(arrivals), prompt_tokens, output_tokens)
         except FieldError as error:
             what = f"conversation {count:,}: {error.what}"
             raise bad_line(path, line, what, error.expected) from None

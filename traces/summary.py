@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from orbitflow.traces.trace import ArrivalUnit, FloatArray, IntArray, Trace
+from orbitflow.arrays import FloatArray, IntArray
+from orbitflow.traces.trace import ArrivalUnit, Trace
 
 WINDOW_S = 10.0
 _MOST_WINDOWS = 10_000_000

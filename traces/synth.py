@@ -17,8 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from orbitflow.arrays import FloatArray, IntArray
 from orbitflow.errors import TraceError, UserError, nearest
-from orbitflow.traces.trace import FloatArray, IntArray, Trace, on_grid
+from orbitflow.traces.trace import Trace, on_grid
 
 DATA = Path(__file__).with_name("data")
 MAX_REQUESTS = 10**8

@@ -11,8 +11,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from orbitflow.arrays import FloatArray, IntArray
 from orbitflow.errors import UserError
-from orbitflow.traces.trace import MAX_SPAN_S, MAX_TOKENS, FloatArray, IntArray, Trace, on_grid
+from orbitflow.traces.trace import MAX_SPAN_S, MAX_TOKENS, Trace, on_grid
 
 
 def scaled(

@@ -17,7 +17,7 @@ from typing import Any, TextIO
 from orbitflow.errors import TraceError, UserError
 from orbitflow.files import replacing
 from orbitflow.traces.formats import find_format
-from orbitflow.traces.rows import InOrder, ReadOptions, Row
+from orbitflow.traces.rows import InOrder, ReadOptions, TraceRow
 from orbitflow.traces.trace import Trace
 
 
@@ -36,7 +36,7 @@ def write_canonical(trace: Trace, path: str | Path, *, overwrite: bool = False) 
     arrivals are in engine steps.
     """
     rows = (
-        Row(request.id, *request[1:])  # a request's fields after its number are a row's
+        TraceRow(request.id, *request[1:])  # a request's fields after its number are a row's
         for request in trace.requests()
     )
     write_rows(rows, Path(path), overwrite=overwrite)
@@ -84,7 +84,7 @@ def convert(
 
 
 def write_rows(
-    rows: Iterable[Row], path: Path, *, scale: float = 1.0, overwrite: bool = False
+    rows: Iterable[TraceRow], path: Path, *, scale: float = 1.0, overwrite: bool = False
 ) -> int:
     """Write rows that are in order, their times multiplied by `scale`; return how many."""
     count = 0
@@ -99,7 +99,7 @@ def write_rows(
     return count
 
 
-def _line(row: Row, at_s: float) -> str:
+def _line(row: TraceRow, at_s: float) -> str:
     text = (
         f'{{"timestamp": {_number(round(at_s * 1e9) / 1e6)}, '
         f'"input_length": {row.prompt_tokens}, "output_length": {row.output_tokens}'

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import torch
 
+from orbitflow.backend.clock import Clock
 from orbitflow.backend.kv.plane import Plane
 from orbitflow.backend.kv.pool import HostPool, Notice, PagePool, PageShape
 from orbitflow.backend.link.channel import TransferSink
 from orbitflow.backend.link.cuda import CudaChannel, CudaCompute
-from orbitflow.backend.waits import Waits
-from orbitflow.backend.wall_clock import Clock
+from orbitflow.backend.link.events import Waits
 
 
 def cuda_plane(

@@ -15,13 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from orbitflow.backend.kv.layers import LayerKv, RequestKv
+from orbitflow.backend.kv.loads import Loads
+
 from orbitflow.backend.kv.plane import Plane
-from orbitflow.backend.layer_kv import LayerKv, RequestKv
-from orbitflow.backend.link.events import Event
-from orbitflow.backend.loads import Loads
-from orbitflow.backend.runs import page_copies
-from orbitflow.backend.stores import Stores
-from orbitflow.backend.waits import Wait
+from orbitflow.backend.kv.pool import page_copies
+from orbitflow.backend.kv.tails import Stores
+from orbitflow.backend.link.events import Event, Wait
 from orbitflow.placement import HostLayers
 from orbitflow.step import Move, MoveKind
 

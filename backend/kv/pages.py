@@ -16,8 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from orbitflow.backend.link.events import Event
-from orbitflow.backend.waits import Wait, Waits
+from orbitflow.backend.link.events import Event, Wait, Waits
 from orbitflow.errors import BackendError
 
 IntArray = npt.NDArray[np.int64]

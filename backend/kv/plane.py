@@ -8,7 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from reference.stepped_channel import LinkMode, SteppedChannel
 
+from orbitflow.backend.clock import Clock
 from orbitflow.backend.kv.pool import HostPool, PagePool, PageShape
 from orbitflow.backend.link.channel import (
     DEFAULT_BYTES_PER_S,
@@ -18,9 +20,7 @@ from orbitflow.backend.link.channel import (
     WorkerChannel,
 )
 from orbitflow.backend.link.compute import Compute, EagerCompute
-from orbitflow.backend.stepped_channel import LinkMode, SteppedChannel
-from orbitflow.backend.waits import Waits
-from orbitflow.backend.wall_clock import Clock
+from orbitflow.backend.link.events import Waits
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,7 @@ import torch
 
 from orbitflow.backend.kv.pages import PageBook
 from orbitflow.backend.link.compute import Compute
-from orbitflow.backend.link.events import DONE, Event
-from orbitflow.backend.waits import Wait, Waits
+from orbitflow.backend.link.events import DONE, Event, Wait, Waits
 from orbitflow.errors import UserError
 from orbitflow.units import KIB, format_bytes
 

@@ -22,11 +22,9 @@ from math import inf
 from typing import NamedTuple, Protocol
 
 from orbitflow.backend.kv.plane import Plane
+from orbitflow.backend.kv.pool import page_copies
 from orbitflow.backend.link.channel import bytes_of
-from orbitflow.backend.link.events import Event
-from orbitflow.backend.ring import Ring, Segment
-from orbitflow.backend.runs import page_copies
-from orbitflow.backend.waits import Wait
+from orbitflow.backend.link.events import Event, Wait
 from orbitflow.errors import BackendError
 from orbitflow.machine.pipeline import Overlap
 
@@ -61,7 +59,7 @@ class HostGroups(Protocol):
 @dataclass(slots=True)
 class _Staged:
     place: int
-    segment: Segment
+    segment: RingSegment
     loaded: Event
     size_bytes: int
     pages: dict[int, Sequence[int]]  # device pages by request
@@ -74,7 +72,7 @@ class Prefetcher:
         self,
         layers: int,
         overlap: Overlap,
-        ring: Ring,
+        ring: StagingRing,
         plane: Plane,
         groups: HostGroups,
     ) -> None:

@@ -18,19 +18,16 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from orbitflow.backend.kv.layers import BatchGroups, LayerKv, RequestKv
 
 from orbitflow.backend.attention.reference import CpuPages, Gathered, Segment
-from orbitflow.backend.batch_groups import BatchGroups
 from orbitflow.backend.kv.moves import Relocator
 from orbitflow.backend.kv.pages import Use
 from orbitflow.backend.kv.plane import Plane
-from orbitflow.backend.kv.staging import Prefetcher
-from orbitflow.backend.kv.tails import Tails
-from orbitflow.backend.layer_kv import LayerKv, RequestKv
-from orbitflow.backend.ring import Ring
-from orbitflow.backend.runs import runs
-from orbitflow.backend.stores import Stores
-from orbitflow.backend.waits import Wait
+from orbitflow.backend.kv.pool import runs
+from orbitflow.backend.kv.staging import Prefetcher, StagingRing
+from orbitflow.backend.kv.tails import Stores, Tails
+from orbitflow.backend.link.events import Wait
 from orbitflow.engine.policy import DataPlane
 from orbitflow.errors import BackendError
 from orbitflow.memory import KvAccount
@@ -69,7 +66,7 @@ class KvStore:
         self._tails = Tails(plane, self._stores)
         self._relocator = Relocator(plane, self._requests, self._stores, self._write_through)
         self._groups = BatchGroups(self._page_tokens, self._requests, self._attends)
-        self._ring = Ring(plane.device)
+        self._ring = StagingRing(plane.device)
         self._prefetcher = Prefetcher(layers, data_plane.overlap, self._ring, plane, self._groups)
         storage = plane.device.storage
         self._cpu_pages = None if storage.is_cuda else CpuPages(storage)

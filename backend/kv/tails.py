@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from orbitflow.backend.kv.layers import LayerKv
 
 from orbitflow.backend.kv.plane import Plane
-from orbitflow.backend.layer_kv import LayerKv
-from orbitflow.backend.runs import runs
-from orbitflow.backend.stores import Stores
+from orbitflow.backend.kv.pool import runs
 
 
 class Tails:

@@ -18,8 +18,8 @@ from typing import NamedTuple, Protocol
 
 import torch
 
+from orbitflow.backend.clock import Clock
 from orbitflow.backend.link.events import Event, Signal
-from orbitflow.backend.wall_clock import Clock
 from orbitflow.errors import BackendError
 
 CHUNK_BYTES = 1024 * 1024

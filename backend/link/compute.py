@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
+from orbitflow.backend.clock import Clock
 from orbitflow.backend.link.events import DONE, Event
-from orbitflow.backend.wall_clock import Clock
 
 
 class Compute(Protocol):

@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterable
 
 import torch
 
+from orbitflow.backend.clock import Clock
 from orbitflow.backend.link.channel import Copy, LinkUse, TransferSink, bytes_of
 from orbitflow.backend.link.events import Event
-from orbitflow.backend.wall_clock import Clock
 from orbitflow.errors import BackendError
 
 

@@ -20,7 +20,6 @@ from torch import Tensor
 
 from orbitflow.backend.model.architecture import Architecture
 from orbitflow.backend.model.weights import Weights
-from orbitflow.backend.rope import rotate, rotation_table
 
 DECODE_ROWS = 8  # more may take another kernel (16 did on AVX-512), fewer waste less padding
 DEFAULT_CONTEXT_TOKENS = 32_768

@@ -18,15 +18,24 @@ from typing import Any, NamedTuple, TypeAlias, TypedDict, get_type_hints
 
 import numpy as np
 
-from orbitflow.config import DeliveryPace, DepositRule, Fidelity, PipelineForm, RunConfig
+from orbitflow.arrays import FloatArray
+from orbitflow.config import (
+    DeliveryPace,
+    DepositRule,
+    Fidelity,
+    LengthsKnown,
+    PipelineForm,
+    RunConfig,
+    SolverName,
+    Victim,
+)
 from orbitflow.engine.policy import Policy
 from orbitflow.errors import PolicyNameError, TraceError, UserError, nearest
 from orbitflow.machine.profile import Profile
 from orbitflow.policy.registry import Make, guest
 from orbitflow.request import Request
 from orbitflow.study.keys import kind_of, read_value
-from orbitflow.traces.trace import FloatArray, Trace, on_grid
-from orbitflow.tuning import LengthsKnown, SolverName, Victim
+from orbitflow.traces.trace import Trace, on_grid
 
 PathLike: TypeAlias = str | os.PathLike[str]
 AnyPolicy: TypeAlias = str | Policy | type[Policy]

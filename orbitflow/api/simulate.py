@@ -33,9 +33,9 @@ from orbitflow.machine.catalog import resolve_profile
 from orbitflow.machine.profile import Profile
 from orbitflow.results.bound_share import bound_of, with_shares
 from orbitflow.results.kept import FolderOutputs, MemoryOutputs, RunTables
+from orbitflow.results.run_files import environment, resolved, summary
 from orbitflow.results.run_folder import RunFolder
 from orbitflow.results.summary import SCHEMA_VERSION, PolicyReport
-from orbitflow.results.summary_file import environment, resolved, summary
 from orbitflow.scenario import Scenario, build_scenario
 from orbitflow.session import Outputs
 from orbitflow.sim.run import simulate_policy

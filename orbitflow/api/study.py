@@ -30,11 +30,12 @@ from orbitflow.api.options import (
 from orbitflow.api.result import html_table, table
 from orbitflow.engine.policy import Policy
 from orbitflow.errors import PolicyNameError, UserError
-from orbitflow.study.folder import Row, StudyFolder, job_id
+from orbitflow.study.folder import StudyFolder
 from orbitflow.study.grid import Axis, Grid
 from orbitflow.study.keys import POLICY, Value, key_of
 from orbitflow.study.parquet import column_of
 from orbitflow.study.runner import run_study as run_missing
+from orbitflow.study.stored import Row, job_id
 from orbitflow.study.study import Study, plan_study
 from orbitflow.study.summary import CellResult, results, summary
 
@@ -225,6 +226,6 @@ def _shown(result: CellResult) -> tuple[str, ...]:
 
 
 def _cpus() -> int:
-    from orbitflow.cli.cpus import usable_cpus
+    from orbitflow.cli.progress import usable_cpus
 
     return usable_cpus()

@@ -20,7 +20,7 @@ import numpy as np
 
 from orbitflow.bound.job_sets import FEW, least_ends, possible_sets
 from orbitflow.bound.on_time import most_first_tokens, most_in_time
-from orbitflow.bound.relaxation import BoolArray, Machine, Work, machine_of, relax
+from orbitflow.bound.relaxation import BoolArray, SharedMachine, Work, machine_of, relax
 from orbitflow.machine.cost import CostModel
 from orbitflow.memory import KvLimits
 from orbitflow.request import Request
@@ -80,7 +80,7 @@ def most_timely_share(work: Work) -> float:
 
 
 def most_per_second(
-    work: Work, machine: Machine, in_pace: BoolArray, both: int, start_s: float
+    work: Work, machine: SharedMachine, in_pace: BoolArray, both: int, start_s: float
 ) -> float:
     """Most requests on time per second from the first arrival to the last token. Whoever is on time
     is served, and so is everybody who must not be refused.
@@ -97,7 +97,7 @@ def most_per_second(
     return float((sizes / np.maximum(ends - start_s, somebody_s)).max())
 
 
-def _least_end(work: Work, machine: Machine) -> float:
+def _least_end(work: Work, machine: SharedMachine) -> float:
     """Least time of the last token if all are served: what arrives from some moment on is done
     after it.
     """

@@ -15,14 +15,14 @@ import numpy as np
 
 from orbitflow.arrays import FloatArray, IntArray
 from orbitflow.bound.pairs import Pairs, pairs_of
-from orbitflow.bound.relaxation import BoolArray, Machine, Work, eased
+from orbitflow.bound.relaxation import BoolArray, SharedMachine, Work, eased
 from orbitflow.bound.token_orders import TokenOrders
 
 FEW = 8  # requests of which all sets are tried
 CAREFUL = 4  # requests of which it is tried who is admitted after whom
 
 
-def possible_sets(work: Work, machine: Machine, *, to_the_end: bool) -> BoolArray:
+def possible_sets(work: Work, machine: SharedMachine, *, to_the_end: bool) -> BoolArray:
     """Sets that may be on time, with their first tokens or to the end, shape (sets, requests)."""
     jobs = len(work.passes)
     sets = (np.arange(1 << jobs)[:, None] >> np.arange(jobs) & 1).astype(bool)
@@ -51,7 +51,7 @@ def ends_in_order(
     on_time: BoolArray,
     wanted: BoolArray,
     work: Work,
-    machine: Machine,
+    machine: SharedMachine,
     to_the_end: bool,
 ) -> FloatArray:
     """Least ends over the orders of tokens, by set, where wanted."""
@@ -64,7 +64,9 @@ def ends_in_order(
     return ends
 
 
-def least_ends(sets: BoolArray, on_time: BoolArray, work: Work, machine: Machine) -> FloatArray:
+def least_ends(
+    sets: BoolArray, on_time: BoolArray, work: Work, machine: SharedMachine
+) -> FloatArray:
     """Least time of the last token if `sets` are served and `on_time` are on time."""
     jobs, pairs = len(work.passes), pairs_of(work, machine)
     ends = _least_ends(sets, on_time, work, machine, pairs)
@@ -86,7 +88,7 @@ def least_ends(sets: BoolArray, on_time: BoolArray, work: Work, machine: Machine
     return ends
 
 
-def ends_in_turn(on_time: BoolArray, work: Work, machine: Machine) -> FloatArray:
+def ends_in_turn(on_time: BoolArray, work: Work, machine: SharedMachine) -> FloatArray:
     """One place: least time at which each set of requests, served one after another in the best
     order, is over, infinite if those of `on_time` cannot be; shape (sets by number, rows).
     """
@@ -104,7 +106,7 @@ def ends_in_turn(on_time: BoolArray, work: Work, machine: Machine) -> FloatArray
     return ends
 
 
-def _after(work: Work, machine: Machine, over: int, last: int) -> Work:
+def _after(work: Work, machine: SharedMachine, over: int, last: int) -> Work:
     """The windows if `last` is admitted after `over` is over. More requests than places: whoever is
     admitted last finds another one gone.
     """
@@ -116,7 +118,7 @@ def _after(work: Work, machine: Machine, over: int, last: int) -> Work:
 
 
 def _least_ends(
-    sets: BoolArray, on_time: BoolArray, work: Work, machine: Machine, pairs: Pairs
+    sets: BoolArray, on_time: BoolArray, work: Work, machine: SharedMachine, pairs: Pairs
 ) -> FloatArray:
     """What arrives from some moment on is done after it."""
     ends: FloatArray = np.where(sets, work.alone_end_s(machine), 0.0).max(axis=1)
@@ -128,7 +130,7 @@ def _least_ends(
 
 
 def _pass_tests(
-    sets: BoolArray, work: Work, machine: Machine, pairs: Pairs, *, to_the_end: bool
+    sets: BoolArray, work: Work, machine: SharedMachine, pairs: Pairs, *, to_the_end: bool
 ) -> BoolArray:
     possible = np.ones(len(sets), dtype=bool)
     if to_the_end:
@@ -151,7 +153,7 @@ def _pass_tests(
     return possible
 
 
-def _is_too_short(work: Work, machine: Machine, request: int, arrival_s: float) -> bool:
+def _is_too_short(work: Work, machine: SharedMachine, request: int, arrival_s: float) -> bool:
     first_s = arrival_s + work.prefill_s[request] + machine.overhead_s
     last_s = first_s + work.alone_s[request]
     return bool(
@@ -165,7 +167,7 @@ def _least(
     last: BoolArray,
     on_time: BoolArray,
     work: Work,
-    machine: Machine,
+    machine: SharedMachine,
     pairs: Pairs,
 ) -> FloatArray:
     """Least time for the prompts of `first` and the decode of `last`, by set."""
@@ -181,7 +183,7 @@ def _least(
 
 
 def _bases(
-    last: BoolArray, on_time: BoolArray, work: Work, machine: Machine, pairs: Pairs
+    last: BoolArray, on_time: BoolArray, work: Work, machine: SharedMachine, pairs: Pairs
 ) -> FloatArray:
     """Least time that the passes of `last` take beside their requests' own compute, by set."""
     base_s, tokens = machine.base_s, last @ work.passes
@@ -200,7 +202,7 @@ def _bases(
     return np.maximum(least, base_s * tokens - saved) if machine.slots == 2 else least
 
 
-def _prompts_s(first: BoolArray, begin_s: float, work: Work, machine: Machine) -> FloatArray:
+def _prompts_s(first: BoolArray, begin_s: float, work: Work, machine: SharedMachine) -> FloatArray:
     """Least time for the prompts of a set, none of which comes before `begin_s`. The pass that ends
     the last of them is too late for those that are due before all could be done, so they have a
     pass of their own before it, and so on.
@@ -219,7 +221,7 @@ def _prompts_s(first: BoolArray, begin_s: float, work: Work, machine: Machine) -
     return least
 
 
-def _slots_allow(sets: BoolArray, begin_s: float, work: Work, machine: Machine) -> BoolArray:
+def _slots_allow(sets: BoolArray, begin_s: float, work: Work, machine: SharedMachine) -> BoolArray:
     """Whether all but `slots` of a set, none of which comes before `begin_s`, can be over when its
     last member is admitted, whoever that is, and the prompts then due be done as well.
     """

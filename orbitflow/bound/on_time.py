@@ -16,14 +16,14 @@ import numpy as np
 
 from orbitflow.arrays import FloatArray
 from orbitflow.bound.job_sets import FEW, possible_sets
-from orbitflow.bound.relaxation import Machine, Work, eased
+from orbitflow.bound.relaxation import SharedMachine, Work, eased
 
 BLOCK = 160  # jobs weighed against one another at once
 GRID = 32  # marks between which runs of arrivals are weighed
 TRIED = 32  # small groups of which all sets are tried: more would take too long
 
 
-def most_first_tokens(work: Work, machine: Machine) -> int:
+def most_first_tokens(work: Work, machine: SharedMachine) -> int:
     """Most requests whose first token can be in time."""
     if len(work.passes) <= FEW:
         return _largest_set(work, machine, to_the_end=False)
@@ -35,7 +35,7 @@ def most_first_tokens(work: Work, machine: Machine) -> int:
     return min(sum(counts), _by_slots(work, machine))
 
 
-def most_in_time(work: Work, machine: Machine) -> int:
+def most_in_time(work: Work, machine: SharedMachine) -> int:
     """Most requests that can meet both limits."""
     if len(work.passes) <= FEW:
         return _largest_set(work, machine, to_the_end=True)
@@ -52,7 +52,7 @@ def most_in_time(work: Work, machine: Machine) -> int:
     return total
 
 
-def _largest_set(work: Work, machine: Machine, *, to_the_end: bool) -> int:
+def _largest_set(work: Work, machine: SharedMachine, *, to_the_end: bool) -> int:
     return int(possible_sets(work, machine, to_the_end=to_the_end).sum(axis=1).max())
 
 
@@ -94,7 +94,7 @@ def _fractional(release: FloatArray, due: FloatArray, work_s: FloatArray) -> int
     return min(jobs, int(total + 1e-6))
 
 
-def _by_slots(work: Work, machine: Machine) -> int:
+def _by_slots(work: Work, machine: SharedMachine) -> int:
     """Most first tokens in time when a place in the batch is held until the last token.
 
     Of k requests on time, k - slots are over when the last of them is admitted. Applied to runs of

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from orbitflow.arrays import FloatArray, IntArray
-from orbitflow.bound.relaxation import BoolArray, Machine, Work
+from orbitflow.bound.relaxation import BoolArray, SharedMachine, Work
 
 
 class Pairs(NamedTuple):
@@ -29,7 +29,7 @@ class Pairs(NamedTuple):
     agree: BoolArray  # whether both can meet both limits
 
 
-def pairs_of(work: Work, machine: Machine) -> Pairs:
+def pairs_of(work: Work, machine: SharedMachine) -> Pairs:
     """Limits of all pairs."""
     count = len(work.passes)
     together, on_pace, saved_s, on_pace_saved_s = np.zeros((4, count, count))
@@ -59,7 +59,9 @@ def pairs_of(work: Work, machine: Machine) -> Pairs:
     return pairs
 
 
-def _stream_s(one: IntArray, other: IntArray, machine: Machine) -> tuple[FloatArray, FloatArray]:
+def _stream_s(
+    one: IntArray, other: IntArray, machine: SharedMachine
+) -> tuple[FloatArray, FloatArray]:
     """Link time of a pass that both are in: at least, and on the average of a run of passes, in
     which nothing can have come before the run.
 
@@ -91,7 +93,7 @@ def _saved_s(base_s: float, least_s: FloatArray, average_s: FloatArray) -> Float
 
 def _can_follow(
     work: Work,
-    machine: Machine,
+    machine: SharedMachine,
     spare: FloatArray,
     i: int,
     j: int,

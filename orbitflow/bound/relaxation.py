@@ -20,12 +20,11 @@ import numpy as np
 import numpy.typing as npt
 
 from orbitflow.arrays import FloatArray, IntArray
-from orbitflow.deposit import LATE_TOLERANCE_S
 from orbitflow.machine.cost import CostModel
 from orbitflow.machine.profile import DecodeFit
 from orbitflow.memory import KvLimits
 from orbitflow.request import Request
-from orbitflow.slo import Slo
+from orbitflow.slo import LATE_TOLERANCE_S, Slo
 
 BoolArray = npt.NDArray[np.bool_]
 

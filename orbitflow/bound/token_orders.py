@@ -16,7 +16,7 @@ from collections import defaultdict
 from itertools import product
 from math import inf, prod
 
-from orbitflow.bound.relaxation import Machine, Work, eased
+from orbitflow.bound.relaxation import SharedMachine, Work, eased
 
 STATES = 500  # give up beyond: the answer is then that nothing is known
 STEPS = 10_000
@@ -29,7 +29,7 @@ class TokenOrders:
     """All orders of the tokens of `work`, where `on_time` says who must be in time."""
 
     def __init__(
-        self, work: Work, on_time: tuple[bool, ...], machine: Machine, *, to_the_end: bool
+        self, work: Work, on_time: tuple[bool, ...], machine: SharedMachine, *, to_the_end: bool
     ) -> None:
         self.on_time, self.to_the_end = on_time, to_the_end
         self.base_s, self.overhead_s, self.slots = machine.base_s, machine.overhead_s, machine.slots

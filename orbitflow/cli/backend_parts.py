@@ -8,15 +8,15 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from orbitflow.backend.machine import Machine, find_machine
+from orbitflow.backend.machine import BackendMachine, find_machine
+from orbitflow.backend.model.checkpoint import LoadedModel, load_model
 from orbitflow.backend.model.decoder import Decoder
-from orbitflow.backend.models import LoadedModel, load_model
 from orbitflow.calibrate.calibration import calibrate
 from orbitflow.calibrate.sweep import Sweep
+from orbitflow.config import Replay
 from orbitflow.errors import ProfileError, UserError
 from orbitflow.machine.catalog import resolve_profile
 from orbitflow.machine.profile import Profile
-from orbitflow.replay import Replay
 from orbitflow.traces.trace import Trace
 
 Say = Callable[[str], object]
@@ -25,7 +25,7 @@ Say = Callable[[str], object]
 class Parts(NamedTuple):
     """A device with a model on it."""
 
-    machine: Machine
+    machine: BackendMachine
     model: LoadedModel
     decoder: Decoder
 

@@ -15,24 +15,22 @@ from pathlib import Path
 
 import torch
 
-from orbitflow.backend.machine import Machine
-from orbitflow.backend.models import LoadedModel
-from orbitflow.backend.prompts import RandomPrompts
-from orbitflow.backend.servable import refuse_unserved
-from orbitflow.backend.serve import Backend, serve_policy
+from orbitflow.backend.executor import refuse_unserved
+from orbitflow.backend.machine import BackendMachine
+from orbitflow.backend.model.checkpoint import LoadedModel
+from orbitflow.backend.serve import Backend, RandomPrompts, serve_policy
 from orbitflow.calibrate.bench import Bench
 from orbitflow.cli.backend_parts import believed_profile, load_parts, refuse_too_long
-from orbitflow.cli.progress import Progress
-from orbitflow.cli.validate_run import print_validation, refuse_broken, validate_folder
-from orbitflow.config import RunConfig, to_toml
+from orbitflow.cli.progress import RequestProgress
+from orbitflow.cli.validate import print_validation, refuse_broken, validate_folder
+from orbitflow.config import Replay, RunConfig, to_toml
 from orbitflow.errors import UserError
 from orbitflow.machine.profile import to_json
 from orbitflow.policy.registry import expand, make_policy
-from orbitflow.replay import Replay
 from orbitflow.request import Request
+from orbitflow.results.run_files import environment, resolved, summary
 from orbitflow.results.run_folder import RunFolder
 from orbitflow.results.summary import PolicyReport
-from orbitflow.results.summary_file import environment, resolved, summary
 from orbitflow.scenario import Scenario, build_scenario
 from orbitflow.traces import resolve, scaled
 
@@ -103,7 +101,7 @@ class _Run:
     """Everything that is there before the first request."""
 
     scenario: Scenario
-    machine: Machine
+    machine: BackendMachine
     model: LoadedModel
     backend: Backend
 
@@ -145,7 +143,7 @@ def _serve(
     scenario = run.scenario
     reports: dict[str, PolicyReport] = {}
     wall_s: dict[str, float] = {}
-    with Progress(len(scenario.trace), shown=shown) as progress:
+    with RequestProgress(len(scenario.trace), shown=shown) as progress:
         for name in scenario.policies:
             _warm_up(run)
             began_s = time.perf_counter()
@@ -182,7 +180,7 @@ def _described(run: _Run, replay: Replay) -> dict[str, object]:
     }
 
 
-def _torch_environment(machine: Machine) -> dict[str, object]:
+def _torch_environment(machine: BackendMachine) -> dict[str, object]:
     return {
         "torch": torch.__version__,
         "device": machine.name,

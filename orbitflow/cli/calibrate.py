@@ -88,7 +88,6 @@ def calibrate_command(
     from orbitflow.units import parse_option, parse_rate
 
     require("torch", "safetensors")
-    from orbitflow.cli.calibrate_run import Order, run_calibration
 
     run_calibration(
         Order(

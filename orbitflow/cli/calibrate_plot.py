@@ -12,7 +12,7 @@ from itertools import groupby
 from pathlib import Path
 
 from orbitflow.errors import UserError, how_to_install
-from orbitflow.machine.profile import Point, Profile
+from orbitflow.machine.profile import MeasuredPoint, Profile
 
 _SUFFIXES = (".svg", ".pdf", ".png")
 _WIDE = 5.0  # longest time / shortest
@@ -39,7 +39,7 @@ def plot_profile(profile: Profile, path: Path) -> None:
     figure = Figure((_COLUMNS * _PANEL_INCHES, rows * _PANEL_INCHES), layout="constrained")
     figure.suptitle(f"{profile.name}: {profile.provenance.device}", fontsize=9)
 
-    def draw(axes: Axes, name: str, points: list[Point]) -> None:
+    def draw(axes: Axes, name: str, points: list[MeasuredPoint]) -> None:
         seconds = [s for p in points for s in (p.measured_s, p.fitted_s) if s > 0]
         ends = [min(seconds) / _TWIN, max(seconds) * _TWIN]
         axes.plot(ends, ends, color="0.6", linewidth=1)

@@ -11,12 +11,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from orbitflow.backend.machine import find_machine
-from orbitflow.backend.models import load_model
+from orbitflow.backend.model.checkpoint import load_model
 from orbitflow.calibrate.calibration import calibrate
-from orbitflow.calibrate.samples import Measured
+from orbitflow.calibrate.runner import SweepPoint
 from orbitflow.calibrate.sweep import Sweep
-from orbitflow.cli.calibrate_plot import check_plot, plot_profile
-from orbitflow.cli.calibrate_view import Measuring, print_calibration
+from orbitflow.cli.calibrate_view import Measuring, check_plot, plot_profile, print_calibration
 from orbitflow.codec import write_text
 from orbitflow.errors import UserError
 from orbitflow.machine.profile import save
@@ -113,7 +112,7 @@ def _check(order: Order) -> None:
         raise UserError(f"--kv-capacity-tokens {tokens} must be at least 1")
 
 
-def _keep(out: Path, points: tuple[Measured, ...]) -> None:
+def _keep(out: Path, points: tuple[SweepPoint, ...]) -> None:
     """Write what was measured before the interruption; too little for a profile."""
     path = out.with_name(out.name.removesuffix(".json") + ".partial.json")
     rows = [point._asdict() for point in points]

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from orbitflow.calibrate.calibration import Calibration
 from orbitflow.calibrate.fitting import POOR
-from orbitflow.cli.profile_view import coefficients
+from orbitflow.cli.profile_tables import coefficients
 from orbitflow.machine.profile import FitError
 from orbitflow.units import format_count, format_seconds
 

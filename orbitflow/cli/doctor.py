@@ -14,7 +14,6 @@ def doctor_command(
 
     Exit 1 if something that is needed is broken; what is missing but optional is only said.
     """
-    from orbitflow.cli.doctor_checks import examine, print_report
 
     findings = examine()
     print_report(findings, as_json=as_json)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from orbitflow.replay import Replay
+from orbitflow.config import Replay
 
 _BACKEND = "Backend"
 
@@ -64,7 +64,6 @@ def generate_command(
     from orbitflow.backend.extra import require
 
     require("torch", "safetensors")
-    from orbitflow.cli.generate_run import Question, generate
 
     question = Question(prompt, prompt_tokens, max_new_tokens, policy, kv_capacity_tokens, profile)
     generate(question, Replay(device=device, model=model, dtype=dtype), seed, quiet=quiet)

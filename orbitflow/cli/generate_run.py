@@ -10,18 +10,16 @@ from typing import NamedTuple
 import numpy as np
 
 from orbitflow.backend.clock import AlarmClock
-from orbitflow.backend.ctrl_c import on_ctrl_c
-from orbitflow.backend.driver import Driver
-from orbitflow.backend.machine import Machine
+from orbitflow.backend.driver import Driver, on_ctrl_c
+from orbitflow.backend.executor import refuse_unserved
+from orbitflow.backend.machine import BackendMachine
 from orbitflow.backend.model.tokenizer import TextStream, Tokenizer, has_tokenizer
-from orbitflow.backend.servable import refuse_unserved
 from orbitflow.backend.serve import Backend, host_pool_pages
 from orbitflow.cli.backend_parts import Parts, believed_profile, load_parts, refuse_too_long
-from orbitflow.config import RunConfig
+from orbitflow.config import Replay, RunConfig
 from orbitflow.engine.engine import ServingCore
 from orbitflow.errors import UserError
 from orbitflow.policy.registry import make_policy
-from orbitflow.replay import Replay
 from orbitflow.request import Request
 from orbitflow.scenario import Scenario, build_scenario
 from orbitflow.session import outfit
@@ -214,7 +212,7 @@ def _report(
     prompt_tokens: int,
     began_s: float,
     watcher: _Watcher,
-    machine: Machine,
+    machine: BackendMachine,
     say: Callable[[str], object],
 ) -> None:
     if printer.first_s is None:

@@ -74,7 +74,6 @@ def plan_command(
 
     Example: orbitflow plan --trace azure_conv --at 120s --policy dynamic --policy orbitflow
     """
-    from orbitflow.cli.plan_run import read_question, run_plan
 
     question = read_question(contexts, balances, waiting, output_tokens, trace, at)
     options = {**machine, "trace": trace or "contexts", "policy": policy or ["orbit"]}

@@ -12,14 +12,14 @@ import numpy as np
 from orbitflow.codec import encode
 from orbitflow.config import RunConfig
 from orbitflow.errors import UserError
-from orbitflow.explain.batch import Standing, explain_standing
+from orbitflow.explain.batch import Batch, explain_batch
 from orbitflow.explain.decision import DecisionShown, NotShown
 from orbitflow.explain.moment import explain_moment
 from orbitflow.scenario import Scenario, build_scenario
 from orbitflow.traces.trace import Trace
 from orbitflow.units import parse_seconds
 
-Question: TypeAlias = Standing | float  # who stands there, or a moment of the trace, in seconds
+Question: TypeAlias = Batch | float  # who stands there, or a moment of the trace, in seconds
 
 T = TypeVar("T")
 
@@ -42,7 +42,7 @@ def read_question(
             raise UserError("nothing to plan: give --contexts 2000,8000, or --trace and --at")
         if at is not None:
             raise UserError("--at is a moment of a --trace: leave it out with --contexts")
-        return Standing(
+        return Batch(
             _tokens("--contexts", contexts),
             () if balances is None else _each("--balances", balances, read_time),
             _tokens("--waiting", waiting),
@@ -78,14 +78,14 @@ def run_plan(config: RunConfig, question: Question, *, as_json: bool) -> None:
 
 
 def _answer(scenario: Scenario, name: str, question: Question) -> DecisionShown | NotShown:
-    if isinstance(question, Standing):
-        return explain_standing(scenario, name, question)
+    if isinstance(question, Batch):
+        return explain_batch(scenario, name, question)
     return explain_moment(scenario, name, question)
 
 
 def scenario_for(config: RunConfig, question: Question) -> Scenario:
     """The machine and its SLO; who stands there counts as the trace that tau is taken from."""
-    if not isinstance(question, Standing):
+    if not isinstance(question, Batch):
         return build_scenario(config)
     for name in _OF_TRACES:
         if getattr(config, name) != getattr(RunConfig, name):

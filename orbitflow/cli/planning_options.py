@@ -8,7 +8,7 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from orbitflow.tuning import LengthsKnown, SolverName, Victim
+from orbitflow.config import LengthsKnown, SolverName, Victim
 
 _PANEL = "Planning"
 

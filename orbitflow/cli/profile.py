@@ -18,7 +18,7 @@ def list_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """List the built-in profiles, rooflines for llama-3-8b."""
-    from orbitflow.cli import profile_view
+    from orbitflow.cli import profile_tables as profile_view
     from orbitflow.machine.catalog import profile_names, resolve_profile
 
     rows = [profile_view.summarise(resolve_profile(name)) for name in profile_names()]
@@ -47,7 +47,7 @@ def show_command(
     if as_json:
         typer.echo(to_json(profile), nl=False)
         return
-    from orbitflow.cli.profile_view import print_profile
+    from orbitflow.cli.profile_tables import print_profile
 
     print_profile(profile)
 
@@ -58,7 +58,7 @@ def diff_command(
     second: Annotated[str, typer.Argument(help="Another one.")],
 ) -> None:
     """Compare the coefficients of two profiles."""
-    from orbitflow.cli.profile_diff import print_diff
+    from orbitflow.cli.profile_tables import print_diff
     from orbitflow.machine.catalog import resolve_profile
 
     print_diff(resolve_profile(first), resolve_profile(second))
@@ -94,6 +94,6 @@ def roofline_command(
     if as_json:
         typer.echo(to_json(profile), nl=False)
     elif out is None:
-        from orbitflow.cli.profile_view import print_profile
+        from orbitflow.cli.profile_tables import print_profile
 
         print_profile(profile)

@@ -14,8 +14,7 @@ from rich.text import Text
 from orbitflow.codec import encode
 from orbitflow.errors import ProfileError
 from orbitflow.machine.cost import CostModel
-from orbitflow.machine.profile import LinkFit, PrefillFit, Profile
-from orbitflow.machine.profile_seal import is_edited
+from orbitflow.machine.profile import LinkFit, PrefillFit, Profile, is_edited
 from orbitflow.units import format_bytes, format_count, format_seconds
 
 PROMPT_TOKENS = 2048

@@ -30,6 +30,5 @@ def report_command(
 
     Example: orbitflow report runs/azure_conv-1 studies/azure_conv-1 -o report.html
     """
-    from orbitflow.cli.report_run import run_report
 
     run_report(folders, out, quiet=quiet)

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from orbitflow.cli.options import read_config, with_options_of_sim
-from orbitflow.replay import Replay
+from orbitflow.config import Replay
 
 _BACKEND = "Backend"
 _OUTPUT = "Output"
@@ -135,7 +135,6 @@ def run_command(
     from orbitflow.units import parse_option, parse_rate
 
     require("torch", "safetensors")
-    from orbitflow.cli.backend_run import run_on_backend
 
     config = read_config({**shared, "trace": trace, "model": model, "profile": profile})
     config = replace(config, timeline=timeline)

@@ -10,20 +10,20 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from orbitflow.cli.options_of_sim import arguments_of_sim
-from orbitflow.cli.study_columns import (
+from orbitflow.cli.options import arguments_of_sim
+from orbitflow.cli.study_tables import (
     COLUMNS,
-    Column,
+    FigureColumn,
     console_of,
     print_errors,
     print_table,
     width_of,
 )
-from orbitflow.study.keys import POLICY
+from orbitflow.study.keys import POLICY, key_text
 from orbitflow.study.search import Search
+from orbitflow.study.statistics import writer
 from orbitflow.study.study import Job, Study
 from orbitflow.study.summary import CellResult, best, ranked
-from orbitflow.study.written import key_text, writer
 
 _SHOWN = 20
 _PROMISED = frozenset({"profile", "model", "compute_scale"})  # what isolated prefills depend on
@@ -57,7 +57,7 @@ def _fitting(console: Console, study: Study, found: Sequence[CellResult]) -> Tab
     return table
 
 
-def _table(study: Study, found: Sequence[CellResult], columns: Sequence[Column]) -> Table:
+def _table(study: Study, found: Sequence[CellResult], columns: Sequence[FigureColumn]) -> Table:
     scenario, first = study.scenario, best(study, found)
     axes = [axis for axis in study.grid.axes if len(axis.values) > 1 or axis.key != POLICY]
     fixed = [str(axis.values[0]) for axis in study.grid.axes if axis not in axes]
@@ -85,15 +85,15 @@ def _searched(study: Study, found: Sequence[CellResult]) -> str:
 _SUPERLATIVE = {"max": "large", "min": "small"}
 
 
-def _columns(search: Search) -> list[Column]:
+def _columns(search: Search) -> list[FigureColumn]:
     """What is looked for comes first."""
     figure = search.objective.figure
     known = [column for column in COLUMNS if column.figure == figure]
-    sought = known or [Column(figure, figure, writer(figure), max)]
+    sought = known or [FigureColumn(figure, figure, writer(figure), max)]
     return [*sought, *(column for column in COLUMNS if column.figure != figure)]
 
 
-def _cells(result: CellResult, columns: Sequence[Column], *, is_best: bool) -> list[Text]:
+def _cells(result: CellResult, columns: Sequence[FigureColumn], *, is_best: bool) -> list[Text]:
     cells = []
     for place, column in enumerate(columns):
         value = result.figures.get(column.figure)

@@ -243,7 +243,6 @@ def sim_command(
 
     Example: orbitflow sim --trace azure_conv.jsonl --policy no-offload --policy dynamic
     """
-    from orbitflow.cli.sim_run import run_simulation
     from orbitflow.units import parse_bytes, parse_option, parse_seconds
 
     config = RunConfig(

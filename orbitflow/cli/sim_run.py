@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from orbitflow.api.simulate import PolicyProgress, now, run_in_folder
-from orbitflow.cli.progress import Progress
+from orbitflow.cli.progress import RequestProgress
 from orbitflow.config import RunConfig
 from orbitflow.results.run_folder import RunFolder
 from orbitflow.scenario import build_scenario
@@ -34,7 +34,7 @@ def run_simulation(
     if folder is None:
         folder = RunFolder.numbered(scenario.trace.name)
     try:
-        with Progress(len(scenario.trace), shown=talks) as progress:
+        with RequestProgress(len(scenario.trace), shown=talks) as progress:
             ran = run_in_folder(
                 scenario,
                 folder,

@@ -9,12 +9,20 @@ from typing import Annotated, Any
 
 import typer
 
-from orbitflow.cli.options import read_config, with_options_of_sim
+from orbitflow.cli.options import (
+    AsJson,
+    Quiet,
+    StudyJitter,
+    StudyOut,
+    Workers,
+    check_workers,
+    read_config,
+    with_options_of_sim,
+)
 from orbitflow.cli.study_capacity import capacity_command
-from orbitflow.cli.study_options import ArrivalJitter, AsJson, Out, Quiet, Workers, check_workers
 from orbitflow.cli.study_paper import paper_command
 from orbitflow.cli.study_pareto import pareto_command
-from orbitflow.study.names import Direction, ExecutorName, Sampler
+from orbitflow.study.keys import Direction, ExecutorName, Sampler
 
 _STUDY = "Study"
 _SEARCH = "Search"
@@ -126,8 +134,8 @@ def run_command(
             rich_help_panel=_STUDY,
         ),
     ] = None,
-    arrival_jitter: ArrivalJitter = None,
-    out: Out = None,
+    arrival_jitter: StudyJitter = None,
+    out: StudyOut = None,
     parquet: Annotated[
         bool,
         typer.Option(
@@ -150,9 +158,7 @@ def run_command(
     --vary token_value=0.01..1:log --vary lost_weight=0..1 --trials 40
     """
     check_workers(workers)
-    from orbitflow.cli.study_executor import executor_of
-    from orbitflow.cli.study_run import Output, run
-    from orbitflow.cli.study_wanted import SearchWanted, plan_wanted
+    from orbitflow.cli.study_run import Output, executor_of, run
 
     study = plan_wanted(
         read_config(base),

@@ -6,8 +6,16 @@ from typing import Annotated, Any
 
 import typer
 
-from orbitflow.cli.options import read_config, with_options_of_sim
-from orbitflow.cli.study_options import ArrivalJitter, AsJson, Out, Quiet, Workers, check_workers
+from orbitflow.cli.options import (
+    AsJson,
+    Quiet,
+    StudyJitter,
+    StudyOut,
+    Workers,
+    check_workers,
+    read_config,
+    with_options_of_sim,
+)
 from orbitflow.errors import UserError
 
 _QUESTION = "Question"
@@ -50,8 +58,8 @@ def capacity_command(
         ),
     ] = 3,
     workers: Workers = None,
-    arrival_jitter: ArrivalJitter = None,
-    out: Out = None,
+    arrival_jitter: StudyJitter = None,
+    out: StudyOut = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
     **base: Any,
@@ -63,10 +71,9 @@ def capacity_command(
 
     Example: orbitflow study capacity --trace demo --policy dynamic --target slo_attainment=0.95
     """
-    from orbitflow.cli.cpus import usable_cpus
-    from orbitflow.cli.study_capacity_run import run_capacity
+    from orbitflow.cli.progress import usable_cpus
     from orbitflow.study.capacity import plan_capacity
-    from orbitflow.study.target import read_targets
+    from orbitflow.study.figures import read_targets
 
     check_workers(workers)
     question = plan_capacity(

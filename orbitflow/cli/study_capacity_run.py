@@ -8,23 +8,22 @@ from pathlib import Path
 
 import typer
 
-from orbitflow.cli.study_capacity_table import announce, print_answers, said_of
-from orbitflow.study.capacity import Ask, Question
+from orbitflow.cli.study_capacity import announce, print_answers, said_of
+from orbitflow.study.capacity import Ask, CapacityQuestion
 from orbitflow.study.capacity_result import (
     capacity_document,
     cells_tested,
     outcome,
-    point,
+    read_capacity,
     study_of,
 )
-from orbitflow.study.capacity_run import answer_capacity
-from orbitflow.study.capacity_stored import stored_answers
+from orbitflow.study.capacity_run import answer_capacity, point
 from orbitflow.study.folder import StudyFolder
 from orbitflow.study.summary import summary
 
 
 def run_capacity(
-    question: Question, out: Path | None, *, workers: int, as_json: bool, quiet: bool
+    question: CapacityQuestion, out: Path | None, *, workers: int, as_json: bool, quiet: bool
 ) -> None:
     """Find the answers and print them. Exit 1 if some search met a simulation that failed."""
     talks = not (quiet or as_json)
@@ -57,7 +56,7 @@ def run_capacity(
     if as_json:
         print(json.dumps(content, indent=2, allow_nan=False))
     else:
-        print_answers(stored_answers(content), len(rows), folder.path)
+        print_answers(read_capacity(content), len(rows), folder.path)
     if failed := [answer.policy for answer in answers if outcome(answer) == "failed"]:
         print(
             f"orbitflow: simulations of {', '.join(failed)} failed, see "

@@ -12,18 +12,27 @@ from rich.text import Text
 
 from orbitflow.cli.study_tables import print_notices
 from orbitflow.cli.tables import console
-from orbitflow.study.capacity import Question
-from orbitflow.study.capacity_result import Point
-from orbitflow.study.capacity_said import cells, few, figure, footer, heads, remarks, title
-from orbitflow.study.capacity_stored import StoredAnswer, StoredAnswers
+from orbitflow.study.capacity import CapacityQuestion
+from orbitflow.study.capacity_result import (
+    CapacityAnswer,
+    CapacityPoint,
+    CapacityResult,
+    cells,
+    few,
+    figure,
+    footer,
+    heads,
+    remarks,
+    title,
+)
 from orbitflow.study.folder import StudyFolder
-from orbitflow.study.written import key_text
+from orbitflow.study.keys import key_text
 
 _NARROW = 100
 _POLICY_WIDTH = 10
 
 
-def announce(question: Question, folder: StudyFolder) -> None:
+def announce(question: CapacityQuestion, folder: StudyFolder) -> None:
     """Say on stderr what is asked, and on which assumptions."""
     varied, ends = question.varied, question.ends
     sought = f"{'highest' if varied.grows else 'smallest'} {varied.key} with "
@@ -40,7 +49,7 @@ def announce(question: Question, folder: StudyFolder) -> None:
         console(stderr=True).print(Text(f"note: {said}", style="yellow"))
 
 
-def said_of(question: Question, policy: str, found: Point) -> str:
+def said_of(question: CapacityQuestion, policy: str, found: CapacityPoint) -> str:
     """One decided point as a line of progress."""
     verdict = "met" if found.is_met else "missed"
     why = [f"{t.figure} {figure(found, t.figure)}" for t in question.targets]
@@ -49,7 +58,7 @@ def said_of(question: Question, policy: str, found: Point) -> str:
     return f"{policy}: {key} {key_text(key, found.value)}: {shown}, {verdict}"
 
 
-def print_answers(found: StoredAnswers, simulations: int, path: Path) -> None:
+def print_answers(found: CapacityResult, simulations: int, path: Path) -> None:
     """Print a row per policy, then what a person must know about the answers."""
     out = console()
     is_narrow = out.width < _NARROW
@@ -72,7 +81,7 @@ def print_answers(found: StoredAnswers, simulations: int, path: Path) -> None:
     out.print(Text(f"{simulations} simulations, answers in {path}/capacity.json"))
 
 
-def _row(found: StoredAnswers, answer: StoredAnswer) -> list[Text]:
+def _row(found: CapacityResult, answer: CapacityAnswer) -> list[Text]:
     row = [Text(cell) for cell in cells(found, answer)]
     if answer.met is None:
         row[1].stylize("dim")

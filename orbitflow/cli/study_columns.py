@@ -11,9 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from orbitflow.study.grid import Cell
-from orbitflow.study.statistics import Estimate
+from orbitflow.study.statistics import Estimate, number, percent, seconds
 from orbitflow.study.summary import CellResult
-from orbitflow.study.written import number, percent, seconds
 
 _WIDE, _WIDEST = 120, 10_000
 _SHOWN_ERRORS = 10

@@ -7,15 +7,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeAlias
 
-from orbitflow.cli.cpus import usable_cpus
+from orbitflow.cli.progress import usable_cpus
 from orbitflow.errors import UserError
-from orbitflow.study.executors import Executor
-from orbitflow.study.names import ExecutorName
+from orbitflow.study.keys import ExecutorName
 from orbitflow.study.study import Job
 from orbitflow.study.task import do_task
-from orbitflow.study.worker import Lanes
+from orbitflow.study.worker import StudyExecutor, WorkerPool
 
-OpenExecutor: TypeAlias = Callable[[], Executor[Job]]
+OpenExecutor: TypeAlias = Callable[[], StudyExecutor[Job]]
 
 
 def executor_of(name: ExecutorName, ray_address: str | None, workers: int | None) -> OpenExecutor:
@@ -23,11 +22,10 @@ def executor_of(name: ExecutorName, ray_address: str | None, workers: int | None
     if name is ExecutorName.LOCAL:
         if ray_address is not None:
             raise UserError("--ray-address is for --executor ray: add it, or leave the address out")
-        return lambda: Lanes[Job](workers or usable_cpus(), do_task, "spawn")
-    from orbitflow.study.apart import Apart
+        return lambda: WorkerPool[Job](workers or usable_cpus(), do_task, "spawn")
     from orbitflow.study.ray_cluster import AUTO, check_ray
-    from orbitflow.study.ray_lanes import RayLanes, lost
+    from orbitflow.study.ray_executor import Apart, RayExecutor, lost
 
     check_ray()
     address = ray_address or os.environ.get("RAY_ADDRESS") or AUTO
-    return lambda: Apart[Job](partial(RayLanes[int], address, workers), lost(address))
+    return lambda: Apart[Job](partial(RayExecutor[int], address, workers), lost(address))

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from orbitflow.cli.study_options import AsJson, Out, Quiet, Workers, check_workers
+from orbitflow.cli.options import AsJson, Quiet, StudyOut, Workers, check_workers
 
 
 def paper_command(
@@ -14,7 +14,7 @@ def paper_command(
         bool,
         typer.Option("--quick", help="A minute instead of ten: fewer seeds, requests and points."),
     ] = False,
-    out: Out = None,
+    out: StudyOut = None,
     workers: Workers = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -27,9 +27,10 @@ def paper_command(
     Example: orbitflow study paper --quick
     """
     check_workers(workers)
-    from orbitflow.cli.cpus import usable_cpus
-    from orbitflow.cli.study_paper_run import run
-    from orbitflow.paper.experiments import FULL, QUICK
+    from benchmarks.paper.experiments import FULL, QUICK
+    from benchmarks.paper.run import run
+
+    from orbitflow.cli.progress import usable_cpus
 
     scope = QUICK if quick else FULL
     run(scope, out, workers=workers or usable_cpus(), as_json=as_json, quiet=quiet)

@@ -7,14 +7,14 @@ import sys
 from pathlib import Path
 
 import typer
+from benchmarks.paper.compare import compare
+from benchmarks.paper.experiments import FULL, Scope, all_points, figures
+from benchmarks.paper.measured import Measured
+from benchmarks.paper.plan import PaperStudy, plan_paper
+from benchmarks.paper.report import markdown, summary
+from benchmarks.paper.work import do_paper_task
 
-from orbitflow.cli.study_run import CellProgress
-from orbitflow.paper.compare import compare
-from orbitflow.paper.experiments import FULL, Scope, all_points, figures
-from orbitflow.paper.measured import Measured
-from orbitflow.paper.plan import PaperStudy, plan_paper
-from orbitflow.paper.report import markdown, summary
-from orbitflow.paper.work import do_paper_task
+from orbitflow.cli.progress import CellProgress
 from orbitflow.study.folder import StudyFolder
 from orbitflow.study.runner import run_study, unfinished
 
@@ -51,7 +51,7 @@ def run(scope: Scope, out: Path | None, *, workers: int, as_json: bool, quiet: b
     if as_json:
         print(json.dumps(content, indent=2, allow_nan=False))
     else:
-        from orbitflow.cli.study_paper_table import print_study
+        from benchmarks.paper.table import print_study
 
         print_study(wanted, measured, rows, folder.path)
     if failed:

@@ -6,16 +6,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.paper.compare import Compared, Verdict
+from benchmarks.paper.experiments import Figure, Named
+from benchmarks.paper.measured import Measured
+from benchmarks.paper.points import Point
+from benchmarks.paper.report import shown, value_of
+from benchmarks.paper.systems import System
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
-
-from orbitflow.paper.compare import Compared, Verdict
-from orbitflow.paper.experiments import Figure, Named
-from orbitflow.paper.measured import Measured
-from orbitflow.paper.points import Point
-from orbitflow.paper.report import shown, value_of
-from orbitflow.paper.systems import System
 
 _WIDE = 120
 _NARROW = 110  # no room for what a number is about: paper.md has it

@@ -51,7 +51,6 @@ def pareto_command(
 
     Example: orbitflow study pareto studies/demo-1 --minimize ttft_s.p95 --maximize slo_attainment
     """
-    from orbitflow.cli.study_pareto_run import show_fronts
 
     named = [name for name in (x, y) if name is not None]
     show_fronts(

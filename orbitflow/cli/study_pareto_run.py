@@ -13,10 +13,10 @@ from orbitflow import __version__
 from orbitflow.cli.tables import console
 from orbitflow.policy.registry import make_policy
 from orbitflow.results.summary import SCHEMA_VERSION
-from orbitflow.study.keys import POLICY
-from orbitflow.study.pareto import Front, Objective, fronts, read_groups, read_objectives
+from orbitflow.study.keys import POLICY, key_text
+from orbitflow.study.pareto import Criterion, Front, fronts, read_criteria, read_groups
+from orbitflow.study.statistics import number
 from orbitflow.study.stored import StoredCell, StoredStudy, read_study
-from orbitflow.study.written import key_text, number
 
 
 def show_fronts(
@@ -31,7 +31,7 @@ def show_fronts(
 ) -> None:
     """Print the fronts of a study folder, with the dominated cells if wanted."""
     study = read_study(folder)
-    objectives = read_objectives(study, named, least, most)
+    objectives = read_criteria(study, named, least, most)
     found = fronts(study, objectives, read_groups(study, by))
     if as_json:
         print(json.dumps(_document(study, objectives, found), indent=2, allow_nan=False))
@@ -40,7 +40,7 @@ def show_fronts(
 
 
 def _print(
-    study: StoredStudy, objectives: Sequence[Objective], found: Sequence[Front], *, all_cells: bool
+    study: StoredStudy, objectives: Sequence[Criterion], found: Sequence[Front], *, all_cells: bool
 ) -> None:
     keys = [*(key for key in study.keys if key != POLICY), POLICY]
     senses = ", ".join(f"{'most' if o.is_maximized else 'least'} {o.name}" for o in objectives)
@@ -64,7 +64,7 @@ def _print(
         out.print(Text(line))
 
 
-def _row(cell: StoredCell, keys: Sequence[str], objectives: Sequence[Objective]) -> list[Text]:
+def _row(cell: StoredCell, keys: Sequence[str], objectives: Sequence[Criterion]) -> list[Text]:
     shown = [Text(key_text(key, cell.cell.values[key])) for key in keys]
     if make_policy(cell.cell.policy).is_lossy:
         shown[-1].append(" (lossy)")
@@ -107,7 +107,7 @@ def _name(cell: StoredCell, keys: Sequence[str], beside: StoredCell) -> Text:
 
 
 def _document(
-    study: StoredStudy, objectives: Sequence[Objective], found: Sequence[Front]
+    study: StoredStudy, objectives: Sequence[Criterion], found: Sequence[Front]
 ) -> dict[str, object]:
     return {
         "schema_version": SCHEMA_VERSION,
@@ -132,7 +132,7 @@ def _document(
     }
 
 
-def _cell(cell: StoredCell, objectives: Sequence[Objective]) -> dict[str, object]:
+def _cell(cell: StoredCell, objectives: Sequence[Criterion]) -> dict[str, object]:
     values = {o.name: o.value(cell) for o in objectives}
     return {
         "cell": cell.cell.values,

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import typer
 
-from orbitflow.cli.study_executor import OpenExecutor
-from orbitflow.study.executors import Executor
-from orbitflow.study.folder import Row, StudyFolder, row_id
+from orbitflow.study.folder import StudyFolder
 from orbitflow.study.parquet import check_parquet, write_parquet
 from orbitflow.study.runner import run_on, unfinished
 from orbitflow.study.search_run import run_search
+from orbitflow.study.stored import Row, row_id
 from orbitflow.study.study import Job, Study
 from orbitflow.study.summary import CellResult, results, summary
+from orbitflow.study.worker import StudyExecutor
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
@@ -77,7 +77,7 @@ def _open(study: Study, out: Path | None) -> StudyFolder:
 
 
 def _run_on(
-    executor: Executor[Job], study: Study, folder: StudyFolder, progress: CellProgress
+    executor: StudyExecutor[Job], study: Study, folder: StudyFolder, progress: CellProgress
 ) -> Study:
     """Run what is missing. Give the study with every cell that it came to."""
     if study.search is not None:
@@ -106,7 +106,7 @@ def _print(study: Study, found: Sequence[CellResult], path: Path) -> None:
 
         print_results(study, found, path)
     else:
-        from orbitflow.cli.search_table import print_search
+        from orbitflow.cli.study_tables import print_search
 
         print_search(study, found, path)
 

@@ -14,24 +14,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from orbitflow.cli.study_columns import (
-    COLUMNS,
-    Column,
-    console_of,
-    name_of,
-    print_errors,
-    print_some,
-    print_table,
-)
 from orbitflow.policy.registry import make_policy
 from orbitflow.results.bound_share import BOUNDED, NOT_COVERED
-from orbitflow.results.marks import best_as_written
-from orbitflow.study.bounds import BoundResult
-from orbitflow.study.keys import POLICY
-from orbitflow.study.statistics import Estimate
+from orbitflow.results.figures import best_as_written
+from orbitflow.study.keys import POLICY, key_text
+from orbitflow.study.statistics import Estimate, percent
 from orbitflow.study.study import Study
-from orbitflow.study.summary import CellResult
-from orbitflow.study.written import key_text, percent
+from orbitflow.study.summary import BoundResult, CellResult
 from orbitflow.units import format_seconds
 
 
@@ -136,7 +125,7 @@ def _best(members: Sequence[CellResult]) -> dict[str, str]:
     return best
 
 
-def _mean_of(column: Column, mean: float) -> str:
+def _mean_of(column: FigureColumn, mean: float) -> str:
     """How a column writes a mean without its interval."""
     return column.write(Estimate(mean, None))
 

@@ -11,12 +11,17 @@ from typing import NamedTuple
 
 from orbitflow.config import RunConfig
 from orbitflow.errors import UserError
+from orbitflow.study.figures import read_objective
 from orbitflow.study.grid import read_grid
-from orbitflow.study.names import Direction, Sampler
-from orbitflow.study.objective import read_objective
-from orbitflow.study.proposals import check_optuna
-from orbitflow.study.search import DEFAULT_AT_ONCE, DEFAULT_OBJECTIVE, DEFAULT_TRIALS, Search
-from orbitflow.study.space import read_space
+from orbitflow.study.keys import Direction, Sampler
+from orbitflow.study.search import (
+    DEFAULT_AT_ONCE,
+    DEFAULT_OBJECTIVE,
+    DEFAULT_TRIALS,
+    Search,
+    read_space,
+)
+from orbitflow.study.search_run import check_optuna
 from orbitflow.study.study import Study, plan_study
 
 

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from orbitflow.bound.bound import Bound
 from orbitflow.results.bound_share import NOT_COVERED, bound_figures
-from orbitflow.results.marks import best_as_written
+from orbitflow.results.figures import best_as_written
 from orbitflow.results.summary import PolicyReport
 from orbitflow.scenario import Scenario
 from orbitflow.units import format_bytes, format_count, format_seconds

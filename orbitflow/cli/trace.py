@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orbitflow.cli.trace_paper import paper_command
-
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from rich.table import Table
 
+    from orbitflow.arrays import IntArray
     from orbitflow.traces.summary import Burstiness, LengthSummary, TraceSummary
-    from orbitflow.traces.trace import IntArray, Trace
+    from orbitflow.traces.trace import Trace
 
 trace_app = typer.Typer(
     name="trace",

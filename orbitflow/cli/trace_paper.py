@@ -34,9 +34,8 @@ def paper_command(
     The same as a name, without a file: orbitflow sim --trace paper:rate=5,cv=4
     """
     from orbitflow.errors import UserError
-    from orbitflow.traces.paper_name import paper_name, read_mix
-    from orbitflow.traces.paper_workload import Recipe, draw
-    from orbitflow.traces.paper_write import write_paper
+    from orbitflow.traces.paper_workload import Recipe, draw, paper_name, read_mix
+    from orbitflow.traces.write import write_paper
 
     try:
         weights = read_mix(mix)

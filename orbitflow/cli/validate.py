@@ -22,6 +22,5 @@ def validate_command(
 
     Example: orbitflow validate runs/demo-1
     """
-    from orbitflow.cli.validate_run import run_validation
 
     run_validation(run, as_json=as_json)

@@ -15,7 +15,7 @@ from orbitflow.cli.tables import console
 from orbitflow.codec import write_text
 from orbitflow.errors import OrbitFlowError
 from orbitflow.units import format_bytes, format_seconds
-from orbitflow.validate.figures import Compared
+from orbitflow.validate.compare import ComparedFigure
 from orbitflow.validate.recorded import read_run
 from orbitflow.validate.validation import SCHEMA_VERSION, PassErrors, PolicyValidation, validate
 
@@ -103,7 +103,7 @@ def _silent(line: str) -> None:
     pass
 
 
-def _cell(figure: Compared) -> str:
+def _cell(figure: ComparedFigure) -> str:
     if figure.measured is None or figure.error is None:
         return "n/a"
     if figure.is_share:

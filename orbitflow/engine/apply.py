@@ -12,12 +12,11 @@ import numpy as np
 
 from orbitflow.engine.moves import Relocations
 from orbitflow.engine.policy import Decision, Policy
-from orbitflow.engine.queues import Roster
-from orbitflow.engine.reservation import Reservation
+from orbitflow.engine.queues import Queues
 from orbitflow.errors import PolicyError
 from orbitflow.memory import KvAccount
 from orbitflow.placement import RESIDENT, HostLayers, stride
-from orbitflow.sequence import Sequence
+from orbitflow.request import RequestState
 from orbitflow.step import MoveKind
 
 NEVER = sys.maxsize  # the window of a server whose requests are reserved to their ends
@@ -37,7 +36,7 @@ _NO_NEWS = News()
 class Enactor:
     """Applies decisions to one server. `window_end` is the pass that ends the current one."""
 
-    def __init__(self, roster: Roster, account: KvAccount, policy: Policy, tau_s: float) -> None:
+    def __init__(self, roster: Queues, account: KvAccount, policy: Policy, tau_s: float) -> None:
         self._roster = roster
         self._policy = policy
         self._tau_s = tau_s
@@ -130,7 +129,7 @@ class Enactor:
                 sequence.host = tuple(x for x in sequence.host if x not in move.layers)
         roster.batch.touch()
 
-    def forget(self, sequence: Sequence) -> None:
+    def forget(self, sequence: RequestState) -> None:
         """Free what a finished request held."""
         self.relocations.forget(sequence.id)
         self._reservation.end(sequence, is_last=not self._roster.active)

@@ -13,7 +13,7 @@ import numpy as np
 
 from orbitflow.arrays import IntArray
 from orbitflow.placement import HostLayers
-from orbitflow.sequence import Sequence
+from orbitflow.request import RequestState
 from orbitflow.step import Stream
 
 _Key = tuple[HostLayers, HostLayers]  # (streamed layers, target)
@@ -23,7 +23,7 @@ class DecodeBatch:
     """Running sequences in the order in which they joined."""
 
     def __init__(self) -> None:
-        self._running: dict[int, Sequence] = {}
+        self._running: dict[int, RequestState] = {}
         self._offsets: dict[int, int] = {}  # context minus passes: constant while running
         self._key: _Key | None = None  # of everybody, while all have the same
         self._groups: list[tuple[HostLayers, HostLayers, IntArray | slice]] = []
@@ -34,7 +34,7 @@ class DecodeBatch:
         self.context_tokens = 0  # summed over the batch, in the next pass
         self.version = 0
 
-    def join(self, sequence: Sequence, passes: int) -> None:
+    def join(self, sequence: RequestState, passes: int) -> None:
         """Let a sequence decode from the next pass on."""
         sequence.start(passes)
         context = sequence.context_tokens(passes)
@@ -48,7 +48,7 @@ class DecodeBatch:
         self.context_tokens += context
         self._stale = True
 
-    def leave(self, sequence: Sequence, passes: int) -> None:
+    def leave(self, sequence: RequestState, passes: int) -> None:
         """Take a sequence out; call before its state changes."""
         del self._running[sequence.id]
         self.context_tokens -= self._offsets.pop(sequence.id) + passes

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from orbitflow.request import Request
-from orbitflow.step import Events, Idle, Plan, PlanRequest, Step, StepOutcome
+from orbitflow.step import Events, Idle, PlanAnswer, PlanRequest, Step, StepOutcome
 
 
 class Core(Protocol):
@@ -28,11 +28,11 @@ class Core(Protocol):
         """Say what to do next."""
         ...
 
-    def solve(self, request: PlanRequest) -> Plan:
+    def solve(self, request: PlanRequest) -> PlanAnswer:
         """Answer a plan request."""
         ...
 
-    def adopt(self, plan: Plan, now_s: float) -> None:
+    def adopt(self, plan: PlanAnswer, now_s: float) -> None:
         """Take a plan."""
         ...
 

@@ -19,19 +19,18 @@ from typing import NamedTuple
 import numpy as np
 
 from orbitflow.arrays import FloatArray
-from orbitflow.engine.apply import Enactor
-from orbitflow.engine.clock import PassClock
+from orbitflow.engine.apply import DecisionApplier
+from orbitflow.engine.batch import PassClock
 from orbitflow.engine.policy import Decision, Policy, View
-from orbitflow.engine.queues import Roster
+from orbitflow.engine.queues import Queues
 from orbitflow.errors import PolicyError
 from orbitflow.memory import KvAccount, KvLimits
-from orbitflow.request import Request
-from orbitflow.sequence import Sequence, State
+from orbitflow.request import Phase, Request, RequestState
 from orbitflow.step import (
     Events,
     Finished,
     Idle,
-    Plan,
+    PlanAnswer,
     PlanRequest,
     Step,
     StepOutcome,
@@ -72,9 +71,9 @@ class ServingCore:
         self.limits = limits
         self.account = KvAccount(limits)
         self._on_decision = on_decision
-        self._roster = Roster(max_batch, prefill_chunk)
+        self._roster = Queues(max_batch, prefill_chunk)
         self._clock = PassClock(self._oldest_needed_pass)
-        self._enactor = Enactor(self._roster, self.account, policy, tau_s)
+        self._enactor = DecisionApplier(self._roster, self.account, policy, tau_s)
         moving = self._enactor.relocations.arriving
         self._view = View(
             *(self._roster, self.account, self.token_times_s, tau_s, ttft_of, moving),
@@ -136,11 +135,11 @@ class ServingCore:
         )
         return self._step
 
-    def solve(self, request: PlanRequest) -> Plan:
+    def solve(self, request: PlanRequest) -> PlanAnswer:
         """Have the policy answer a plan request; may run beside the passes, on another thread."""
         return self.policy.solve(request)
 
-    def adopt(self, plan: Plan, now_s: float) -> None:
+    def adopt(self, plan: PlanAnswer, now_s: float) -> None:
         """Hand a finished plan to the policy, which is asked again before the next pass."""
         self._planning = False
         self.policy.adopt(plan, now_s)
@@ -191,7 +190,7 @@ class ServingCore:
         return self._roster.is_empty and self.account.is_empty
 
     @property
-    def roster(self) -> Roster:
+    def roster(self) -> Queues:
         """Who waits, runs and is parked. Read, never change."""
         return self._roster
 
@@ -200,10 +199,10 @@ class ServingCore:
         """Decode passes made so far."""
         return self._clock.passes
 
-    def token_times_s(self, sequence: Sequence) -> FloatArray:
+    def token_times_s(self, sequence: RequestState) -> FloatArray:
         """Generation times of a sequence's tokens so far, shape (tokens,), in seconds."""
         history = sequence.history
-        if sequence.state is State.RUNNING:
+        if sequence.state is Phase.RUNNING:
             history = [*history, (sequence.since_pass, self._clock.passes)]
         between = self._clock.between
         return np.concatenate([between(*h) if isinstance(h, tuple) else (h,) for h in history])
@@ -255,7 +254,7 @@ class ServingCore:
             self._planning = True
         return decision.plan_request
 
-    def _retire(self, sequence: Sequence) -> Finished:
+    def _retire(self, sequence: RequestState) -> Finished:
         times = self.token_times_s(sequence)
         self._roster.retire(sequence, self._clock.passes)
         self._enactor.forget(sequence)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from orbitflow.engine.engine import ServingCore
 from orbitflow.request import Request
-from orbitflow.step import Events, Idle, Plan, PlanRequest, Step, StepOutcome
+from orbitflow.step import Events, Idle, PlanAnswer, PlanRequest, Step, StepOutcome
 
 
 class Submitted(NamedTuple):
@@ -35,7 +35,7 @@ class Adopted(NamedTuple):
 
     now_s: float
     request_id: int
-    plan: Plan | None
+    plan: PlanAnswer | None
 
 
 class Finished(NamedTuple):
@@ -81,12 +81,12 @@ class Journal:
         self._keep(Stepped(now_s, describe(step)))
         return step
 
-    def adopt(self, plan: Plan, now_s: float) -> None:
+    def adopt(self, plan: PlanAnswer, now_s: float) -> None:
         """As the core's."""
         self._core.adopt(plan, now_s)
         self._keep(Adopted(now_s, plan.request_id, plan))
 
-    def solve(self, request: PlanRequest) -> Plan:
+    def solve(self, request: PlanRequest) -> PlanAnswer:
         """As the core's; an answer counts only once it is adopted."""
         return self._core.solve(request)
 

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from orbitflow.engine.journal import Adopted, Entry, Finished, Stepped, Submitted
+from orbitflow.engine.journal import AdoptCall, Entry, FinishCall, StepCall, SubmitCall
 from orbitflow.errors import UserError
 from orbitflow.request import Request
 from orbitflow.step import StepOutcome
@@ -83,11 +83,11 @@ def _check_version(path: Path, document: Any) -> None:
 
 
 def _document(entry: Entry) -> dict[str, object]:
-    if isinstance(entry, Submitted):
+    if isinstance(entry, SubmitCall):
         return {"submit": entry.request, "now_s": entry.now_s, "refusal": entry.refusal}
-    if isinstance(entry, Stepped):
+    if isinstance(entry, StepCall):
         return {"step": digest(entry.answer), "now_s": entry.now_s}
-    if isinstance(entry, Adopted):
+    if isinstance(entry, AdoptCall):
         return {"adopt": entry.request_id, "now_s": entry.now_s}
     outcome = entry.outcome
     stalls = None if outcome.pass_stall_s is None else outcome.pass_stall_s.tolist()
@@ -97,11 +97,11 @@ def _document(entry: Entry) -> dict[str, object]:
 
 def _entry(document: dict[str, Any]) -> Entry:
     if "submit" in document:
-        return Submitted(document["now_s"], Request(*document["submit"]), document["refusal"])
+        return SubmitCall(document["now_s"], Request(*document["submit"]), document["refusal"])
     if "step" in document:
-        return Stepped(document["now_s"], document["step"])
+        return StepCall(document["now_s"], document["step"])
     if "adopt" in document:
-        return Adopted(document["now_s"], document["adopt"], None)
+        return AdoptCall(document["now_s"], document["adopt"], None)
     said = document["finish"]
     ends, stalls = np.array(said["pass_end_s"], dtype=np.float64), said["pass_stall_s"]
     outcome = StepOutcome(
@@ -112,4 +112,4 @@ def _entry(document: dict[str, Any]) -> Entry:
             "moves_done": tuple(said["moves_done"]),
         }
     )
-    return Finished(outcome, document["events"])
+    return FinishCall(outcome, document["events"])

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 
 from orbitflow.memory import KvLimits
 from orbitflow.placement import RESIDENT, HostLayers, stride
-from orbitflow.sequence import Sequence, State
+from orbitflow.request import Phase, RequestState
 from orbitflow.step import Move, MoveKind
 
 
@@ -31,7 +31,7 @@ class Relocations:
         self._new: list[Move] = []
         self._under_way: dict[int, Move] = {}
 
-    def park(self, sequence: Sequence, passes: int, wanted: HostLayers | None = None) -> None:
+    def park(self, sequence: RequestState, passes: int, wanted: HostLayers | None = None) -> None:
         """Free what a sequence holds on the GPU: everything, or, written through, the layers that
         are `wanted` on the host.
         """
@@ -50,7 +50,7 @@ class Relocations:
             pages += resident * self._limits.full_pages(tokens)
         self._ask(MoveKind.PARK, sequence.id, sequence.host, pages, blocking=True)
 
-    def resume(self, sequence: Sequence, passes: int) -> None:
+    def resume(self, sequence: RequestState, passes: int) -> None:
         """Bring a parked sequence's tail pages back; without write-through, everything."""
         if not self._write_through:
             sequence.host = sequence.target = RESIDENT
@@ -62,7 +62,7 @@ class Relocations:
             pages += self._limits.layers * self._limits.full_pages(tokens)
         self._ask(MoveKind.RESUME, sequence.id, self._all_layers, pages, blocking=True)
 
-    def place(self, sequence: Sequence, target: HostLayers, passes: int) -> bool:
+    def place(self, sequence: RequestState, target: HostLayers, passes: int) -> bool:
         """Want `target` on the host from now on. Return whether that changes anything.
 
         A copy that is under way cannot be called back: its layers stay wanted until it is done.
@@ -79,10 +79,10 @@ class Relocations:
         if down := tuple(sorted(wanted - host)):
             self._ask(MoveKind.DEMOTE, sequence.id, down, 0, blocking=True)
         if up := tuple(sorted(host - wanted - self.arriving(sequence.id))):
-            if sequence.state is State.PARKED:
+            if sequence.state is Phase.PARKED:
                 full = self._limits.full_pages(sequence.context_tokens(passes))
                 self._ask(MoveKind.LOAD, sequence.id, up, len(up) * full, blocking=False)
-            elif sequence.state is State.RUNNING:
+            elif sequence.state is Phase.RUNNING:
                 self._ask(MoveKind.PROMOTE, sequence.id, up, 0, blocking=False)
         return True
 

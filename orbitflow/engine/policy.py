@@ -22,18 +22,15 @@ from typing import NamedTuple
 import numpy as np
 
 from orbitflow.arrays import FloatArray, IntArray
-from orbitflow.engine.figures import PlanningFigures
-from orbitflow.engine.queues import Roster
+from orbitflow.config import Tuning
+from orbitflow.engine.queues import Queues
 from orbitflow.errors import ProfileError
 from orbitflow.machine.cost import CostModel
-from orbitflow.machine.host_read import STREAM, HostRead
-from orbitflow.machine.pipeline import Overlap
+from orbitflow.machine.pipeline import STREAM, HostRead, Overlap
 from orbitflow.memory import BatchPages, KvAccount, KvLimits
 from orbitflow.placement import ALL_RESIDENT, HostLayers, Placement, stride
-from orbitflow.request import Request
-from orbitflow.sequence import Sequence
-from orbitflow.step import Events, Plan, PlanRequest, Step, StepOutcome
-from orbitflow.tuning import Tuning
+from orbitflow.request import Request, RequestState
+from orbitflow.step import Events, PlanAnswer, PlanRequest, Step, StepOutcome
 
 
 class Lengths(StrEnum):
@@ -65,9 +62,9 @@ class View:
 
     def __init__(
         self,
-        roster: Roster,
+        roster: Queues,
         account: KvAccount,
-        token_times_s: Callable[[Sequence], FloatArray],
+        token_times_s: Callable[[RequestState], FloatArray],
         tau_s: float,
         ttft_of: Callable[[Request], float] | None = None,
         arriving: Callable[[int], set[int]] | None = None,
@@ -86,7 +83,7 @@ class View:
         self.is_planning = False  # a plan was asked for and has not come yet
 
     @property
-    def active(self) -> tuple[Sequence, ...]:
+    def active(self) -> tuple[RequestState, ...]:
         """Prefilling and running sequences, in order of admission."""
         return tuple(self._roster.active.values())
 
@@ -96,7 +93,7 @@ class View:
         return self._roster.contexts(self.passes)
 
     @property
-    def parked(self) -> tuple[Sequence, ...]:
+    def parked(self) -> tuple[RequestState, ...]:
         """Parked sequences, in order of arrival."""
         parked = self._roster.parked
         return tuple(sorted(parked.values(), key=lambda s: s.order)) if parked else ()
@@ -114,7 +111,7 @@ class View:
         """Limit on the time from a request's arrival to its first token, in seconds."""
         return inf if self._ttft_of is None else self._ttft_of(request)
 
-    def arriving(self, sequence: Sequence) -> set[int]:
+    def arriving(self, sequence: RequestState) -> set[int]:
         """Layers of a sequence on their way to the GPU, which cannot be called back."""
         if sequence.host is sequence.target or self._arriving is None:
             return set()
@@ -172,12 +169,12 @@ class View:
                 needs += ceil(kept_share * len(host) * full)
         return needs <= limits.gpu_pages
 
-    def _placed(self, sequence: Sequence, host: HostLayers) -> HostLayers:
+    def _placed(self, sequence: RequestState, host: HostLayers) -> HostLayers:
         """Host layers that count: what is on its way to the GPU cannot be called back."""
         coming = self.arriving(sequence)
         return tuple(x for x in host if x not in coming) if coming else host
 
-    def _staying(self, sequence: Sequence, placement: Placement) -> int:
+    def _staying(self, sequence: RequestState, placement: Placement) -> int:
         """GPU pages that a paused request keeps: none, save for layers that a placement names."""
         host = placement.exceptions.get(sequence.id, stride(self.limits.layers, 0))
         layers = self.limits.layers - len(self._placed(sequence, host))
@@ -273,11 +270,11 @@ class Policy(ABC):
         """Learn what a step came to; whether to be asked again before the next pass."""
         return False
 
-    def solve(self, request: PlanRequest) -> Plan:
+    def solve(self, request: PlanRequest) -> PlanAnswer:
         """Answer a plan request; runs beside the passes, so it must not touch state."""
         raise PlanningNotSupported(self.name)
 
-    def adopt(self, plan: Plan, now_s: float) -> None:
+    def adopt(self, plan: PlanAnswer, now_s: float) -> None:
         """Take a plan; the next decision may use it."""
         raise PlanningNotSupported(self.name)
 

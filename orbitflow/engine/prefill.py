@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from orbitflow.sequence import Sequence
+from orbitflow.request import RequestState
 from orbitflow.step import PrefillChunk
 
 
@@ -21,12 +21,12 @@ class PrefillQueue:
 
     def __init__(self, chunk_tokens: int) -> None:
         self._chunk_tokens = chunk_tokens
-        self._sequences: dict[int, Sequence] = {}
+        self._sequences: dict[int, RequestState] = {}
 
-    def __iter__(self) -> Iterator[Sequence]:
+    def __iter__(self) -> Iterator[RequestState]:
         return iter(self._sequences.values())
 
-    def add(self, sequence: Sequence) -> None:
+    def add(self, sequence: RequestState) -> None:
         """Queue a prompt, or the rest of one."""
         last = next(reversed(self._sequences.values())) if self._sequences else sequence
         self._sequences[sequence.id] = sequence
@@ -34,7 +34,7 @@ class PrefillQueue:
             ordered = sorted(self._sequences.values(), key=lambda s: s.order)
             self._sequences = {s.id: s for s in ordered}
 
-    def remove(self, sequence: Sequence) -> None:
+    def remove(self, sequence: RequestState) -> None:
         """Take a prompt out: it is done, or its request was parked."""
         del self._sequences[sequence.id]
 
@@ -56,7 +56,7 @@ class PrefillQueue:
         return tuple(chunks), True
 
 
-def _chunk(sequence: Sequence, limit: int) -> PrefillChunk:
+def _chunk(sequence: RequestState, limit: int) -> PrefillChunk:
     start, goal = sequence.prefilled_tokens, sequence.prefill_goal
     tokens = min(limit, goal - start)
     streamed = sequence.streamed_layers if start else sequence.target

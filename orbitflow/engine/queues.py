@@ -16,12 +16,10 @@ from collections import OrderedDict
 import numpy as np
 
 from orbitflow.arrays import IntArray
-from orbitflow.engine.batch import DecodeBatch
-from orbitflow.engine.prefill import PrefillQueue
+from orbitflow.engine.batch import DecodeBatch, PrefillQueue
 from orbitflow.errors import PolicyError
 from orbitflow.placement import HostLayers
-from orbitflow.request import Request
-from orbitflow.sequence import Sequence, State
+from orbitflow.request import Phase, Request, RequestState
 
 
 class Roster:
@@ -32,8 +30,8 @@ class Roster:
         self._submitted = 0
         self._orders: dict[int, int] = {}  # of the waiting
         self.waiting: OrderedDict[int, Request] = OrderedDict()
-        self.active: dict[int, Sequence] = {}
-        self.parked: dict[int, Sequence] = {}
+        self.active: dict[int, RequestState] = {}
+        self.parked: dict[int, RequestState] = {}
         self.prefills = PrefillQueue(prefill_chunk)
         self.batch = DecodeBatch()
         self._ends: list[
@@ -73,38 +71,38 @@ class Roster:
         self._orders[request.id] = self._submitted
         self._submitted += 1
 
-    def admit(self, request_id: int, host: HostLayers, tau_s: float, now_s: float) -> Sequence:
+    def admit(self, request_id: int, host: HostLayers, tau_s: float, now_s: float) -> RequestState:
         """Start a waiting request's prefill."""
         if request_id not in self.waiting or self.room <= 0:
             raise PolicyError(f"request {request_id} cannot be admitted: not waiting, or no room")
         order = self._orders.pop(request_id)
-        sequence = Sequence(self.waiting.pop(request_id), now_s, tau_s, host, host, order=order)
+        sequence = RequestState(self.waiting.pop(request_id), now_s, tau_s, host, host, order=order)
         self.active[request_id] = sequence
         self.prefills.add(sequence)
         return sequence
 
-    def first_token(self, sequence: Sequence, passes: int, now_s: float) -> None:
+    def first_token(self, sequence: RequestState, passes: int, now_s: float) -> None:
         """The prefill is done and its token is out: decode from the next pass on."""
         self.prefills.remove(sequence)
         sequence.prefilled(now_s)
         self._run(sequence, passes)
 
-    def park(self, request_id: int, passes: int, now_s: float) -> Sequence:
+    def park(self, request_id: int, passes: int, now_s: float) -> RequestState:
         """Stop an active request."""
         if request_id not in self.active:
             raise PolicyError(f"request {request_id} cannot be parked: it is not active")
         sequence = self.active.pop(request_id)
-        if sequence.state is State.RUNNING:
+        if sequence.state is Phase.RUNNING:
             self.batch.leave(sequence, passes)
-            sequence.stop(passes, State.PARKED)
+            sequence.stop(passes, Phase.PARKED)
         else:
             self.prefills.remove(sequence)
-            sequence.state = State.PARKED
+            sequence.state = Phase.PARKED
         sequence.parked_since_s = now_s
         self.parked[request_id] = sequence
         return sequence
 
-    def resume(self, request_id: int, passes: int, now_s: float) -> Sequence:
+    def resume(self, request_id: int, passes: int, now_s: float) -> RequestState:
         """Let a parked request go on where it stopped."""
         if request_id not in self.parked:
             raise PolicyError(f"request {request_id} cannot be resumed: it is not parked")
@@ -112,16 +110,16 @@ class Roster:
         sequence.paused_s += now_s - sequence.parked_since_s
         self.active[request_id] = sequence
         if sequence.needs_prefill:
-            sequence.state = State.PREFILL
+            sequence.state = Phase.PREFILL
             self.prefills.add(sequence)
         else:
             self._run(sequence, passes)
         return sequence
 
-    def retire(self, sequence: Sequence, passes: int) -> None:
+    def retire(self, sequence: RequestState, passes: int) -> None:
         """Its last token is out."""
         self.batch.leave(sequence, passes)
-        sequence.stop(passes, State.FINISHED)
+        sequence.stop(passes, Phase.FINISHED)
         del self.active[sequence.id]
 
     def next_end(self) -> int:
@@ -130,9 +128,9 @@ class Roster:
             heapq.heappop(self._ends)
         return self._ends[0][0]
 
-    def ended(self, passes: int) -> list[Sequence]:
+    def ended(self, passes: int) -> list[RequestState]:
         """Running requests whose last token came in pass `passes`, taken off the list."""
-        ended: list[Sequence] = []
+        ended: list[RequestState] = []
         while self._ends and self._ends[0][0] <= passes:
             entry = heapq.heappop(self._ends)
             # One that was parked and resumed within a pass stands in the heap twice.
@@ -147,11 +145,11 @@ class Roster:
             first = next((s for s in sequence.history if isinstance(s, tuple)), None)
             if first is not None:
                 oldest = min(oldest, first[0])
-            elif sequence.state is State.RUNNING:
+            elif sequence.state is Phase.RUNNING:
                 oldest = min(oldest, sequence.since_pass)
         return oldest
 
-    def _run(self, sequence: Sequence, passes: int) -> None:
+    def _run(self, sequence: RequestState, passes: int) -> None:
         self.batch.join(sequence, passes)
         heapq.heappush(self._ends, (sequence.finish_pass, sequence.id))
 
@@ -159,6 +157,6 @@ class Roster:
         sequence = self.active.get(entry[1])
         return (
             sequence is not None
-            and sequence.state is State.RUNNING
+            and sequence.state is Phase.RUNNING
             and sequence.finish_pass == entry[0]
         )

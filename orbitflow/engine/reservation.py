@@ -17,7 +17,7 @@ from orbitflow.arrays import IntArray
 from orbitflow.engine.policy import DataPlane
 from orbitflow.memory import BatchPages, KvAccount
 from orbitflow.placement import HostLayers
-from orbitflow.sequence import Sequence
+from orbitflow.request import RequestState
 
 
 class Reservation:
@@ -28,7 +28,7 @@ class Reservation:
         self._limits = account.limits
         self._plane = data_plane
 
-    def admit(self, sequence: Sequence, *, to_the_end: bool) -> None:
+    def admit(self, sequence: RequestState, *, to_the_end: bool) -> None:
         """Reserve host pages, and GPU pages too where there is no window to do it."""
         pages = self._limits.whole_pages(sequence.request.final_tokens)
         host = pages if self._plane.write_through else 0
@@ -38,7 +38,7 @@ class Reservation:
         self,
         window: int,
         contexts: IntArray,
-        active: Collection[Sequence],
+        active: Collection[RequestState],
         uniform: HostLayers | None,
     ) -> None:
         """Reserve the next `window` passes of everybody active, and the staging ring.
@@ -62,7 +62,7 @@ class Reservation:
         ring = self._plane.ring_groups * max(staged.values(), default=0)
         self._account.set_window(gpu, ring)
 
-    def park(self, sequence: Sequence, passes: int) -> None:
+    def park(self, sequence: RequestState, passes: int) -> None:
         """Keep the host pages, and on the GPU only the full pages of layers that stay or come."""
         ahead = self._limits.layers - len(sequence.target)
         gpu = ahead * self._limits.full_pages(sequence.context_tokens(passes))
@@ -70,11 +70,11 @@ class Reservation:
         host = self._limits.whole_pages(sequence.request.final_tokens) if keeps else 0
         self._account.charge(sequence.id, gpu, host)
 
-    def resume(self, sequence: Sequence) -> None:
+    def resume(self, sequence: RequestState) -> None:
         """Let the window pay for what is on the GPU again."""
         self.admit(sequence, to_the_end=False)
 
-    def end(self, sequence: Sequence, *, is_last: bool) -> None:
+    def end(self, sequence: RequestState, *, is_last: bool) -> None:
         """Free what a request holds; the window's share of it ends with the next decision."""
         self._account.release(sequence.id)
         if is_last:

@@ -16,15 +16,14 @@ import numpy as np
 
 from orbitflow.arrays import FloatArray
 from orbitflow.engine.policy import Policy, View
-from orbitflow.engine.queues import Roster
+from orbitflow.engine.queues import Queues
 from orbitflow.errors import UserError
 from orbitflow.explain.decision import DecisionShown, NotShown
 from orbitflow.explain.explain import Moment, describe
-from orbitflow.explain.seated_engine import GlassCore, Patient, Seat
+from orbitflow.explain.seated_engine import InlinePlanning, Seat, SeatedCore
 from orbitflow.memory import KvAccount
-from orbitflow.request import Request
+from orbitflow.request import Request, RequestState
 from orbitflow.scenario import Scenario
-from orbitflow.sequence import Sequence
 from orbitflow.session import outfit
 from orbitflow.step import Events, Step, StepOutcome, TokenSegment
 from orbitflow.traces.trace import MAX_TOKENS
@@ -110,8 +109,8 @@ class Standing:
 def explain_standing(scenario: Scenario, name: str, standing: Standing) -> DecisionShown | NotShown:
     """What the policy called `name` decides for these requests on the scenario's machine."""
     policy, tau_s = outfit(scenario, name), scenario.slo.tau_s
-    patient = Patient(policy)
-    core = GlassCore(
+    patient = InlinePlanning(policy)
+    core = SeatedCore(
         patient,
         scenario.limits,
         tau_s=tau_s,
@@ -137,7 +136,7 @@ def explain_standing(scenario: Scenario, name: str, standing: Standing) -> Decis
     return describe(core, policy, scenario, Moment(0.0), notes, patient.solved)
 
 
-def _no_host_memory(core: GlassCore, page_bytes: int) -> str:
+def _no_host_memory(core: SeatedCore, page_bytes: int) -> str:
     needs, limit = core.account.host_used, core.limits.host_pages
     assert limit is not None
     return (
@@ -146,10 +145,10 @@ def _no_host_memory(core: GlassCore, page_bytes: int) -> str:
     )
 
 
-def _meet(policy: Policy, core: GlassCore, seat: Seat) -> None:
+def _meet(policy: Policy, core: SeatedCore, seat: Seat) -> None:
     """Let a policy meet one request on its own, and tell it of the tokens so far."""
     request, times = seat
-    roster = Roster(None, 0)
+    roster = Queues(None, 0)
     roster.submit(request)
     tau_s = core.roster.active[request.id].tau_s
     policy.decide(
@@ -174,5 +173,5 @@ def _tell(
     policy.observe(step, outcome, Events((), first, TokenSegment(ids, times_s), (), (), ()))
 
 
-def _no_times(sequence: Sequence) -> FloatArray:
+def _no_times(sequence: RequestState) -> FloatArray:
     return np.empty(0)

@@ -8,20 +8,25 @@ from typing import NamedTuple
 import numpy as np
 
 from orbitflow.arrays import FloatArray
-from orbitflow.deposit import next_due_s
 from orbitflow.engine.policy import DataPlane, Policy
-from orbitflow.explain.decision import DecisionShown, Fate, MemoryShown, PlannerShown, RequestShown
-from orbitflow.explain.reasons import binding_of, reasons
-from orbitflow.explain.seated_engine import GlassCore
-from orbitflow.explain.steady import steady_pass
+from orbitflow.explain.decision import (
+    DecisionShown,
+    Fate,
+    MemoryShown,
+    PlannerShown,
+    RequestShown,
+    binding_of,
+    reasons,
+)
+from orbitflow.explain.seated_engine import SeatedCore
 from orbitflow.machine.cost import CostModel
 from orbitflow.planner.planner import Answer
 from orbitflow.planner.problem import Problem
-from orbitflow.policy.turns import PROVEN_GAP, Drafted
-from orbitflow.request import Request
+from orbitflow.policy.orbit.rotation import PROVEN_GAP, Drafted
+from orbitflow.request import Phase, Request, RequestState
 from orbitflow.scenario import Scenario
-from orbitflow.sequence import Sequence, State
-from orbitflow.step import Plan
+from orbitflow.slo import next_due_s
+from orbitflow.step import PlanAnswer
 
 
 class Moment(NamedTuple):
@@ -32,12 +37,12 @@ class Moment(NamedTuple):
 
 
 def describe(
-    core: GlassCore,
+    core: SeatedCore,
     policy: Policy,
     scenario: Scenario,
     moment: Moment,
     notes: tuple[str, ...] = (),
-    solved: Plan | None = None,
+    solved: PlanAnswer | None = None,
 ) -> DecisionShown:
     """What the core's last decision comes to at this moment.
 
@@ -48,7 +53,7 @@ def describe(
     sequences.sort(key=lambda s: s.order)
     rows = [look.at_sequence(s) for s in sequences]
     rows += [look.at_waiting(r) for r in core.roster.waiting.values()]
-    active = [s for s in sequences if s.state is not State.PARKED]
+    active = [s for s in sequences if s.state is not Phase.PARKED]
     decode = steady_pass(scenario, policy.data_plane, active, look.passes, core.account.ring_pages)
     memory = look.at_memory(sequences)
     binding = binding_of(memory, decode, policy.data_plane)
@@ -72,14 +77,14 @@ def describe(
 class _Look:
     """Looks at a core at one moment."""
 
-    def __init__(self, core: GlassCore, cost: CostModel, plane: DataPlane, moment: Moment) -> None:
+    def __init__(self, core: SeatedCore, cost: CostModel, plane: DataPlane, moment: Moment) -> None:
         self._core, self._limits = core, core.limits
         self._page_bytes, self._link_bytes_per_s = cost.page_bytes, cost.h2d.bytes_per_s[-1]
         self._read = plane.host_read
         self._moment = moment
         self.passes = core.passes + len(moment.since_s)
 
-    def at_sequence(self, sequence: Sequence) -> RequestShown:
+    def at_sequence(self, sequence: RequestState) -> RequestShown:
         return RequestShown(
             id=sequence.id,
             fate=_fate(sequence),
@@ -93,7 +98,7 @@ class _Look:
     def at_waiting(self, request: Request) -> RequestShown:
         return RequestShown(request.id, Fate.WAITS, request.prompt_tokens + 1, None, (), 0, 0)
 
-    def at_memory(self, sequences: list[Sequence]) -> MemoryShown:
+    def at_memory(self, sequences: list[RequestState]) -> MemoryShown:
         limits, account = self._limits, self._core.account
         pages = sum(limits.pages(s.context_tokens(self.passes)) for s in sequences)
         return MemoryShown(
@@ -109,26 +114,26 @@ class _Look:
             link_bytes_per_s=self._link_bytes_per_s,
         )
 
-    def _balance_s(self, sequence: Sequence) -> float | None:
+    def _balance_s(self, sequence: RequestState) -> float | None:
         if not sequence.generated_tokens(self.passes):
             return None
         times = self._core.token_times_s(sequence)
-        if sequence.state is State.RUNNING:
+        if sequence.state is Phase.RUNNING:
             times = np.concatenate([times, self._moment.since_s])
         return next_due_s(times, sequence.tau_s) - self._moment.now_s
 
-    def _gpu_pages(self, sequence: Sequence) -> int:
+    def _gpu_pages(self, sequence: RequestState) -> int:
         """Pages now, with everything where it is wanted."""
         limits, hosted = self._limits, len(sequence.target)
         context = sequence.context_tokens(self.passes)
         resident = (limits.layers - hosted) * limits.pages(context)
-        if sequence.state is State.PARKED:
+        if sequence.state is Phase.PARKED:
             return resident
         kept = ceil(self._read.kept_share * hosted * limits.full_pages(context))
         return resident + hosted + kept
 
-    def _streamed_bytes(self, sequence: Sequence) -> int:
-        if sequence.state is State.PARKED:
+    def _streamed_bytes(self, sequence: RequestState) -> int:
+        if sequence.state is Phase.PARKED:
             return 0
         group = self._limits.full_pages(sequence.context_tokens(self.passes)) * self._page_bytes
         worked = len(self._read.worked_on(sequence.target))
@@ -136,15 +141,15 @@ class _Look:
         return (len(sequence.target) - worked) * group + worked * fetched
 
 
-def _fate(sequence: Sequence) -> Fate:
-    if sequence.state is State.RUNNING:
+def _fate(sequence: RequestState) -> Fate:
+    if sequence.state is Phase.RUNNING:
         return Fate.RUNS
-    if sequence.state is State.PREFILL:
+    if sequence.state is Phase.PREFILL:
         return Fate.ADMITTED
     return Fate.DROPPED if not sequence.prefilled_tokens else Fate.PARKED
 
 
-def _planner(policy: Policy, solved: Plan | None) -> PlannerShown | None:
+def _planner(policy: Policy, solved: PlanAnswer | None) -> PlannerShown | None:
     """What the policy's planner says of its last plan, if it made one.
 
     A plan is proven as well if the solver that was asked for a better one has proven its equal.

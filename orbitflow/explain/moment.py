@@ -9,12 +9,12 @@ import numpy as np
 
 from orbitflow.explain.decision import DecisionShown, NotShown
 from orbitflow.explain.explain import Moment, describe
-from orbitflow.explain.seated_engine import GlassCore
+from orbitflow.explain.seated_engine import SeatedCore
 from orbitflow.request import Request
 from orbitflow.scenario import Scenario
 from orbitflow.session import outfit
-from orbitflow.sim.noise import Noise
-from orbitflow.sim.server import Executor, Simulation
+from orbitflow.sim.pass_work import Noise
+from orbitflow.sim.server import Simulation, StepExecutor
 from orbitflow.sim.step_executor import SimExecutor
 from orbitflow.step import Events, Step, StepOutcome
 from orbitflow.units import format_seconds
@@ -27,7 +27,7 @@ class _Reached(Exception):
 class _Watch:
     """An executor that stops the world at a moment."""
 
-    def __init__(self, inner: Executor, at_s: float) -> None:
+    def __init__(self, inner: StepExecutor, at_s: float) -> None:
         self._inner = inner
         self._at_s = at_s
         self.step_s: float | None = None  # when the step began that the moment falls into, or next
@@ -60,7 +60,7 @@ class _Nobody:
 def explain_moment(scenario: Scenario, name: str, at_s: float) -> DecisionShown | NotShown:
     """The decision of the policy called `name` that is in force `at_s` seconds into the trace."""
     policy = outfit(scenario, name)
-    core = GlassCore(
+    core = SeatedCore(
         policy,
         scenario.limits,
         tau_s=scenario.slo.tau_s,

@@ -10,13 +10,13 @@ from collections.abc import Sequence as Listed
 from typing import NamedTuple
 
 from orbitflow.arrays import FloatArray
+from orbitflow.config import Tuning
 from orbitflow.engine.apply import NEVER
 from orbitflow.engine.engine import ServingCore
 from orbitflow.engine.policy import Decision, Lengths, Policy, View
 from orbitflow.placement import ALL_RESIDENT
 from orbitflow.request import Request
-from orbitflow.step import Events, Plan, PlanRequest, Step, StepOutcome
-from orbitflow.tuning import Tuning
+from orbitflow.step import Events, PlanAnswer, PlanRequest, Step, StepOutcome
 
 
 class Seat(NamedTuple):
@@ -63,7 +63,7 @@ class Patient(Policy):
 
     def __init__(self, inner: Policy) -> None:
         self._inner = inner
-        self.solved: Plan | None = None  # the planner's answer to the last question
+        self.solved: PlanAnswer | None = None  # the planner's answer to the last question
         self.name, self.lengths = inner.name, inner.lengths
         self.data_plane, self.admission = inner.data_plane, inner.admission
 
@@ -88,6 +88,6 @@ class Patient(Policy):
         """The inner policy learns."""
         return self._inner.observe(step, outcome, events)
 
-    def solve(self, request: PlanRequest) -> Plan:
+    def solve(self, request: PlanRequest) -> PlanAnswer:
         """The inner policy's; never asked for, as every plan is waited for."""
         return self._inner.solve(request)

@@ -15,8 +15,8 @@ import numpy as np
 from orbitflow.engine.policy import DataPlane
 from orbitflow.explain.decision import PassShown
 from orbitflow.placement import HostLayers
+from orbitflow.request import RequestState
 from orbitflow.scenario import Scenario
-from orbitflow.sequence import Sequence
 from orbitflow.sim.step_executor import SimExecutor
 from orbitflow.step import Step, Stream
 
@@ -24,7 +24,7 @@ SETTLED = 8  # passes; the first finds an empty ring, few more are needed
 
 
 def steady_pass(
-    scenario: Scenario, plane: DataPlane, active: Listed[Sequence], passes: int, ring_pages: int
+    scenario: Scenario, plane: DataPlane, active: Listed[RequestState], passes: int, ring_pages: int
 ) -> PassShown | None:
     """One pass of everybody active, their prompts done; None if nobody is."""
     if not active:
@@ -46,7 +46,7 @@ def steady_pass(
     )
 
 
-def _step(active: Listed[Sequence], passes: int, ring_pages: int) -> Step:
+def _step(active: Listed[RequestState], passes: int, ring_pages: int) -> Step:
     contexts = np.array([s.context_tokens(passes) for s in active], dtype=np.int64)
     rows: defaultdict[HostLayers, list[int]] = defaultdict(list)
     for row, sequence in enumerate(active):

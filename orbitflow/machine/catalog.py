@@ -18,7 +18,7 @@ from orbitflow.machine.hardware import (
     ASSUMED_HOST,
     ASSUMED_PREFILL,
     ASSUMED_REST,
-    Machine,
+    GpuNode,
     find_gpu,
     hardware_table,
     roofline,
@@ -115,7 +115,7 @@ def _published() -> PublishedFits:
     return decode(PublishedFits, read_json(path))
 
 
-def _roofline_machine(name: str) -> Machine | None:
+def _roofline_machine(name: str) -> GpuNode | None:
     """Read `a100-80gb-roofline` or `a100-80gbx4-roofline`; None if the name is not of that form."""
     if not name.endswith(_ROOFLINE):
         return None
@@ -123,12 +123,12 @@ def _roofline_machine(name: str) -> Machine | None:
     known = {gpu.name for gpu in hardware_table().gpus}
     gpu, _, count = wanted.rpartition("x")
     if wanted in known:
-        return Machine(find_gpu(wanted))
+        return GpuNode(find_gpu(wanted))
     if gpu not in known or not (count.isascii() and count.isdigit()):
         return None
     if not 1 <= int(count[:9]) <= MOST_GPUS:
         raise ProfileError(f"{name} asks for {count} GPUs: take 1 to {MOST_GPUS}")
-    return Machine(find_gpu(gpu), int(count))
+    return GpuNode(find_gpu(gpu), int(count))
 
 
 def _require_model(profile: Profile, model: str) -> None:
@@ -142,7 +142,7 @@ def _require_model(profile: Profile, model: str) -> None:
 
 def _published_profile(fit: PublishedFit) -> Profile:
     model = model_from_config(fit.model)
-    machine = Machine(find_gpu(fit.gpu), fit.gpus)
+    machine = GpuNode(find_gpu(fit.gpu), fit.gpus)
     link = LinkFit(0.0, ANY_RUN_BYTES, (model.kv_bytes_per_token / fit.transfer.token_s,))
     return Profile(
         name=fit.name,

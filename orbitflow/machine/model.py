@@ -17,7 +17,6 @@ from typing import Any
 
 from orbitflow.codec import Count, read_json
 from orbitflow.errors import ProfileError, nearest
-from orbitflow.machine.unmodelled import refuse_unmodelled
 
 DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 _LIMIT = 2**31

@@ -11,11 +11,12 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import NamedTuple
 
-from orbitflow.paper.derive import FAIR, PAPERS, Context, Derived, derive
-from orbitflow.paper.experiments import Scope
-from orbitflow.paper.measured import Measured
-from orbitflow.paper.published import PUBLISHED, Published
-from orbitflow.paper.reasons import Facts, reason_for
+from benchmarks.paper.derive import FAIR, PAPERS, Context, Derived, derive
+from benchmarks.paper.experiments import Scope
+from benchmarks.paper.measured import Measured
+from benchmarks.paper.published import PUBLISHED, Published
+from benchmarks.paper.reasons import Facts, reason_for
+
 from orbitflow.study.statistics import Estimate
 
 WIDE_SHARE = 0.25  # of the published number

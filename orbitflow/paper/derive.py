@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import NamedTuple
 
-from orbitflow.paper.experiments import Scope
-from orbitflow.paper.measured import Measured, difference, quotient
-from orbitflow.paper.points import Point, Setting
-from orbitflow.paper.published import PUBLISHED
-from orbitflow.paper.systems import (
+from benchmarks.paper.experiments import Scope
+from benchmarks.paper.measured import Measured, difference, quotient
+from benchmarks.paper.points import Point, Setting
+from benchmarks.paper.published import PUBLISHED
+from benchmarks.paper.systems import (
     BASELINES,
     DEEPSPEED,
     DEPOSIT,
@@ -30,6 +30,7 @@ from orbitflow.paper.systems import (
     System,
     with_victim,
 )
+
 from orbitflow.study.statistics import Estimate
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from orbitflow.paper.metrics import (
+from benchmarks.paper.metrics import (
     BANKED,
     COUNTED,
     LATENCIES,
@@ -20,8 +20,8 @@ from orbitflow.paper.metrics import (
     TPOT,
     Metric,
 )
-from orbitflow.paper.points import A6000X4, Point, Setting
-from orbitflow.paper.systems import (
+from benchmarks.paper.points import A6000X4, Point, Setting
+from benchmarks.paper.systems import (
     COMPARED,
     DEEPSPEED,
     DEPOSIT,

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from orbitflow.paper.points import Point
-from orbitflow.study.folder import Row
+from benchmarks.paper.points import Point
+
 from orbitflow.study.statistics import Estimate, estimate
+from orbitflow.study.stored import Row
 
 Compare = Callable[[float, float], float | None]
 

@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+from benchmarks.paper.points import A5000, Point, config_of
+
 from orbitflow import __version__
 from orbitflow.config import RunConfig
 from orbitflow.machine.catalog import resolve_profile
-from orbitflow.paper.points import A5000, Point, config_of
 from orbitflow.scenario import build_scenario
 from orbitflow.slo import Slo
 from orbitflow.study.grid import Cell, Grid

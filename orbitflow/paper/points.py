@@ -8,12 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from benchmarks.paper.systems import System
+
 from orbitflow.config import RunConfig
-from orbitflow.paper.systems import System
 from orbitflow.study.grid import Cell
 from orbitflow.study.keys import POLICY, typed
-from orbitflow.traces.paper_name import paper_name
-from orbitflow.traces.paper_workload import Recipe
+from orbitflow.traces.paper_workload import Recipe, paper_name
 
 A5000 = "a5000-llama3-8b-paper"
 A6000X4 = "a6000x4-llama3-70b-paper"

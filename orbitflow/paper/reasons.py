@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
-from orbitflow.paper.published import Family
+from benchmarks.paper.published import Family
 
 SATURATED = 99.0  # percent
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 
+from benchmarks.paper.compare import Compared
+from benchmarks.paper.experiments import Figure, Named, Scope
+from benchmarks.paper.measured import Measured, quotient
+from benchmarks.paper.metrics import EVERY, Metric
+from benchmarks.paper.points import Point
+from benchmarks.paper.systems import System
+
 from orbitflow import __version__
-from orbitflow.paper.compare import Compared
-from orbitflow.paper.experiments import Figure, Named, Scope
-from orbitflow.paper.measured import Measured, quotient
-from orbitflow.paper.metrics import EVERY, Metric
-from orbitflow.paper.points import Point
-from orbitflow.paper.systems import System
 from orbitflow.study.statistics import Estimate
 
 SCHEMA_VERSION = 1

@@ -2,7 +2,7 @@
 
 A token's time is the duration of the decode pass that made it, nothing else: queueing, prompts of
 others and pauses lie between passes and are not counted (arXiv 2601.10729 sums step times per
-request). With deposit the walk is that of `orbitflow.deposit` on the running sum of step times.
+request). With deposit the walk is that of `orbitflow.slo` on the running sum of step times.
 Tokens of requests that are never served are late. Attainment = 1 - late / all output tokens, the
 first tokens included, which the prompt makes and which are on time.
 """

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from orbitflow.paper.step_times import StepTimes
+from benchmarks.paper.step_times import StepTimes
+
 from orbitflow.scenario import build_scenario
 from orbitflow.session import outfit
 from orbitflow.sim.run import simulate_policy
 from orbitflow.study.study import read
-from orbitflow.study.task import Discard, Task
+from orbitflow.study.task import Discard, StudyTask
 
 FAIR_FIGURES = (
     "requests",
@@ -44,7 +45,7 @@ FAIR_FIGURES = (
 )
 
 
-def do_paper_task(task: Task) -> dict[str, object]:
+def do_paper_task(task: StudyTask) -> dict[str, object]:
     """The figures of one simulation; those of the paper's accounting begin with `paper.`."""
     config = task.config
     scenario = build_scenario(config, slo=task.slo, raw=read(config.trace, config.num_requests))

@@ -22,7 +22,8 @@ import pulp
 from orbitflow.machine.pipeline import Overlap
 from orbitflow.planner.problem import FORGONE, REST, Choice, Problem
 from orbitflow.planner.score import STEP, Score, score
-from orbitflow.planner.solvers import Effort, SolverName, Status, solve
+from orbitflow.planner.solver import Effort, Status, solve
+from orbitflow.planner.solvers import SolverName
 
 MS = 1e3  # times in the program are milliseconds, late tokens tokens: of like size
 SLACK = 1e-6  # by which later stages may undo an earlier one

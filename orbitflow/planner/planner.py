@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from orbitflow.config import SolverName
 from orbitflow.planner.check import faults
 from orbitflow.planner.problem import Choice, Problem
 from orbitflow.planner.score import Score, score
 from orbitflow.planner.search import Found, search
-from orbitflow.tuning import SolverName
 
 PROVEN_GAP = 0.02  # of pass time: below it the ILP has nothing left to find
 MOST_REQUESTS = 8  # that the ILP is given: beyond, it takes longer than a plan lasts
@@ -50,7 +50,7 @@ def is_worth_solving(problem: Problem, answer: Answer) -> bool:
 def improve(problem: Problem, start: Answer, solver: SolverName, nodes: int) -> Answer:
     """Let the ILP look for something better than `start`; never worse, never unchecked."""
     from orbitflow.planner.ilp import solve_ilp  # PuLP takes 0.3 s to import
-    from orbitflow.planner.solvers import Effort
+    from orbitflow.planner.solver import Effort
 
     found = solve_ilp(
         problem,

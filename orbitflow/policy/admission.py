@@ -8,15 +8,13 @@ from __future__ import annotations
 import numpy as np
 
 from orbitflow.arrays import IntArray
-from orbitflow.bank import Bank
 from orbitflow.engine.policy import View
 from orbitflow.machine.cost import CostModel
-from orbitflow.memory import KvLimits
+from orbitflow.memory import KvLimits, pages_at_end
 from orbitflow.placement import HostLayers
-from orbitflow.planner.window import pages_at_end
-from orbitflow.policy.gate import Gate, expected_pass_s
-from orbitflow.request import Request
-from orbitflow.sequence import Sequence
+from orbitflow.policy.orbitflow.admission import Gate, expected_pass_s
+from orbitflow.policy.token_deposit import TokenDeposit
+from orbitflow.request import Request, RequestState
 
 HURT_TOKENS = 8.0  # that a prompt may make late, over all who are being read to
 
@@ -40,7 +38,7 @@ class Admission:
         self.waits_for_balances = False  # the last look refused somebody only because of them
 
     def newcomers(
-        self, view: View, members: list[Sequence], bank: Bank, cost: CostModel
+        self, view: View, members: list[RequestState], bank: TokenDeposit, cost: CostModel
     ) -> list[Request]:
         """Whom to admit now."""
         found: list[Request] = []
@@ -88,7 +86,7 @@ class Admission:
         return admits and not self.waits_for_balances
 
     def _late_tokens(
-        self, view: View, members: list[Sequence], bank: Bank, prompts_s: float
+        self, view: View, members: list[RequestState], bank: TokenDeposit, prompts_s: float
     ) -> float:
         """Tokens that come late to those being read to because prompts take so long."""
         ends_s = view.now_s + prompts_s

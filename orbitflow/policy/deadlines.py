@@ -22,7 +22,7 @@ from math import inf
 from typing import NamedTuple
 
 from orbitflow.engine.policy import View
-from orbitflow.policy.fair_share import FairShare
+from orbitflow.policy.orbit.deadlines import FairShare
 from orbitflow.request import Request
 
 EVERY = 64

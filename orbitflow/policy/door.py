@@ -28,17 +28,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import exp
 
+from orbitflow.config import Tuning
 from orbitflow.engine.policy import View
 from orbitflow.machine.cost import CostModel
 from orbitflow.memory import KvLimits
-from orbitflow.policy.deadlines import Candidate, Deadlines
-from orbitflow.policy.fair_share import FairShare
-from orbitflow.policy.feed import Feeder, Mouth
-from orbitflow.policy.prospects import Outlook, Prospects
-from orbitflow.request import Request
-from orbitflow.sequence import Sequence, State
+from orbitflow.policy.orbit.deadlines import Candidate, Deadlines, FairShare
+from orbitflow.policy.orbit.forecast import Forecast, Forecaster
+from orbitflow.policy.orbit.load import Demand, LoadModel
+from orbitflow.request import Phase, Request, RequestState
 from orbitflow.step import Step, StepOutcome
-from orbitflow.tuning import Tuning
 
 RECOVERY = 1.75  # load beyond 1 that is risked, by the share of time left to catch up in
 FRESH_LOAD = 1.0  # up to which requests are let in that can still make their TTFT limit
@@ -60,7 +58,7 @@ class Door:
     """Decides whom to let in. Without a gate whoever comes first by deadline."""
 
     def __init__(
-        self, limits: KvLimits, prospects: Prospects, feeder: Feeder, tuning: Tuning
+        self, limits: KvLimits, prospects: Forecaster, feeder: LoadModel, tuning: Tuning
     ) -> None:
         self._limits = limits
         self._prospects = prospects
@@ -72,12 +70,12 @@ class Door:
         self._prefill_share = 0.0
         self.has_refused = False  # somebody, when last asked
 
-    def newcomer(self, view: View, cost: CostModel, members: list[Sequence]) -> Request | None:
+    def newcomer(self, view: View, cost: CostModel, members: list[RequestState]) -> Request | None:
         """The next to let in."""
         self.has_refused = False
-        if view.batch_room <= 0 or any(s.state is State.PREFILL for s in members):
+        if view.batch_room <= 0 or any(s.state is Phase.PREFILL for s in members):
             return None
-        readers: list[Outlook] | None = None
+        readers: list[Forecast] | None = None
         for candidate in self._candidates(view, cost):
             request = candidate.request
             if view.account.host_free < self._limits.whole_pages(request.final_tokens):
@@ -122,7 +120,7 @@ class Door:
         yield from hopeless
 
     def _is_welcome(
-        self, view: View, cost: CostModel, readers: list[Outlook], candidate: Candidate
+        self, view: View, cost: CostModel, readers: list[Forecast], candidate: Candidate
     ) -> bool:
         """Whether everybody can still be fed, and few lose by its prompt."""
         request, is_fresh = candidate.request, candidate.starts_s is not None
@@ -134,7 +132,7 @@ class Door:
             return False
         left = self._prospects.left(request)
         mouths = [_mouth(reader, delay_s) for reader in readers]
-        mouths.append(Mouth(request.prompt_tokens + left // 2, view.tau_of(request)))
+        mouths.append(Demand(request.prompt_tokens + left // 2, view.tau_of(request)))
         load = self._feeder.load(cost, mouths)
         limit = self._limit(view, cost, candidate, len(mouths))
         if load > limit * (1 - self._prefill_share):
@@ -145,14 +143,14 @@ class Door:
         bearable = self._bearable(view.now_s, view.tau_of(request), request.prompt_tokens)
         return self._harm(readers, delay_s, spare) <= bearable
 
-    def _has_cost_enough(self, cost: CostModel, readers: list[Outlook], request: Request) -> bool:
+    def _has_cost_enough(self, cost: CostModel, readers: list[Forecast], request: Request) -> bool:
         """Whether as many have missed their limits while it did not fit as its prompt harms."""
         if not self._deadlines.is_turn_of_oldest or self._share.least_owed is not None:
             return False
         delay_s, spare = cost.prefill_s(request.prompt_tokens), 1 - self._prefill_share
         return self._deadlines.missed >= max(1.0, self._harm(readers, delay_s, spare))
 
-    def _harm(self, readers: list[Outlook], delay_s: float, spare: float) -> float:
+    def _harm(self, readers: list[Forecast], delay_s: float, spare: float) -> float:
         """Requests that are expected to miss their limits for a prompt of `delay_s`."""
         spare = max(LEAST_SPARE, spare)
         return sum(self._prospects.chance_of_harm(r, delay_s, spare) for r in readers)
@@ -186,9 +184,9 @@ def share_risked(count: int, *, keeps_up: bool) -> float:
     return 1.0 if keeps_up else min(1.0, FEW / count)
 
 
-def _mouth(reader: Outlook, delay_s: float) -> Mouth:
+def _mouth(reader: Forecast, delay_s: float) -> Demand:
     """A reader to be fed after a prompt of `delay_s`."""
     pace_s = reader.tau_s + BANK_SHARE * max(0.0, reader.balance_s - delay_s) / reader.left
     if reader.is_hopeless:
         pace_s *= HOPELESS_PACE
-    return Mouth(reader.context_tokens + reader.left // 2, pace_s)
+    return Demand(reader.context_tokens + reader.left // 2, pace_s)

@@ -14,9 +14,8 @@ from dataclasses import replace
 from math import inf
 from typing import NamedTuple
 
-from orbitflow.bank import Bank
-from orbitflow.engine.figures import PlanningFigures
-from orbitflow.engine.policy import View
+from orbitflow.config import Tuning
+from orbitflow.engine.policy import PlanningFigures, View
 from orbitflow.machine.cost import CostModel
 from orbitflow.machine.pipeline import Overlap
 from orbitflow.memory import KvLimits
@@ -25,9 +24,8 @@ from orbitflow.planner.planner import Answer, quick
 from orbitflow.planner.problem import REST, Asked, Choice, Problem
 from orbitflow.planner.score import Score, score
 from orbitflow.policy.pausing import first_owed, rest_order
-from orbitflow.request import Request
-from orbitflow.sequence import Sequence, State
-from orbitflow.tuning import Tuning
+from orbitflow.policy.token_deposit import TokenDeposit
+from orbitflow.request import Phase, Request, RequestState
 
 LOOKAHEAD_PAGES = 2  # plans are made for that much growth; the window is then as long as they hold
 LAST_RESORTS = (4, 1)  # passes to plan for where less growth fits
@@ -79,9 +77,9 @@ class Drafter:
     def draft(
         self,
         view: View,
-        members: list[Sequence],
+        members: list[RequestState],
         newcomers: list[Request],
-        bank: Bank,
+        bank: TokenDeposit,
         cost: CostModel,
     ) -> Plan | None:
         """The best plan known for these; None if none fits. `members` in order of arrival."""
@@ -115,16 +113,16 @@ class Drafter:
     def _asked(
         self,
         view: View,
-        members: list[Sequence],
+        members: list[RequestState],
         newcomers: list[Request],
-        bank: Bank,
+        bank: TokenDeposit,
         owed: int | None,
     ) -> tuple[Asked, ...]:
         asked = []
         for s in members:
             due_s = bank.due_s(s.id)
             left_s = 0.0 if due_s is None else due_s - view.now_s
-            rests = self._tuning.pause and s.id != owed and s.state is not State.PREFILL
+            rests = self._tuning.pause and s.id != owed and s.state is not Phase.PREFILL
             context = s.context_tokens(view.passes)
             asked.append(Asked(s.id, context, s.tau_s, left_s, s.host, rests))
         for r in newcomers:
@@ -147,7 +145,7 @@ class Drafter:
                 return eased, answer
         return problem, None
 
-    def _considered(self, problem: Problem, answer: Answer, members: list[Sequence]) -> Answer:
+    def _considered(self, problem: Problem, answer: Answer, members: list[RequestState]) -> Answer:
         if self._solved is not None:
             ids, solved = self._solved
             self._solved = None
@@ -162,13 +160,13 @@ class Drafter:
             return Answer(kept, worth, answer.is_proven, "kept")
         return answer
 
-    def _kept(self, problem: Problem, members: list[Sequence]) -> Choice | None:
+    def _kept(self, problem: Problem, members: list[RequestState]) -> Choice | None:
         """What runs now as a choice, if it is one."""
         if len(problem.requests) != len(members):
             return None
         chosen = []
         for s in members:
-            if s.state is State.PARKED:
+            if s.state is Phase.PARKED:
                 chosen.append(REST)
             elif s.target in self._options:
                 chosen.append(self._options.index(s.target))

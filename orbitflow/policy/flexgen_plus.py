@@ -20,7 +20,7 @@ from orbitflow.arrays import IntArray
 from orbitflow.engine.policy import Decision, Lengths, View
 from orbitflow.machine.pipeline import Overlap
 from orbitflow.placement import RESIDENT, HostLayers, stride, useful_distances
-from orbitflow.policy.mean_length import MeanLength
+from orbitflow.policy.select_n import MeanLength
 from orbitflow.policy.uniform import UniformPolicy
 
 

@@ -16,8 +16,7 @@ the answers is not modelled, so its times are those of a different result.
 
 from __future__ import annotations
 
-from orbitflow.machine.host_read import HostRead
-from orbitflow.machine.pipeline import Overlap
+from orbitflow.machine.pipeline import HostRead, Overlap
 from orbitflow.placement import HostLayers, stride
 from orbitflow.policy.uniform import UniformPolicy
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from orbitflow.sequence import Sequence
+from orbitflow.request import RequestState
 
 
 class MeanLength:
@@ -19,7 +19,7 @@ class MeanLength:
         self._tokens = 0
         self._newest = -1
 
-    def meet(self, sequences: Iterable[Sequence]) -> None:
+    def meet(self, sequences: Iterable[RequestState]) -> None:
         """Count those who are new."""
         newest = self._newest
         for sequence in sequences:

@@ -26,11 +26,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from orbitflow.engine.policy import DataPlane, Decision, Lengths, Policy, View
-from orbitflow.machine.host_read import ATTEND
-from orbitflow.machine.pipeline import Overlap
+from orbitflow.machine.pipeline import ATTEND, Overlap
 from orbitflow.placement import RESIDENT, Placement, stride
-from orbitflow.request import Request
-from orbitflow.sequence import Sequence, State
+from orbitflow.request import Phase, Request, RequestState
 
 FULL_ENOUGH = 0.95  # of the GPU: beyond that nobody moves back
 LOOKAHEAD_PAGES = 2  # head-room of newcomers, and the longest window
@@ -40,24 +38,24 @@ LOOKAHEAD_PAGES = 2  # head-room of newcomers, and the longest window
 class _Sides:
     """Who lies where, in order of arrival, before pass number `passes`."""
 
-    gpu: list[Sequence]
-    host: list[Sequence]
+    gpu: list[RequestState]
+    host: list[RequestState]
     passes: int
 
     @classmethod
     def of(cls, view: View) -> _Sides:
         """As the last decision left them."""
         rows = sorted((*view.active, *view.parked), key=lambda s: s.order)
-        on_gpu = [s for s in rows if s.state is not State.PARKED and s.target == RESIDENT]
-        on_host = [s for s in rows if s.state is State.PARKED or s.target != RESIDENT]
+        on_gpu = [s for s in rows if s.state is not Phase.PARKED and s.target == RESIDENT]
+        on_host = [s for s in rows if s.state is Phase.PARKED or s.target != RESIDENT]
         return cls(on_gpu, on_host, view.passes)
 
     @property
-    def prompts(self) -> list[Sequence]:
+    def prompts(self) -> list[RequestState]:
         """Rows on the host whose prompts are not done: they stay active."""
         return [s for s in self.host if s.needs_prefill]
 
-    def contexts(self, rows: Iterable[Sequence]) -> list[int]:
+    def contexts(self, rows: Iterable[RequestState]) -> list[int]:
         """Their contexts in the next pass."""
         return [s.context_tokens(self.passes) for s in rows]
 
@@ -160,7 +158,7 @@ class Neo(Policy):
 
     # -- time ----------------------------------------------------------------------------------
 
-    def _running(self, sides: _Sides, tails: int) -> list[Sequence]:
+    def _running(self, sides: _Sides, tails: int) -> list[RequestState]:
         """The first of the host list that the CPU can attend for while the GPU works; all of them
         if there is nobody else. `tails` is how many have room for their tail pages.
         """

@@ -13,25 +13,22 @@ from __future__ import annotations
 
 import numpy as np
 
-from orbitflow.bank import Bank
-from orbitflow.engine.figures import PlanningFigures
-from orbitflow.engine.policy import DataPlane, Decision, Lengths, Policy, View
+from orbitflow.config import LengthsKnown, Tuning
+from orbitflow.engine.policy import DataPlane, Decision, Lengths, PlanningFigures, Policy, View
 from orbitflow.machine.cost import CostModel
 from orbitflow.machine.pipeline import Overlap
 from orbitflow.memory import BatchPages, KvLimits
 from orbitflow.placement import ALL_RESIDENT, RESIDENT, Placement
-from orbitflow.policy.door import Door
-from orbitflow.policy.draft import RING_GROUPS
-from orbitflow.policy.feed import Feeder
+from orbitflow.policy.orbit.admission import DeadlineAdmission
+from orbitflow.policy.orbit.forecast import Forecaster
+from orbitflow.policy.orbit.load import LoadModel
+from orbitflow.policy.orbit.rotation import STARVING, Drafted, Drafter, Scene, planned_passes
+from orbitflow.policy.orbitflow.planning import RING_GROUPS, resident_window
 from orbitflow.policy.pausing import first_owed
-from orbitflow.policy.prospects import Prospects
-from orbitflow.policy.turns import STARVING, Drafted, Drafter, Scene, planned_passes
-from orbitflow.policy.validity import resident_window
-from orbitflow.refiner import Refiner
-from orbitflow.request import Request
-from orbitflow.sequence import Sequence
+from orbitflow.policy.refiner import Refiner
+from orbitflow.policy.token_deposit import TokenDeposit
+from orbitflow.request import Request, RequestState
 from orbitflow.step import Events, Step, StepOutcome
-from orbitflow.tuning import LengthsKnown, Tuning
 
 RETRY_PASSES = 16  # until the door looks again at who could not be let in
 
@@ -63,13 +60,13 @@ class Orbit(Policy):
         tuning = self._tuning
         self.planning = PlanningFigures()
         self._refiner = Refiner(cost)
-        self._bank = Bank(banks=tuning.deposit)
+        self._bank = TokenDeposit(banks=tuning.deposit)
         self._lookahead = planned_passes(limits)
-        feeder = Feeder(
+        feeder = LoadModel(
             limits, ring_groups=RING_GROUPS, turn_passes=self._lookahead, rotates=tuning.pause
         )
-        self._prospects = Prospects(self._bank, feeder, tuning)
-        self._door = Door(limits, self._prospects, feeder, tuning)
+        self._prospects = Forecaster(self._bank, feeder, tuning)
+        self._door = DeadlineAdmission(limits, self._prospects, feeder, tuning)
         prospects = self._prospects
         self._drafter = Drafter(limits, tuning, self.planning, prospects.weight, prospects.due_s)
         self.last_draft: Drafted | None = None  # what is followed; None if everything is resident
@@ -137,7 +134,7 @@ class Orbit(Policy):
     # -- the turns ---------------------------------------------------------------------------------
 
     def _easy(
-        self, view: View, members: list[Sequence], newcomer: Request | None
+        self, view: View, members: list[RequestState], newcomer: Request | None
     ) -> Decision | None:
         """Everything on the GPU, where that fits and is fast enough: no question to ask."""
         if view.parked:
@@ -158,11 +155,11 @@ class Orbit(Policy):
             self._prospects.let_in(view, newcomer)
 
     def _draft(
-        self, view: View, members: list[Sequence], newcomer: Request | None
+        self, view: View, members: list[RequestState], newcomer: Request | None
     ) -> Drafted | None:
         cost, owed = self._refiner.cost, first_owed(members, self._bank, view.now_s)
 
-        def must_run(s: Sequence) -> bool:
+        def must_run(s: RequestState) -> bool:
             return s.id == owed or not self._tuning.pause
 
         scene = Scene(view, members, newcomer, cost, must_run)

@@ -19,25 +19,27 @@ from typing import NamedTuple
 
 import numpy as np
 
-from orbitflow.bank import Bank
-from orbitflow.engine.figures import PlanningFigures
-from orbitflow.engine.policy import DataPlane, Decision, Lengths, Policy, View
+from orbitflow.config import Tuning
+from orbitflow.engine.policy import DataPlane, Decision, Lengths, PlanningFigures, Policy, View
 from orbitflow.machine.cost import CostModel
 from orbitflow.machine.pipeline import Overlap
 from orbitflow.memory import BatchPages, KvLimits
 from orbitflow.placement import ALL_RESIDENT, RESIDENT, HostLayers, Placement
 from orbitflow.planner.planner import Answer, improve, is_worth_solving
 from orbitflow.planner.problem import Problem, paper_options
-from orbitflow.policy.admission import Admission
-from orbitflow.policy.draft import RING_GROUPS, Drafter
-from orbitflow.policy.draft import Plan as Draft
-from orbitflow.policy.gate import Gate
-from orbitflow.policy.validity import placed_by, resident_window, window_of
-from orbitflow.refiner import Refiner
-from orbitflow.request import Request
-from orbitflow.sequence import Sequence
-from orbitflow.step import Events, Plan, PlanRequest, Step, StepOutcome
-from orbitflow.tuning import Tuning
+from orbitflow.policy.orbitflow.admission import Gate, SloAdmission
+from orbitflow.policy.orbitflow.planning import (
+    RING_GROUPS,
+    Drafter,
+    placed_by,
+    resident_window,
+    window_of,
+)
+from orbitflow.policy.orbitflow.planning import Plan as Draft
+from orbitflow.policy.refiner import Refiner
+from orbitflow.policy.token_deposit import TokenDeposit
+from orbitflow.request import Request, RequestState
+from orbitflow.step import Events, PlanAnswer, PlanRequest, Step, StepOutcome
 
 ILP_NODES = 20
 RETRY_PASSES = 16  # until the gate looks again at who waits for balances to grow
@@ -78,14 +80,14 @@ class OrbitFlow(Policy):
         tuning, overlap = self._tuning, self.data_plane.overlap
         self._options = options = paper_options(limits.layers)
         self._refiner = Refiner(cost)
-        self._bank = Bank(banks=tuning.deposit)
+        self._bank = TokenDeposit(banks=tuning.deposit)
         self._gate = Gate() if tuning.gate else None
         self.planning = PlanningFigures()
         self._drafter = Drafter(
             limits, overlap, options, tuning, self.planning, is_uniform=self._is_uniform
         )
         self._lookahead = self._drafter.lookahead_tokens
-        self._admission = Admission(limits, options, RING_GROUPS, self._lookahead, self._gate)
+        self._admission = SloAdmission(limits, options, RING_GROUPS, self._lookahead, self._gate)
         self._taus: dict[int, float] = {}
         self._asked: tuple[int, tuple[int, ...]] = (0, ())  # plan requests so far, the last's ids
         self._window_end = 0
@@ -144,13 +146,13 @@ class OrbitFlow(Policy):
         self.planning.drifts += 1
         return True
 
-    def solve(self, request: PlanRequest) -> Plan:
+    def solve(self, request: PlanRequest) -> PlanAnswer:
         """Ask the ILP; beside the passes, so nothing here is changed."""
         problem, start = request.snapshot
         answer = improve(problem, start, self._tuning.solver, ILP_NODES)
-        return Plan(request.id, _Question(problem, answer))
+        return PlanAnswer(request.id, _Question(problem, answer))
 
-    def adopt(self, plan: Plan, now_s: float) -> None:
+    def adopt(self, plan: PlanAnswer, now_s: float) -> None:
         """Consider the ILP's plan in the next decision."""
         problem, answer = plan.body
         self._drafter.solved(problem, answer)
@@ -158,7 +160,7 @@ class OrbitFlow(Policy):
     # -- inside ------------------------------------------------------------------------------------
 
     def _easy(
-        self, view: View, members: list[Sequence], newcomers: list[Request]
+        self, view: View, members: list[RequestState], newcomers: list[Request]
     ) -> Decision | None:
         """Everything on the GPU, where that fits and is fast enough: no question to ask."""
         if view.parked:
@@ -173,7 +175,9 @@ class OrbitFlow(Policy):
             window = min(window, RETRY_PASSES)
         return Decision(tuple(r.id for r in newcomers), placement=ALL_RESIDENT, window=window)
 
-    def _draft(self, view: View, members: list[Sequence], newcomers: list[Request]) -> Draft | None:
+    def _draft(
+        self, view: View, members: list[RequestState], newcomers: list[Request]
+    ) -> Draft | None:
         return self._drafter.draft(view, members, newcomers, self._bank, self._refiner.cost)
 
     def _decision(self, view: View, newcomers: list[Request], draft: Draft) -> Decision:

@@ -18,9 +18,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from orbitflow.bank import Bank
-from orbitflow.sequence import Sequence as Served
-from orbitflow.tuning import Victim
+from orbitflow.config import Victim
+from orbitflow.policy.token_deposit import TokenDeposit
+from orbitflow.request import RequestState as Served
 
 PATIENCE = 64.0  # tau
 OWED_PASSES = 16
@@ -28,7 +28,7 @@ RESTED_PASSES = 32  # longest window while somebody rests who loses by it
 _MIX = 2654435761  # Knuth's multiplicative hash
 
 
-def first_owed(members: Sequence[Served], bank: Bank, now_s: float) -> int | None:
+def first_owed(members: Sequence[Served], bank: TokenDeposit, now_s: float) -> int | None:
     """The request whose turn cannot be put off, if there is one."""
     waits = [
         (due_s, member.id)

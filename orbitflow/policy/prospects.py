@@ -20,15 +20,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from orbitflow.bank import Bank
+from orbitflow.config import LengthsKnown, Tuning
 from orbitflow.engine.policy import View
 from orbitflow.machine.cost import CostModel
-from orbitflow.policy.feed import Feeder
-from orbitflow.policy.lengths import OutputLengths
-from orbitflow.request import Request
-from orbitflow.sequence import Sequence
+from orbitflow.policy.orbit.load import LoadModel
+from orbitflow.policy.output_lengths import OutputLengths
+from orbitflow.policy.token_deposit import TokenDeposit
+from orbitflow.request import Request, RequestState
 from orbitflow.step import Events, StepOutcome
-from orbitflow.tuning import LengthsKnown, Tuning
 
 CAUGHT_UP = 0.5  # of what a request could catch up alone, that it is expected to
 HOPELESS_WEIGHT = 0.05  # of a late token of who cannot be fed even alone
@@ -50,7 +49,7 @@ class Outlook(NamedTuple):
 class Prospects:
     """What is known, and guessed, of every request that was let in."""
 
-    def __init__(self, bank: Bank, feeder: Feeder, tuning: Tuning) -> None:
+    def __init__(self, bank: TokenDeposit, feeder: LoadModel, tuning: Tuning) -> None:
         self._bank = bank
         self._feeder = feeder
         self._lost_weight = tuning.lost_weight
@@ -85,11 +84,13 @@ class Prospects:
         """Tokens that a request which waits is expected to make."""
         return self._lengths.left(request, 0)
 
-    def outlooks(self, view: View, cost: CostModel, members: Iterable[Sequence]) -> list[Outlook]:
+    def outlooks(
+        self, view: View, cost: CostModel, members: Iterable[RequestState]
+    ) -> list[Outlook]:
         """Of these."""
         return [self._outlook(view, cost, s) for s in members]
 
-    def weight(self, view: View, cost: CostModel, sequence: Sequence) -> float:
+    def weight(self, view: View, cost: CostModel, sequence: RequestState) -> float:
         """What a late token of it counts."""
         if sequence.id in self._late:
             return self._lost_weight
@@ -116,14 +117,14 @@ class Prospects:
         ]
         return chances[1] - chances[0]
 
-    def due_s(self, view: View, cost: CostModel, sequence: Sequence) -> float | None:
+    def due_s(self, view: View, cost: CostModel, sequence: RequestState) -> float | None:
         """When it is to have its next token; None before the first one is out."""
         context = sequence.context_tokens(view.passes)
         left = self._lengths.left(sequence.request, sequence.generated_tokens(view.passes))
         return self._next_due_s(cost, sequence, context, left)
 
     def _next_due_s(
-        self, cost: CostModel, sequence: Sequence, context_tokens: int, left: int
+        self, cost: CostModel, sequence: RequestState, context_tokens: int, left: int
     ) -> float | None:
         due_s = self._bank.due_s(sequence.id)
         if due_s is None or sequence.id in self._late:
@@ -134,7 +135,7 @@ class Prospects:
         gains_s = sequence.tau_s - self._feeder.alone_s(cost, context_tokens + left // 2)
         return due_s - lag_s if lag_s <= CAUGHT_UP * left * gains_s else due_s
 
-    def _outlook(self, view: View, cost: CostModel, sequence: Sequence) -> Outlook:
+    def _outlook(self, view: View, cost: CostModel, sequence: RequestState) -> Outlook:
         context, tau_s = sequence.context_tokens(view.passes), sequence.tau_s
         generated = sequence.generated_tokens(view.passes)
         left = self._lengths.left(sequence.request, generated)

@@ -14,12 +14,10 @@ from typing import NamedTuple
 from orbitflow.engine.policy import Policy
 from orbitflow.errors import PolicyNameError, nearest
 from orbitflow.policy.flexgen import FlexGen
-from orbitflow.policy.flexgen_plus import FlexGenPlus
-from orbitflow.policy.infinigen import InfiniGen
 from orbitflow.policy.neo import Neo
 from orbitflow.policy.no_offload import NoOffload
-from orbitflow.policy.orbit import Orbit
-from orbitflow.policy.orbitflow import OrbitFlow, uniform_ilp
+from orbitflow.policy.orbit.policy import Orbit
+from orbitflow.policy.orbitflow.policy import OrbitFlow, uniform_ilp
 from orbitflow.policy.outside import (
     absolute,
     entry_points,
@@ -30,10 +28,8 @@ from orbitflow.policy.outside import (
     source_digest,
 )
 from orbitflow.policy.preempt import Preempt
-from orbitflow.policy.select_n import SelectN
-from orbitflow.policy.select_n_artifact import SelectNArtifact
-from orbitflow.policy.stride import DeepSpeed, Dynamic, StaticStride
-from orbitflow.policy.zero_inference import ZeroInference
+from orbitflow.policy.select_n import FlexGenPlus, SelectN, SelectNArtifact
+from orbitflow.policy.stride import DeepSpeed, Dynamic, InfiniGen, StaticStride, ZeroInference
 
 _FACTORIES: dict[str, Callable[[], Policy]] = {
     "no-offload": NoOffload,

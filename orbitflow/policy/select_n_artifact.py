@@ -19,10 +19,9 @@ from orbitflow.engine.policy import Decision, Lengths, View
 from orbitflow.machine.pipeline import Overlap
 from orbitflow.memory import BatchPages
 from orbitflow.placement import RESIDENT, HostLayers, stride
-from orbitflow.policy.mean_length import MeanLength
+from orbitflow.policy.select_n import MeanLength
 from orbitflow.policy.uniform import UniformPolicy
-from orbitflow.request import Request
-from orbitflow.sequence import State
+from orbitflow.request import Phase, Request
 
 
 class SelectNArtifact(UniformPolicy):
@@ -43,7 +42,7 @@ class SelectNArtifact(UniformPolicy):
 
     def decide(self, view: View) -> Decision:
         """Choose anew if others decode than last time, then go on as every uniform policy."""
-        running = [s for s in view.active if s.state is State.RUNNING]
+        running = [s for s in view.active if s.state is Phase.RUNNING]
         batch = tuple(sequence.id for sequence in running)
         if running and batch != self._batch:
             self._batch = batch

@@ -18,17 +18,14 @@ from typing import NamedTuple
 import numpy as np
 
 from orbitflow.arrays import IntArray
+from orbitflow.config import Tuning
 from orbitflow.engine.policy import View
-from orbitflow.memory import KvLimits
-from orbitflow.placement import HostLayers, stride
-from orbitflow.planner.spread import Wish, lay_out
+from orbitflow.memory import KvLimits, longest_window, pages_at_end
+from orbitflow.placement import HostLayers, Wish, lay_out, stride
 from orbitflow.planner.turn.question import REST, Member, Question, Turn
 from orbitflow.planner.turn.worth import Worth
-from orbitflow.planner.window import longest_window, pages_at_end
-from orbitflow.policy.draft import RING_GROUPS
-from orbitflow.policy.validity import LONGEST_WINDOW
-from orbitflow.sequence import Sequence
-from orbitflow.tuning import Tuning
+from orbitflow.policy.orbitflow.planning import LONGEST_WINDOW, RING_GROUPS
+from orbitflow.request import RequestState
 
 LEAST_PASSES = 8  # balances that run out ask for a new plan no oftener
 LOADING_SHARE = 0.8  # of the link's idle time that background loads may count on
@@ -52,7 +49,7 @@ class Stager:
         self._tuning = tuning
         self._all_layers = stride(limits.layers, 0)
 
-    def limits_beside(self, view: View, resting: list[Sequence]) -> KvLimits:
+    def limits_beside(self, view: View, resting: list[RequestState]) -> KvLimits:
         """What is left beside the layers on their way to the GPU for those at rest."""
         pages = sum(
             len(view.arriving(s)) * self._limits.full_pages(s.context_tokens(view.passes))
@@ -61,7 +58,7 @@ class Stager:
         return replace(self._limits, gpu_pages=self._limits.gpu_pages - pages)
 
     def stage(
-        self, view: View, members: list[Sequence], question: Question, turn: Turn, value: Worth
+        self, view: View, members: list[RequestState], question: Question, turn: Turn, value: Worth
     ) -> Staged | None:
         """A turn with its layers; None if they need more than there is."""
         standing = {s.id: s for s in members}
@@ -107,7 +104,7 @@ class Stager:
     def _loads(
         self,
         view: View,
-        standing: dict[int, Sequence],
+        standing: dict[int, RequestState],
         question: Question,
         placed: dict[int, HostLayers],
         value: Worth,
@@ -148,7 +145,9 @@ def _pass_s(question: Question, placed: dict[int, HostLayers]) -> float:
     return question.cost.decode_pass_s(len(contexts), sum(contexts))
 
 
-def _wish(view: View, asked: Member, hosted: int, s: Sequence | None, question: Question) -> Wish:
+def _wish(
+    view: View, asked: Member, hosted: int, s: RequestState | None, question: Question
+) -> Wish:
     limits = question.limits
     full = limits.full_pages(asked.context_tokens + question.passes - 1)
     if s is None or not s.prefilled_tokens:

@@ -16,19 +16,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from orbitflow.engine.figures import PlanningFigures
-from orbitflow.engine.policy import View
+from orbitflow.config import SolverName, Tuning
+from orbitflow.engine.policy import PlanningFigures, View
 from orbitflow.machine.cost import CostModel
 from orbitflow.memory import KvLimits
 from orbitflow.planner.turn.check import faults
 from orbitflow.planner.turn.question import REST, Member, Question, Turn
 from orbitflow.planner.turn.solver import solve
 from orbitflow.planner.turn.worth import Worth, worth, worth_all
-from orbitflow.policy.draft import RING_GROUPS
-from orbitflow.policy.staging import Staged, Stager
-from orbitflow.request import Request
-from orbitflow.sequence import Sequence, State
-from orbitflow.tuning import SolverName, Tuning
+from orbitflow.policy.orbit.staging import Staged, Stager
+from orbitflow.policy.orbitflow.planning import RING_GROUPS
+from orbitflow.request import Phase, Request, RequestState
 
 PLANNED_PAGES = 2  # a turn is planned for that much growth
 LAST_RESORTS = (4, 1)  # passes to plan for where less growth fits
@@ -42,10 +40,10 @@ class Scene(NamedTuple):
     """The server between two passes, and who asks to be let in. `members` in order of arrival."""
 
     view: View
-    members: list[Sequence]
+    members: list[RequestState]
     newcomer: Request | None
     cost: CostModel
-    must_run: Callable[[Sequence], bool]
+    must_run: Callable[[RequestState], bool]
     starved: frozenset[int] = frozenset()  # wait for their KV, which streaming keeps from coming
 
 
@@ -70,8 +68,8 @@ class Drafter:
         limits: KvLimits,
         tuning: Tuning,
         figures: PlanningFigures,
-        weigh: Callable[[View, CostModel, Sequence], float],
-        due: Callable[[View, CostModel, Sequence], float | None],
+        weigh: Callable[[View, CostModel, RequestState], float],
+        due: Callable[[View, CostModel, RequestState], float | None],
     ) -> None:
         self._limits = limits
         self._tuning = tuning
@@ -87,7 +85,7 @@ class Drafter:
         going = [
             s
             for s in scene.members
-            if s.state is State.PREFILL or (_moves(view, s) and s.id not in starved)
+            if s.state is Phase.PREFILL or (_moves(view, s) and s.id not in starved)
         ]
         if starved:
             scene = scene._replace(starved=starved, must_run=_nobody)
@@ -96,13 +94,13 @@ class Drafter:
             return self._alone(scene)
         if scene.newcomer is not None or found is not None:
             return found
-        moving = [s for s in going if s.state is not State.PREFILL]
+        moving = [s for s in going if s.state is not Phase.PREFILL]
         eased = scene._replace(must_run=_nobody)  # growth has left no room for all that must run
         return self._as_many(eased, moving) or self._alone(scene)
 
     # -- inside ------------------------------------------------------------------------------------
 
-    def _as_many(self, scene: Scene, moving: list[Sequence]) -> Drafted | None:
+    def _as_many(self, scene: Scene, moving: list[RequestState]) -> Drafted | None:
         """The best turn that lets as many of these go on as can be; the latest are stopped first.
         Halved, as the more must go on the less room there is.
         """
@@ -124,7 +122,7 @@ class Drafter:
         link is busy with streaming all the time, nothing, for ever.
         """
         view, cost = scene.view, scene.cost
-        running = [s for s in scene.members if s.state is State.RUNNING]
+        running = [s for s in scene.members if s.state is Phase.RUNNING]
         contexts = [s.context_tokens(view.passes) for s in running]
         pages = sum(
             len(s.host) * self._limits.full_pages(tokens)
@@ -134,7 +132,7 @@ class Drafter:
             return frozenset()
         return frozenset(s.id for s in running if _moves(view, s))
 
-    def _best(self, scene: Scene, going: list[Sequence]) -> Drafted | None:
+    def _best(self, scene: Scene, going: list[RequestState]) -> Drafted | None:
         """The best turn that lets these go on."""
         for question in self._questions(scene, going):
             answered = self._answer(question)
@@ -167,7 +165,7 @@ class Drafter:
         self._figures.proven += solved.gap <= PROVEN_GAP
         if self._tuning.solver is not SolverName.ILP:
             return solved.turn, solved.worth, solved.gap, "turn solver"
-        from orbitflow.planner.solvers import Effort  # PuLP takes 0.3 s to import
+        from orbitflow.planner.solver import Effort  # PuLP takes 0.3 s to import
         from orbitflow.planner.turn.milp import solve_milp
 
         found = solve_milp(question, effort=Effort(gap=1e-4, nodes=None, seconds=None))
@@ -178,7 +176,7 @@ class Drafter:
         self._figures.improved += value.loss < solved.worth.loss
         return found.turn, value, 0.0 if found.is_optimal else solved.gap, "ilp"
 
-    def _questions(self, scene: Scene, going: list[Sequence]) -> Iterator[Question]:
+    def _questions(self, scene: Scene, going: list[RequestState]) -> Iterator[Question]:
         asked = self._members(scene, going)
         # Layers on their way take their room whoever runs: those of who may rest are set aside.
         may_rest = [s for s in scene.members if s not in going]
@@ -187,12 +185,12 @@ class Drafter:
             value = self._tuning.token_value
             yield Question(scene.cost, limits, RING_GROUPS, passes, asked, value)
 
-    def _members(self, scene: Scene, going: list[Sequence]) -> tuple[Member, ...]:
+    def _members(self, scene: Scene, going: list[RequestState]) -> tuple[Member, ...]:
         """What the planner is asked about; prompts under way make everybody wait."""
         view, newcomer, cost = scene.view, scene.newcomer, scene.cost
         prompts_s = 0.0 if newcomer is None else cost.prefill_s(newcomer.prompt_tokens)
         for s in scene.members:
-            if s.state is State.PREFILL:
+            if s.state is Phase.PREFILL:
                 prompts_s += cost.chunk_s(s.prefill_goal - s.prefilled_tokens, s.prefilled_tokens)
         asked = []
         for s in scene.members:
@@ -234,9 +232,9 @@ def planned_passes(limits: KvLimits) -> int:
     return PLANNED_PAGES * limits.page_tokens
 
 
-def _as_it_is(question: Question, members: list[Sequence]) -> Turn | None:
+def _as_it_is(question: Question, members: list[RequestState]) -> Turn | None:
     """What runs now, as a turn."""
-    turn = Turn(tuple(REST if s.state is State.PARKED else len(s.target) for s in members))
+    turn = Turn(tuple(REST if s.state is Phase.PARKED else len(s.target) for s in members))
     rests = zip(question.members, turn.host_layers, strict=True)
     return None if any(h == REST and not asked.may_rest for asked, h in rests) else turn
 
@@ -247,10 +245,10 @@ def _without(question: Question, turn: Turn, resting: frozenset[int]) -> Turn:
     return Turn(tuple(REST if asked.id in resting else hosted for asked, hosted in pairs))
 
 
-def _moves(view: View, sequence: Sequence) -> bool:
+def _moves(view: View, sequence: RequestState) -> bool:
     """Whether KV of a running request is on its way to the GPU."""
-    return sequence.state is State.RUNNING and bool(view.arriving(sequence))
+    return sequence.state is Phase.RUNNING and bool(view.arriving(sequence))
 
 
-def _nobody(_: Sequence) -> bool:
+def _nobody(_: RequestState) -> bool:
     return False

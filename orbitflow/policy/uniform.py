@@ -19,8 +19,7 @@ import numpy as np
 
 from orbitflow.arrays import IntArray
 from orbitflow.engine.policy import DataPlane, Decision, Lengths, Policy, View
-from orbitflow.machine.host_read import STREAM, HostRead
-from orbitflow.machine.pipeline import Overlap
+from orbitflow.machine.pipeline import STREAM, HostRead, Overlap
 from orbitflow.memory import BatchPages
 from orbitflow.placement import HostLayers, Placement
 from orbitflow.request import Request

@@ -15,10 +15,9 @@ import numpy as np
 
 from orbitflow.arrays import IntArray
 from orbitflow.machine.cost import CostModel
-from orbitflow.memory import BatchPages, KvLimits
+from orbitflow.memory import BatchPages, KvLimits, longest_window
 from orbitflow.placement import HostLayers
-from orbitflow.planner.window import longest_window
-from orbitflow.policy.draft import RING_GROUPS, Plan
+from orbitflow.policy.orbitflow.planning import RING_GROUPS, Plan
 from orbitflow.policy.pausing import OWED_PASSES, RESTED_PASSES
 
 LONGEST_WINDOW = 4096

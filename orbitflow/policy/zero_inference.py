@@ -13,8 +13,7 @@ attends in a prefill; room for that is taken from the workspace.
 
 from __future__ import annotations
 
-from orbitflow.machine.host_read import ATTEND
-from orbitflow.machine.pipeline import Overlap
+from orbitflow.machine.pipeline import ATTEND, Overlap
 from orbitflow.placement import HostLayers, stride
 from orbitflow.policy.uniform import UniformPolicy
 

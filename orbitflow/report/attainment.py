@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from orbitflow.report.chart import WIDTH, Chart, chart, numbers
-from orbitflow.report.figures import ATTAINMENTS, percent
-from orbitflow.report.scales import color, shape
-from orbitflow.report.series import Series
+from orbitflow.report.theme import Series, color, shape
+from orbitflow.results.figures import ATTAINMENTS, percent
 from orbitflow.results.summary import length_bucket
 
 if TYPE_CHECKING:

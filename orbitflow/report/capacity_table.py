@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from html import escape
 
-from orbitflow.report.html_table import BEST, STAR, Line, table
-from orbitflow.study.capacity_said import cells, heads
-from orbitflow.study.capacity_stored import StoredAnswer, StoredAnswers
+from orbitflow.report.tables import BEST, STAR, Line, table
+from orbitflow.study.capacity_result import CapacityAnswer, CapacityResult, cells, heads
 
 
-def capacity_table(found: StoredAnswers) -> str:
+def capacity_table(found: CapacityResult) -> str:
     """A row per policy; the hardest value met is marked where policies differ in it."""
     policy, *columns = heads(found)
     lines = [_line(found, answer, position) for position, answer in enumerate(found.answers)]
     return table("answers", [policy], columns, lines)
 
 
-def _line(found: StoredAnswers, answer: StoredAnswer, position: int) -> Line:
+def _line(found: CapacityResult, answer: CapacityAnswer, position: int) -> Line:
     policy, *others = cells(found, answer)
     written = [f"<td>{escape(text)}</td>" for text in others]
     if answer.met is not None and answer.met.value == found.best:

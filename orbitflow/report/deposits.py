@@ -4,7 +4,7 @@
 
 A request that decodes gets one token per decode pass, so the passes between its first token, the
 times it was parked, and its last one say when its tokens came; passes of one step count as equally
-long. Delivery is `orbitflow.deposit.deliver`'s.
+long. Delivery is `orbitflow.slo.deliver`'s.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from orbitflow.arrays import FloatArray
-from orbitflow.deposit import deliver
-from orbitflow.report.policy_files import Decision
+from orbitflow.report.read_files import LoggedDecision
+from orbitflow.slo import deliver
 
 _ROUNDING_S = 1e-9
 _AT_ONCE = 1 << 19  # tokens
@@ -83,7 +83,7 @@ class _Tally:
 def deposits(
     requests: Mapping[str, FloatArray],
     steps: Mapping[str, npt.NDArray[Any]],
-    decisions: Sequence[Decision],
+    decisions: Sequence[LoggedDecision],
     times_s: FloatArray,
 ) -> Deposits:
     """Follow every completed request."""
@@ -104,7 +104,7 @@ def deposits(
     return Deposits(tally.banked(), left_out)
 
 
-def _stops(decisions: Sequence[Decision]) -> dict[int, list[tuple[float, int]]]:
+def _stops(decisions: Sequence[LoggedDecision]) -> dict[int, list[tuple[float, int]]]:
     """By request: when, and before which pass, it was stopped, went on, was stopped, ..."""
     found: dict[int, list[tuple[float, int]]] = {}
     for decision in decisions:

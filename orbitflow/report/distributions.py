@@ -13,8 +13,7 @@ import numpy as np
 
 from orbitflow.arrays import FloatArray
 from orbitflow.report.chart import SECONDS_LABEL, WIDTH, Chart, Columns, chart, numbers, ticks_s
-from orbitflow.report.scales import color, dash
-from orbitflow.report.series import Series
+from orbitflow.report.theme import Series, color, dash
 from orbitflow.units import format_seconds
 
 POINTS = 240

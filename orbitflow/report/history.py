@@ -10,12 +10,10 @@ import numpy.typing as npt
 
 from orbitflow.arrays import FloatArray
 from orbitflow.report.chart import Chart, Column, Columns, TimeUnit, fill, numbers
-from orbitflow.report.deposits import deposits
-from orbitflow.report.policy_files import Decision
+from orbitflow.report.read_files import LoggedDecision
 from orbitflow.report.read_runs import ReportRun
-from orbitflow.report.series import Series
-from orbitflow.report.story_panels import KV, STATES, story_form
-from orbitflow.report.timelines import BUCKETS, Band, Timeline, timeline
+from orbitflow.report.theme import Series
+from orbitflow.report.timelines import BUCKETS, Band, History, deposit_history, history
 from orbitflow.units import GIB, format_seconds
 
 _NEAR = 4.0  # a capacity beyond so many times what is held would flatten its panel
@@ -25,13 +23,13 @@ def story(
     series: Series,
     steps: Mapping[str, npt.NDArray[Any]],
     requests: Mapping[str, FloatArray],
-    decisions: Sequence[Decision],
+    decisions: Sequence[LoggedDecision],
     replans_s: Sequence[float],
 ) -> Chart | None:
     """The panels of one policy; None where nothing was ever run."""
     if not len(steps["start_s"]):
         return None
-    lines = timeline(steps, requests, decisions)
+    lines = history(steps, requests, decisions)
     edges = lines.edges_s
     span_s = float(edges[-1] - edges[0])
     bucket = format_seconds(span_s / BUCKETS)
@@ -60,7 +58,7 @@ def story(
     )
     banks = bool(series.policy.figures.get("deposit"))
     if banks:
-        banked = deposits(requests, steps, decisions, edges[1:])
+        banked = deposit_history(requests, steps, decisions, edges[1:])
         data["bank"] = {"t": middle, "mean": numbers(banked.tokens)}
         if banked.left_out:
             caption += f" The deposit lacks {banked.left_out:,} requests, prefilled more than once."
@@ -74,7 +72,7 @@ def _add_kv(
     values: dict[str, Any],
     data: dict[str, Columns],
     middle: Column,
-    lines: Timeline,
+    lines: History,
     run: ReportRun,
 ) -> None:
     """KV held on both sides in GiB, beside what there is room for."""

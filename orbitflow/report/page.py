@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from importlib import resources
 
-from orbitflow.report.bundle import javascript
 from orbitflow.report.chart import Chart
+from orbitflow.report.report import javascript
 from orbitflow.report.sections import Block, Section
 from orbitflow.report.theme import CONFIG
 

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from orbitflow.report.chart import SECONDS_LABEL, WIDTH, Chart, chart, numbers, ticks_s
-from orbitflow.report.scales import color, shape
-from orbitflow.report.series import Series
+from orbitflow.report.theme import Series, color, shape
 
 MOST_POINTS = 600  # per policy
 _PANELS = (("by_profile_s", "by the profile"), ("believed_s", "as the policy believed"))

@@ -13,9 +13,8 @@ from typing import Any
 from orbitflow.arrays import FloatArray
 from orbitflow.placement import HostLayers
 from orbitflow.report.chart import Chart, to_spec
-from orbitflow.report.placements import Frame, evenly, frames
-from orbitflow.report.policy_files import Decision
-from orbitflow.report.series import Series
+from orbitflow.report.read_files import LoggedDecision
+from orbitflow.report.theme import Series
 from orbitflow.units import format_seconds
 
 MOST_FRAMES = 200
@@ -29,7 +28,7 @@ class PlacementHistory:
     """All decisions of a policy walked through once: frames for the map, times of re-plans."""
 
     def __init__(
-        self, decisions: Sequence[Decision], requests: Mapping[str, FloatArray], layers: int
+        self, decisions: Sequence[LoggedDecision], requests: Mapping[str, FloatArray], layers: int
     ) -> None:
         self.replans_s: list[float] = []
         self.frames: list[dict[str, Any]] = []

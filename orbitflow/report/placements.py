@@ -16,7 +16,7 @@ import numpy as np
 
 from orbitflow.arrays import FloatArray
 from orbitflow.placement import HostLayers
-from orbitflow.report.policy_files import Decision
+from orbitflow.report.read_files import LoggedDecision
 
 
 class Fate(IntEnum):
@@ -38,13 +38,13 @@ class Frame(NamedTuple):
     """Everybody's KV after one decision. `moved` says whether it was a re-plan."""
 
     number: int
-    decision: Decision
+    decision: LoggedDecision
     held: Mapping[int, Held]
     moved: bool
 
 
 def frames(
-    decisions: Sequence[Decision], requests: Mapping[str, FloatArray], layers: int
+    decisions: Sequence[LoggedDecision], requests: Mapping[str, FloatArray], layers: int
 ) -> Iterator[Frame]:
     """Walk through all decisions. `held` is one dictionary that goes on changing."""
     everything = tuple(range(layers))
@@ -66,7 +66,7 @@ def frames(
         yield Frame(number, decision, held, moved)
 
 
-def _change_fates(held: dict[int, Held], decision: Decision, everything: HostLayers) -> None:
+def _change_fates(held: dict[int, Held], decision: LoggedDecision, everything: HostLayers) -> None:
     for request_id in decision.park:
         held[request_id] = Held(Fate.PARKED, everything)
     for request_id in decision.drop:
@@ -76,7 +76,7 @@ def _change_fates(held: dict[int, Held], decision: Decision, everything: HostLay
         held[request_id] = Held(Fate.RUNS, wanted)
 
 
-def _place(held: dict[int, Held], decision: Decision, everything: HostLayers) -> bool:
+def _place(held: dict[int, Held], decision: LoggedDecision, everything: HostLayers) -> bool:
     """Give everybody the layers that the decision wants; whether any running one's change."""
     moved = False
     for request_id, (fate, layers) in held.items():

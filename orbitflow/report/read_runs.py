@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from orbitflow.errors import UserError
-from orbitflow.report.document import read_document
-from orbitflow.report.policy_files import PolicyFiles
+from orbitflow.report.read_files import PolicyFiles
 from orbitflow.report.read_studies import ReportStudy, is_study, read_study
+from orbitflow.results.run_files import read_document
 from orbitflow.results.summary import SCHEMA_VERSION
 from orbitflow.units import format_count, format_seconds
 

@@ -11,15 +11,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from orbitflow.errors import UserError
-from orbitflow.report.document import read_document
+from orbitflow.results.run_files import read_document
 from orbitflow.results.summary import SCHEMA_VERSION
-from orbitflow.study.capacity_stored import StoredAnswers, stored_answers
-from orbitflow.study.folder import Row
+from orbitflow.study.capacity_result import CapacityResult, read_capacity
 from orbitflow.study.grid import Cell
-from orbitflow.study.keys import POLICY, Value, in_order
-from orbitflow.study.names import Direction
+from orbitflow.study.keys import POLICY, Direction, Value, in_order
 from orbitflow.study.statistics import Estimate, estimates
-from orbitflow.study.stored import Searched, has_ended, read_definition, read_rows
+from orbitflow.study.stored import Row, Searched, has_ended, read_definition, read_rows
 
 BOUND = "bound"  # the series of what no policy can exceed
 _SEED = "seed"
@@ -53,7 +51,7 @@ class ReportStudy:
     seeds: int
     simulations: int | None
     search: Searched | None
-    answers: StoredAnswers | None
+    answers: CapacityResult | None
     is_finished: bool
     cells: tuple[StudyCell, ...]
 
@@ -126,13 +124,13 @@ def read_study(path: Path, label: str) -> ReportStudy:
     return replace(study, is_finished=study.done >= simulations)
 
 
-def _answers(path: Path) -> StoredAnswers | None:
+def _answers(path: Path) -> CapacityResult | None:
     file = path / "capacity.json"
     if not file.exists():
         return None
     content = read_document(file, SCHEMA_VERSION)
     try:
-        return stored_answers(content)
+        return read_capacity(content)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(
             f"{file} has no answers ({error!r}): run `orbitflow study capacity` with "

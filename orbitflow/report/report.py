@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from orbitflow.report.chart import check_libraries
-from orbitflow.report.page import page
-from orbitflow.report.read_runs import Inputs, read_inputs
+from orbitflow.report.read_runs import ReportInputs, read_inputs
 from orbitflow.report.sections import sections
 
 
@@ -31,7 +30,7 @@ def make_report(paths: Sequence[Path]) -> Report:
     return Report(page(list(sections(inputs)), notices), notices)
 
 
-def _notices(inputs: Inputs) -> tuple[str, ...]:
+def _notices(inputs: ReportInputs) -> tuple[str, ...]:
     notices = []
     slos = {run.slo for run in inputs.runs}
     if len(slos) > 1:

@@ -10,29 +10,25 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from orbitflow.report.attainment import MOST_BARS, attainment, by_length
-from orbitflow.report.capacity_table import capacity_table
 from orbitflow.report.chart import Chart
-from orbitflow.report.distributions import MOST_SERIES, distributions
-from orbitflow.report.history import story
-from orbitflow.report.pass_times import pass_times
-from orbitflow.report.placement_map import PlacementHistory, heat_map
-from orbitflow.report.read_runs import Inputs, ReportRun, SloKey
+from orbitflow.report.distributions import MOST_SERIES, distributions, pass_times
+from orbitflow.report.history import history_chart
+from orbitflow.report.placement_map import PlacementHistory, placement_map
+from orbitflow.report.read_runs import ReportInputs, ReportRun, SloKey
 from orbitflow.report.read_studies import BOUND, ReportStudy
-from orbitflow.report.series import Series, series_of
 from orbitflow.report.study_charts import study_charts
 from orbitflow.report.tables import (
+    capacity_table,
     key_name,
     machine_table,
     service_table,
     study_table,
     validation_table,
 )
-from orbitflow.report.theme import Look, looks
+from orbitflow.report.theme import Look, Series, looks, series_of
 from orbitflow.results.bound_share import NOT_COVERED
-from orbitflow.study.capacity_said import footer, remarks, title
-from orbitflow.study.capacity_stored import StoredAnswers
-from orbitflow.study.names import Direction
-from orbitflow.study.written import key_text
+from orbitflow.study.capacity_result import CapacityResult, footer, remarks, title
+from orbitflow.study.keys import Direction, key_text
 from orbitflow.units import format_seconds
 
 STORY_BYTES = 2_500_000
@@ -80,7 +76,7 @@ class Budget:
         self.told += 1
 
 
-def sections(inputs: Inputs) -> Iterator[Section]:
+def sections(inputs: ReportInputs) -> Iterator[Section]:
     """All parts, runs before studies."""
     every = looks(
         [
@@ -195,8 +191,8 @@ def _stories(series: Sequence[Series], budget: Budget) -> Iterator[Block]:
         layers = one.run.summary["profile"]["layers"]
         history = PlacementHistory(decisions, requests, layers)
         found = (
-            story(one, files.steps(), requests, decisions, history.replans_s),
-            heat_map(one, history, len(decisions), requests),
+            history_chart(one, files.steps(), requests, decisions, history.replans_s),
+            placement_map(one, history, len(decisions), requests),
         )
         charts = tuple(chart for chart in found if chart is not None)
         is_open = budget.told < OPEN_STORIES
@@ -252,7 +248,7 @@ def _study_section(study: ReportStudy, every: _Looks) -> Section:
     return Section(f"Study: {study.label}", (*blocks, table))
 
 
-def _answers(found: StoredAnswers) -> Block:
+def _answers(found: CapacityResult) -> Block:
     """What a capacity question came to, as the command says it."""
     star = ["★ marks the best policy."] if found.best is not None else []
     return Block(

@@ -12,15 +12,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from orbitflow.report.chart import SECONDS_LABEL, WIDTH, Chart, chart, numbers, ticks_of_ratios
-from orbitflow.report.figures import ATTAINMENTS
 from orbitflow.report.read_studies import BOUND, ReportStudy, StudyCell
-from orbitflow.report.scales import color, shape
 from orbitflow.report.tables import columns_of, key_name
-from orbitflow.report.theme import Look
-from orbitflow.study.figure_kinds import Kind, kind_of
-from orbitflow.study.keys import Value
+from orbitflow.report.theme import Look, color, shape
+from orbitflow.results.figures import ATTAINMENTS
+from orbitflow.study.figures import Kind, kind_of
+from orbitflow.study.keys import Value, key_text
 from orbitflow.study.statistics import Estimate
-from orbitflow.study.written import key_text
 from orbitflow.units import GIB
 
 if TYPE_CHECKING:

@@ -7,14 +7,18 @@ from functools import partial
 from html import escape
 from typing import Any
 
-from orbitflow.report.figures import ATTAINMENTS, MACHINE, SERVICE, Column, percent
-from orbitflow.report.html_table import BEST, STAR, Line, table
 from orbitflow.report.read_studies import BOUND, ReportStudy, StudyCell
-from orbitflow.report.series import Series
-from orbitflow.results.marks import best_as_written
-from orbitflow.study.keys import Value
-from orbitflow.study.statistics import Estimate
-from orbitflow.study.written import key_text, number, seconds, share, writer
+from orbitflow.report.theme import Series
+from orbitflow.results.figures import (
+    ATTAINMENTS,
+    MACHINE,
+    SERVICE,
+    FigureColumn,
+    best_as_written,
+    percent,
+)
+from orbitflow.study.keys import Value, key_text
+from orbitflow.study.statistics import Estimate, number, seconds, share, writer
 from orbitflow.units import format_bytes, format_seconds
 
 _SHORT = ("slo", "ttft", "tbt", "kv", "gpu")
@@ -30,7 +34,7 @@ def machine_table(series: Sequence[Series]) -> str:
     return _policy_table("what it took of the machine", MACHINE, series)
 
 
-def _policy_table(name: str, all_columns: Sequence[Column], series: Sequence[Series]) -> str:
+def _policy_table(name: str, all_columns: Sequence[FigureColumn], series: Sequence[Series]) -> str:
     groups: dict[tuple[object, ...], list[Series]] = {}
     for one in series:
         groups.setdefault(one.run.workload, []).append(one)
@@ -52,7 +56,7 @@ def _policy_table(name: str, all_columns: Sequence[Column], series: Sequence[Ser
     return table(name, heads, [column.title for column in columns], lines)
 
 
-def _best(columns: Iterable[Column], members: Sequence[Series]) -> dict[str, str]:
+def _best(columns: Iterable[FigureColumn], members: Sequence[Series]) -> dict[str, str]:
     found = {}
     for column in columns:
         known = [v for one in members if (v := column.of(one.policy.figures)) is not None]
@@ -63,7 +67,7 @@ def _best(columns: Iterable[Column], members: Sequence[Series]) -> dict[str, str
 
 
 def _bound_lines(
-    columns: Sequence[Column], members: Sequence[Series], *, several: bool
+    columns: Sequence[FigureColumn], members: Sequence[Series], *, several: bool
 ) -> list[Line]:
     lines = []
     for run in {one.run.label: one.run for one in members}.values():
@@ -75,7 +79,7 @@ def _bound_lines(
     return lines
 
 
-def _cell(column: Column, value: Any, best: str | None) -> str:
+def _cell(column: FigureColumn, value: Any, best: str | None) -> str:
     if value == "":
         return "<td></td>"
     if value is None:
@@ -104,25 +108,25 @@ def study_table(study: ReportStudy) -> str:
     return table("cells", heads, [column.title for column in columns], lines)
 
 
-def columns_of(study: ReportStudy) -> list[Column]:
+def columns_of(study: ReportStudy) -> list[FigureColumn]:
     """The usual figures, after those that the study was about if they are others."""
     usual = [
-        *(Column(c.title, c.path, share, max) for c in ATTAINMENTS),
-        Column("goodput, req/s", ("goodput_rps",), number, max),
-        Column("TTFT p95", ("ttft_s.p95",), seconds, min),
-        Column("TBT p99", ("tbt_s.p99",), seconds, min),
-        Column("makespan", ("makespan_s",), seconds, min),
+        *(FigureColumn(c.title, c.path, share, max) for c in ATTAINMENTS),
+        FigureColumn("goodput, req/s", ("goodput_rps",), number, max),
+        FigureColumn("TTFT p95", ("ttft_s.p95",), seconds, min),
+        FigureColumn("TBT p99", ("tbt_s.p99",), seconds, min),
+        FigureColumn("makespan", ("makespan_s",), seconds, min),
     ]
     known = {column.path[0] for column in usual}
     others = [
-        Column(figure, (figure,), writer(figure), max if is_maximized else min)
+        FigureColumn(figure, (figure,), writer(figure), max if is_maximized else min)
         for figure, is_maximized in study.sought.items()
         if figure not in known
     ]
     return [*others, *usual]
 
 
-def _best_of_cells(columns: Iterable[Column], members: Sequence[StudyCell]) -> dict[str, str]:
+def _best_of_cells(columns: Iterable[FigureColumn], members: Sequence[StudyCell]) -> dict[str, str]:
     found = {}
     for column in columns:
         name = column.path[0]
@@ -134,12 +138,12 @@ def _best_of_cells(columns: Iterable[Column], members: Sequence[StudyCell]) -> d
     return found
 
 
-def _mean_of(column: Column, mean: float) -> str:
+def _mean_of(column: FigureColumn, mean: float) -> str:
     """How a column writes a mean without its interval."""
     return column.write(Estimate(mean, None))
 
 
-def _study_cell(column: Column, cell: StudyCell, best: str | None) -> str:
+def _study_cell(column: FigureColumn, cell: StudyCell, best: str | None) -> str:
     value = cell.figures.get(column.path[0])
     if value is None:
         missing = "failed" if not cell.ok else "" if cell.policy == BOUND else "n/a"

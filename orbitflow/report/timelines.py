@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from orbitflow.arrays import FloatArray
-from orbitflow.report.policy_files import Decision
+from orbitflow.report.read_files import LoggedDecision
 
 BUCKETS = 240
 
@@ -47,7 +47,7 @@ class Timeline(NamedTuple):
 def timeline(
     steps: Mapping[str, npt.NDArray[Any]],
     requests: Mapping[str, FloatArray],
-    decisions: Sequence[Decision],
+    decisions: Sequence[LoggedDecision],
     buckets: int = BUCKETS,
 ) -> Timeline:
     """Fold what a policy's files say; there must be a step at least."""

@@ -2,7 +2,7 @@
 measure.
 
 Times are generation times unless the name says delivered. g_1..g_n are a request's token times, tau
-its limit on the time between tokens, d_1..d_n the SLO-paced deliveries (`orbitflow.deposit`).
+its limit on the time between tokens, d_1..d_n the SLO-paced deliveries (`orbitflow.slo`).
 Design section 9.
 """
 
@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from orbitflow.arrays import FloatArray
-from orbitflow.deposit import LATE_TOLERANCE_S, deliver, late
+from orbitflow.slo import LATE_TOLERANCE_S, deliver, late
 
 
 def ttft_s(first_token_s: float, arrival_s: float) -> float:

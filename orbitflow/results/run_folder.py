@@ -16,9 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
-from orbitflow.column_file import ColumnFile, column_file
 from orbitflow.errors import UserError
-from orbitflow.files import write_whole
+from orbitflow.files import ColumnFile, column_file, write_whole
 
 _MARK = "INCOMPLETE"
 

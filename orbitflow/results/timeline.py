@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, TypeAlias
 
-from orbitflow.results.recorder import Lines
+from orbitflow.results.recorder import LineSink
 
 MAX_EVENTS = 400_000
 _MACHINE, _REQUESTS = 1, 2
@@ -44,7 +44,7 @@ class Origin(NamedTuple):
 class Timeline:
     """Writes events as they come. Call `close` to make the file whole."""
 
-    def __init__(self, out: Lines, origin: Origin) -> None:
+    def __init__(self, out: LineSink, origin: Origin) -> None:
         self._out = out
         self._events = 0
         self.full_at_s: float | None = None  # when the file was full, if it was

@@ -6,7 +6,7 @@ request's last token so far and t no earlier than any token,
 
     deposit_r(t) = max(0, ceil((d - t) / tau_r)),   d = due_r - tau_r
 
-because whatever is not delivered follows its predecessor by exactly tau (`orbitflow.deposit`).
+because whatever is not delivered follows its predecessor by exactly tau (`orbitflow.slo`).
 """
 
 from __future__ import annotations
@@ -15,12 +15,11 @@ from math import ceil
 
 import numpy as np
 
-from orbitflow.bank import Bank
-from orbitflow.engine.driving import Observer, Observers
 from orbitflow.engine.engine import ServingCore
+from orbitflow.policy.token_deposit import TokenDeposit
 from orbitflow.request import Request
 from orbitflow.results.timeline import Span, Timeline
-from orbitflow.step import Events, Step, StepOutcome
+from orbitflow.step import Events, Observer, Observers, Step, StepOutcome
 
 _EQUAL = 1e-9  # of a tau: what rounding may make of a token that is delivered now
 
@@ -112,7 +111,7 @@ class Deposits:
     """Tokens that are made and not yet delivered, of all requests."""
 
     def __init__(self) -> None:
-        self._bank = Bank()
+        self._bank = TokenDeposit()
         self._taus: dict[int, float] = {}
 
     def open(self, request_id: int, tau_s: float, now_s: float) -> None:

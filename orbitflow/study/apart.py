@@ -16,16 +16,15 @@ from multiprocessing.connection import Connection
 from typing import Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from orbitflow.errors import OrbitFlowError
-from orbitflow.study.executors import Executor, Reply
-from orbitflow.study.task import Task
-from orbitflow.study.worker import StartMethod, start_worker
+from orbitflow.study.task import Reply, StudyTask
+from orbitflow.study.worker import StartMethod, StudyExecutor, start_worker
 
 K = TypeVar("K")
 _TAKE, _LEAVE = "take", "leave"
 _LEAVE_S = 10.0
 
 
-class Sized(Executor[int], Protocol):
+class Sized(StudyExecutor[int], Protocol):
     """An executor that says how many tasks it takes at a time."""
 
     workers: int
@@ -73,7 +72,7 @@ class Apart(Generic[K]):
         """Whether a reply is to come."""
         return bool(self._keys)
 
-    def give(self, key: K, task: Task) -> None:
+    def give(self, key: K, task: StudyTask) -> None:
         """Have a task done; its reply comes with `key`."""
         number = next(self._numbers)
         self._keys[number] = key

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 from orbitflow.results.bound_share import is_covered, shares_of_bound
-from orbitflow.study.folder import Row
 from orbitflow.study.statistics import Estimate, estimates
+from orbitflow.study.stored import Row
 
 Figures: TypeAlias = Mapping[str, Any]
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import NamedTuple, TypeAlias
 
-from orbitflow.study.varied import Ends, Number, Varied
+from orbitflow.study.bisection import Ends, Number, Varied
 
 MOST_DOUBLINGS = 10
 _LOOK_BACK = (1.1, 1.3, 2.0)  # so much easier than the answer

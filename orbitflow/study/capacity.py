@@ -20,15 +20,23 @@ from typing import NamedTuple, TypeAlias
 from orbitflow import errors
 from orbitflow.config import RunConfig
 from orbitflow.policy.registry import expand
-from orbitflow.study.bracket import Crossing, Search, find_crossing, refine_crossing
-from orbitflow.study.folder import Row, job_id
-from orbitflow.study.foresight import MakeSearch
+from orbitflow.study.bisection import (
+    Crossing,
+    Ends,
+    Number,
+    Search,
+    Varied,
+    find_crossing,
+    refine_crossing,
+    varied,
+)
+from orbitflow.study.capacity_run import MakeSearch
+from orbitflow.study.figures import Target, are_met
 from orbitflow.study.grid import Axis, Cell, Grid
 from orbitflow.study.keys import POLICY
 from orbitflow.study.statistics import estimate
+from orbitflow.study.stored import Row, job_id
 from orbitflow.study.study import Job, Study, plan_study
-from orbitflow.study.target import Target, are_met
-from orbitflow.study.varied import Ends, Number, Varied, read_vary, varied
 
 LEAST_TOLERANCE, MOST_TOLERANCE = 1e-6, 0.5
 Rows: TypeAlias = Mapping[tuple[str, int], Row]

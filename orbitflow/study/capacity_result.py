@@ -12,15 +12,14 @@ from typing import Any, NamedTuple
 
 from orbitflow import __version__
 from orbitflow.results.summary import SCHEMA_VERSION
-from orbitflow.study.bracket import Crossing
-from orbitflow.study.capacity import Answer, Ask, Question, Rows, Spread
-from orbitflow.study.folder import job_id
+from orbitflow.study.bisection import Crossing, Number
+from orbitflow.study.capacity import Answer, Ask, CapacityQuestion, Rows
 from orbitflow.study.grid import Axis, Grid
 from orbitflow.study.keys import POLICY
 from orbitflow.study.statistics import Estimate, estimates
+from orbitflow.study.stored import job_id
 from orbitflow.study.study import Study
 from orbitflow.study.summary import CellResult, results
-from orbitflow.study.varied import Number
 
 _ALWAYS = ("slo_attainment", "ttft_attainment", "tpot_attainment", "timely_share", "goodput_rps",
            "completed", "failed")  # fmt: skip
@@ -48,7 +47,7 @@ def outcome(answer: Answer) -> str:
     return "met_everywhere" if answer.crossing.missed is None else "found"
 
 
-def point(question: Question, rows: Rows, policy: str, value: Number) -> Point:
+def point(question: CapacityQuestion, rows: Rows, policy: str, value: Number) -> Point:
     """The figures of a tested point: those of the targets and the usual ones, over the seeds."""
     jobs = question.jobs(Ask(policy, value, question.seeds))
     found = [rows[job_id(job)] for job in jobs if job_id(job) in rows]
@@ -66,7 +65,9 @@ def point(question: Question, rows: Rows, policy: str, value: Number) -> Point:
     )
 
 
-def cells_tested(question: Question, rows: Rows, answers: Sequence[Answer]) -> list[CellResult]:
+def cells_tested(
+    question: CapacityQuestion, rows: Rows, answers: Sequence[Answer]
+) -> list[CellResult]:
     """The cells that the searches over all seeds tested, easy to hard within a policy."""
     found: list[CellResult] = []
     for answer in answers:
@@ -76,7 +77,7 @@ def cells_tested(question: Question, rows: Rows, answers: Sequence[Answer]) -> l
     return found
 
 
-def study_of(question: Question, answers: Sequence[Answer]) -> Study:
+def study_of(question: CapacityQuestion, answers: Sequence[Answer]) -> Study:
     """The study of a grid that all tested cells lie on."""
     crossings = [answer.crossing for answer in answers if answer.crossing is not None]
     values = {one.value for crossing in crossings for one in crossing.tested}
@@ -87,7 +88,9 @@ def study_of(question: Question, answers: Sequence[Answer]) -> Study:
     return replace(question.study, grid=Grid(axes))
 
 
-def capacity_document(question: Question, rows: Rows, answers: Sequence[Answer]) -> dict[str, Any]:
+def capacity_document(
+    question: CapacityQuestion, rows: Rows, answers: Sequence[Answer]
+) -> dict[str, Any]:
     """The content of `capacity.json`, and what `--json` prints."""
     study, varied, ends = question.study, question.varied, question.ends
     scenario = study.scenario
@@ -122,7 +125,7 @@ def capacity_document(question: Question, rows: Rows, answers: Sequence[Answer])
     }
 
 
-def offered_rps(question: Question, rate_scale: float) -> float | None:
+def offered_rps(question: CapacityQuestion, rate_scale: float) -> float | None:
     """Requests per second that the trace offers at a rate scale; None if all come at once."""
     scenario = question.study.scenario
     span_s = float(scenario.trace.arrival[-1] - scenario.trace.arrival[0])
@@ -131,7 +134,7 @@ def offered_rps(question: Question, rate_scale: float) -> float | None:
     return len(scenario.trace) / span_s * rate_scale / scenario.rate_scale
 
 
-def _answer(question: Question, rows: Rows, answer: Answer) -> dict[str, object]:
+def _answer(question: CapacityQuestion, rows: Rows, answer: Answer) -> dict[str, object]:
     crossing = answer.crossing or Crossing(None, None, ())
 
     def described(value: Number | None) -> dict[str, object] | None:
@@ -161,7 +164,7 @@ def _spread(found: Spread) -> dict[str, object]:
     }
 
 
-def _point(question: Question, found: Point) -> dict[str, object]:
+def _point(question: CapacityQuestion, found: Point) -> dict[str, object]:
     content: dict[str, object] = {
         "value": found.value,
         "is_met": found.is_met,

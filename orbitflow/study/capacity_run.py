@@ -10,20 +10,20 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import zip_longest
 
-from orbitflow.study.bracket import Crossing
-from orbitflow.study.capacity import Answer, Ask, Question, is_impossible, spread
-from orbitflow.study.folder import Row, StudyFolder, job_id
-from orbitflow.study.foresight import MakeSearch, Standing, foresee, replay
+from orbitflow.study.bisection import Crossing
+from orbitflow.study.capacity import Answer, Ask, CapacityQuestion, is_impossible
+from orbitflow.study.folder import StudyFolder
 from orbitflow.study.runner import MOST_TRIES, row_of, task_of
+from orbitflow.study.stored import Row, job_id
 from orbitflow.study.study import Job
-from orbitflow.study.task import Task, do_task
-from orbitflow.study.worker import DIED, Lanes, Reply, StartMethod, Work
+from orbitflow.study.task import Reply, StudyTask, Work, do_task
+from orbitflow.study.worker import DIED, StartMethod, WorkerPool
 
 OnPoint = Callable[[Ask, bool], None]
 
 
 def answer_capacity(
-    question: Question,
+    question: CapacityQuestion,
     folder: StudyFolder,
     *,
     workers: int,
@@ -35,7 +35,7 @@ def answer_capacity(
     the order of its policy's search.
     """
     state = _State(question, folder, on_point)
-    with Lanes[Job](workers, work, start_method) as lanes:
+    with WorkerPool[Job](workers, work, start_method) as lanes:
         while not state.is_over():
             for job in state.wanted(workers):
                 if not lanes.has_room:
@@ -49,7 +49,7 @@ def answer_capacity(
 class _State:
     """What is known, under way and told."""
 
-    def __init__(self, question: Question, folder: StudyFolder, on_point: OnPoint) -> None:
+    def __init__(self, question: CapacityQuestion, folder: StudyFolder, on_point: OnPoint) -> None:
         self._question = question
         self._folder = folder
         self._on_point = on_point
@@ -72,7 +72,7 @@ class _State:
         rows, busy = self._folder.rows, self._under_way | self._failed.keys()
         return [j for j in jobs if j not in busy and not _is_known(rows.get(job_id(j)))]
 
-    def begin(self, job: Job) -> Task:
+    def begin(self, job: Job) -> StudyTask:
         """The task of a simulation that is to be under way."""
         self._under_way.add(job)
         return task_of(self._question.study, job)

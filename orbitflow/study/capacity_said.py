@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from orbitflow.policy.registry import make_policy
-from orbitflow.study.capacity_result import Point
-from orbitflow.study.capacity_stored import StoredAnswer, StoredAnswers
-from orbitflow.study.written import key_text, number
+from orbitflow.study.capacity_result import CapacityAnswer, CapacityPoint, CapacityResult
+from orbitflow.study.keys import key_text
+from orbitflow.study.statistics import number
 from orbitflow.units import format_count
 
 _FEW_REQUESTS = 200
@@ -18,14 +18,14 @@ _SHOWN_FAILING = 4
 _FAILED = "failed"
 
 
-def title(found: StoredAnswers) -> str:
+def title(found: CapacityResult) -> str:
     """The question, in one line."""
     wanted = "highest" if found.wants_highest else "smallest"
     targets = " and ".join(map(str, found.targets))
     return f"{wanted} {found.key} with {targets}: {found.trace} on {found.profile}"
 
 
-def heads(found: StoredAnswers) -> list[str]:
+def heads(found: CapacityResult) -> list[str]:
     """The heads of the columns."""
     wanted, beyond = ("highest", "lowest") if found.wants_highest else ("smallest", "largest")
     figures = [target.figure for target in found.targets]
@@ -33,7 +33,7 @@ def heads(found: StoredAnswers) -> list[str]:
     return ["policy", f"{wanted} met", *figures, f"{beyond} missed", *of_seeds]
 
 
-def cells(found: StoredAnswers, answer: StoredAnswer) -> list[str]:
+def cells(found: CapacityResult, answer: CapacityAnswer) -> list[str]:
     """The row of one policy."""
     met, missed = answer.met, answer.missed
     lossy = " (lossy)" if make_policy(answer.policy).is_lossy else ""
@@ -48,7 +48,7 @@ def cells(found: StoredAnswers, answer: StoredAnswer) -> list[str]:
     return row
 
 
-def remarks(found: StoredAnswers, answer: StoredAnswer) -> Iterator[str]:
+def remarks(found: CapacityResult, answer: CapacityAnswer) -> Iterator[str]:
     """What a person must know about one answer."""
     key, name = found.key, answer.policy
     if answer.outcome == _FAILED or not answer.tested:
@@ -81,7 +81,7 @@ def remarks(found: StoredAnswers, answer: StoredAnswer) -> Iterator[str]:
         )
 
 
-def footer(found: StoredAnswers) -> Iterator[str]:
+def footer(found: CapacityResult) -> Iterator[str]:
     """What the columns mean."""
     if found.seeds > 1:
         yield (
@@ -102,18 +102,18 @@ def few(requests: int, *, varies_rate: bool) -> str:
     return f"{count}: one is {100 / requests:.3g} % of a share{shorter}"
 
 
-def figure(found: Point, name: str) -> str:
+def figure(found: CapacityPoint, name: str) -> str:
     """A figure at a tested point."""
     value = found.figures.get(name)
     return "undefined" if value is None else number(value, ".4g")
 
 
-def _with_rate(key: str, met: Point) -> str:
+def _with_rate(key: str, met: CapacityPoint) -> str:
     text = key_text(key, met.value)
     return text if met.requests_per_s is None else f"{text} ({met.requests_per_s:.3g} req/s)"
 
 
-def _interval(found: StoredAnswers, answer: StoredAnswer) -> str:
+def _interval(found: CapacityResult, answer: CapacityAnswer) -> str:
     if answer.spread is None:
         return ""
     crossings, mean, low, high = answer.spread

@@ -10,11 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from orbitflow.study.capacity import Spread
-from orbitflow.study.capacity_result import Point
+from orbitflow.study.bisection import Number
+from orbitflow.study.capacity_result import CapacityPoint, Spread
+from orbitflow.study.figures import Target
 from orbitflow.study.statistics import Estimate
-from orbitflow.study.target import Target
-from orbitflow.study.varied import Number
 
 
 class StoredAnswer(NamedTuple):
@@ -24,9 +23,9 @@ class StoredAnswer(NamedTuple):
 
     policy: str
     outcome: str
-    met: Point | None
-    missed: Point | None
-    tested: tuple[Point, ...]
+    met: CapacityPoint | None
+    missed: CapacityPoint | None
+    tested: tuple[CapacityPoint, ...]
     fails_easier_at: tuple[Number, ...]
     spread: Spread | None
     error: str | None
@@ -98,12 +97,12 @@ def _spread(found: Mapping[str, Any]) -> Spread:
     return Spread(tuple(found["crossings"]), middle, low, high)
 
 
-def _point(found: Mapping[str, Any]) -> Point:
+def _point(found: Mapping[str, Any]) -> CapacityPoint:
     figures = {
         str(name): Estimate(float(value["mean"]), value["half_width"])
         for name, value in found["figures"].items()
     }
-    return Point(
+    return CapacityPoint(
         _number(found["value"]),
         bool(found["is_met"]),
         int(found["seeds_met"]),

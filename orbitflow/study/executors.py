@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, Self, TypeAlias, TypeVar
 
-from orbitflow.study.task import Task
+from orbitflow.study.task import StudyTask
 
-Work: TypeAlias = Callable[[Task], dict[str, object]]
+Work: TypeAlias = Callable[[StudyTask], dict[str, object]]
 K = TypeVar("K")
 
 
@@ -39,7 +39,7 @@ class Executor(Protocol[K]):
     def is_busy(self) -> bool:
         """Whether a reply is to come."""
 
-    def give(self, key: K, task: Task) -> None:
+    def give(self, key: K, task: StudyTask) -> None:
         """Have a task done; its reply comes with `key`."""
 
     def take(self) -> list[tuple[K, Reply]]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from orbitflow.errors import UserError, nearest
-from orbitflow.study.names import Direction
+from orbitflow.study.keys import Direction
 from orbitflow.study.statistics import Estimate
 
 _TIMES = tuple(

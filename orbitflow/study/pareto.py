@@ -11,11 +11,10 @@ from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
 from orbitflow.errors import UserError, nearest
+from orbitflow.study.figures import NO_DIRECTION, more_is_better
 from orbitflow.study.grid import Cell
-from orbitflow.study.objective import NO_DIRECTION
 from orbitflow.study.statistics import Estimate
 from orbitflow.study.stored import StoredCell, StoredStudy
-from orbitflow.study.target import more_is_better
 
 Costs: TypeAlias = tuple[float, ...]  # a figure each; less is better
 

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from orbitflow import __version__
 from orbitflow.errors import UserError, how_to_install
-from orbitflow.study.folder import Row, StudyFolder, job_id, replacing
+from orbitflow.study.folder import StudyFolder, replacing
 from orbitflow.study.keys import Value, is_key, kind_of
+from orbitflow.study.stored import Row, job_id
 from orbitflow.study.study import SCHEMA_VERSION, Study
 
 if TYPE_CHECKING:

@@ -13,10 +13,8 @@ from typing import TYPE_CHECKING
 
 from orbitflow.errors import UserError, how_to_install
 from orbitflow.study.grid import Cell
-from orbitflow.study.keys import Value
-from orbitflow.study.names import Direction
-from orbitflow.study.search import Search
-from orbitflow.study.space import Choices, Domain, Range
+from orbitflow.study.keys import Direction, Value
+from orbitflow.study.search import Choices, Domain, NumberRange, Search
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -89,7 +87,7 @@ class Proposals:
         items = []
         for key, domain in self._search.space.dimensions:
             value = values[key]
-            if isinstance(domain, Range):
+            if isinstance(domain, NumberRange):
                 value = domain.settled(float(value))
             items.append((key, value))
         return Cell(tuple(items))

@@ -16,16 +16,16 @@ from orbitflow import __version__
 from orbitflow.config import RunConfig
 from orbitflow.errors import UserError
 from orbitflow.machine.catalog import DEFAULT_PROFILE, resolve_profile
-from orbitflow.study.executors import DIED, Reply, attempt
 from orbitflow.study.ray_cluster import connect, disconnect, import_ray
 from orbitflow.study.study import read
-from orbitflow.study.task import Inputs, Task, do_task
+from orbitflow.study.task import Reply, StudyTask, TaskInputs, attempt, do_task
+from orbitflow.study.worker import DIED
 
 if TYPE_CHECKING:
     from ray import ObjectRef
 
 K = TypeVar("K")
-RayWork: TypeAlias = Callable[[Task, Inputs], dict[str, object]]
+RayWork: TypeAlias = Callable[[StudyTask, TaskInputs], dict[str, object]]
 _ANSWER_S = 120.0
 
 
@@ -73,11 +73,11 @@ class RayLanes(Generic[K]):
         names = (config.trace, config.num_requests, config.profile, config.model)
         if names not in self._inputs:
             profile = resolve_profile(config.profile or DEFAULT_PROFILE, config.model)
-            inputs = Inputs(read(config.trace, config.num_requests), profile)
+            inputs = TaskInputs(read(config.trace, config.num_requests), profile)
             self._inputs[names] = self._ray.put(inputs)
         return self._inputs[names]
 
-    def give(self, key: K, task: Task) -> None:
+    def give(self, key: K, task: StudyTask) -> None:
         """Have a task done; its reply comes with `key`."""
         ref = self._remote.remote(__version__, self._work, task, self.ship(task.config))
         self._keys[ref] = key
@@ -125,7 +125,9 @@ def lost(address: str) -> str:
     )
 
 
-def _serve(version: str, work: RayWork | None, task: Task | None, inputs: Inputs | None) -> Reply:
+def _serve(
+    version: str, work: RayWork | None, task: StudyTask | None, inputs: TaskInputs | None
+) -> Reply:
     """Do a task on a worker of the same version; without one, say whether it could."""
     if version != __version__:
         return Reply(

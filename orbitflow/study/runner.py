@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 
-from orbitflow.study.executors import DIED, Executor, Reply, Work
-from orbitflow.study.folder import Row, StudyFolder, job_id
+from orbitflow.study.folder import StudyFolder
+from orbitflow.study.stored import Row, job_id
 from orbitflow.study.study import Job, Study
-from orbitflow.study.task import Task, do_task
-from orbitflow.study.worker import Lanes, StartMethod
+from orbitflow.study.task import Reply, StudyTask, Work, do_task
+from orbitflow.study.worker import DIED, StartMethod, StudyExecutor, WorkerPool
 
 MOST_TRIES = 2
 
@@ -30,12 +30,16 @@ def run_study(
     """Run every simulation, and every bound that is wanted, without a good row yet. `on_row` sees
     each row as it is written.
     """
-    with Lanes[Job](workers, work, start_method) as lanes:
+    with WorkerPool[Job](workers, work, start_method) as lanes:
         run_on(lanes, study, folder, on_row=on_row)
 
 
 def run_on(
-    executor: Executor[Job], study: Study, folder: StudyFolder, *, on_row: Callable[[Row], None]
+    executor: StudyExecutor[Job],
+    study: Study,
+    folder: StudyFolder,
+    *,
+    on_row: Callable[[Row], None],
 ) -> None:
     """The same on an open executor, which stays open."""
     schedule = _Schedule(study, folder.rows)
@@ -82,8 +86,8 @@ def row_of(study: Study, job: Job, reply: Reply) -> Row:
     }
 
 
-def task_of(study: Study, job: Job) -> Task:
+def task_of(study: Study, job: Job) -> StudyTask:
     """What a worker is given for it."""
     config = study.config(job)
     guests = {name: study.guests[name] for name in config.policies if name in study.guests}
-    return Task(config, study.slo(job), guests)
+    return StudyTask(config, study.slo(job), guests)

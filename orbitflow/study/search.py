@@ -12,10 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from orbitflow.errors import UserError
+from orbitflow.study.figures import Objective
 from orbitflow.study.grid import Cell, Grid
-from orbitflow.study.names import Sampler
-from orbitflow.study.objective import Objective
-from orbitflow.study.space import Space
+from orbitflow.study.keys import Sampler
 
 MOST_TRIALS = 100_000
 MOST_REPEATS = 10_000

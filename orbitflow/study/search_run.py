@@ -11,17 +11,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from orbitflow.study.executors import Executor
-from orbitflow.study.folder import Row, StudyFolder
-from orbitflow.study.names import Sampler
-from orbitflow.study.proposals import Proposals
+from orbitflow.study.folder import StudyFolder
+from orbitflow.study.keys import Sampler
 from orbitflow.study.runner import run_on
+from orbitflow.study.stored import Row
 from orbitflow.study.study import Job, Study
 from orbitflow.study.summary import results
+from orbitflow.study.worker import StudyExecutor
 
 
 def run_search(
-    executor: Executor[Job], study: Study, folder: StudyFolder, *, on_row: Callable[[Row], None]
+    executor: StudyExecutor[Job],
+    study: Study,
+    folder: StudyFolder,
+    *,
+    on_row: Callable[[Row], None],
 ) -> Study:
     """Run what is missing of a search. Give the study with all of its trials."""
     search = study.search

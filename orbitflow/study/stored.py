@@ -12,11 +12,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from orbitflow.errors import UserError
-from orbitflow.study.folder import Row, row_id
+from orbitflow.study.figures import Objective
 from orbitflow.study.grid import Cell
-from orbitflow.study.keys import POLICY, Value
-from orbitflow.study.names import Direction
-from orbitflow.study.objective import Objective
+from orbitflow.study.keys import POLICY, Direction, Value
 from orbitflow.study.statistics import Estimate, estimates
 from orbitflow.study.study import SCHEMA_VERSION
 

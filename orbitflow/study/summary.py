@@ -8,11 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from orbitflow import __version__
-from orbitflow.study.bounds import BoundResult, bound_result
-from orbitflow.study.folder import Row
 from orbitflow.study.grid import Cell
 from orbitflow.study.keys import Value, in_order
 from orbitflow.study.statistics import Estimate, estimates
+from orbitflow.study.stored import Row
 from orbitflow.study.study import SCHEMA_VERSION, Study
 
 

@@ -15,9 +15,8 @@ from typing import Any, NamedTuple
 
 from orbitflow.errors import UserError, nearest
 from orbitflow.results.summary import Totals
-from orbitflow.study.figure_kinds import Kind, kind_of
-from orbitflow.study.names import Direction
-from orbitflow.study.objective import DIRECTIONS
+from orbitflow.study.figures import DIRECTIONS, Kind, kind_of
+from orbitflow.study.keys import Direction
 from orbitflow.units import parse_seconds
 
 _EQUAL = 1e-9

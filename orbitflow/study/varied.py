@@ -10,9 +10,10 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
-from orbitflow.config import LARGEST, SMALLEST, RunConfig
+from orbitflow.config import RunConfig
 from orbitflow.errors import UserError, nearest
 from orbitflow.machine.profile import USABLE_SHARE
+from orbitflow.options import LARGEST, SMALLEST
 from orbitflow.scenario import Scenario
 from orbitflow.study.keys import is_key, key_of, read_value
 

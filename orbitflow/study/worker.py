@@ -19,8 +19,7 @@ from multiprocessing.process import BaseProcess
 from types import ModuleType
 from typing import Generic, Literal, TypeAlias, TypeVar
 
-from orbitflow.study.executors import DIED, Reply, Work, attempt
-from orbitflow.study.task import Task
+from orbitflow.study.task import Reply, StudyTask, Work, attempt
 
 __all__ = ["DIED", "Lanes", "Reply", "StartMethod", "Work", "start_worker"]
 
@@ -36,7 +35,7 @@ class _Lane(Generic[K]):
         self.connection, self._process = start_worker(context, _serve, work)
         self.key: K | None = None
 
-    def give(self, key: K, task: Task) -> None:
+    def give(self, key: K, task: StudyTask) -> None:
         self.key = key
         with contextlib.suppress(OSError):  # it died while idle: taking its reply will tell
             self.connection.send(task)
@@ -86,7 +85,7 @@ class Lanes(Generic[K]):
     def _busy(self) -> int:
         return sum(lane.key is not None for lane in self._lanes)
 
-    def give(self, key: K, task: Task) -> None:
+    def give(self, key: K, task: StudyTask) -> None:
         """Have a task done; its reply comes with `key`."""
         idle = next((lane for lane in self._lanes if lane.key is None), None)
         if idle is None:

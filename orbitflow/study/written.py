@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from orbitflow.study.figure_kinds import Kind, kind_of
+from orbitflow.study.figures import Kind, kind_of
 from orbitflow.study.keys import Value
 from orbitflow.study.statistics import Estimate
 from orbitflow.units import (

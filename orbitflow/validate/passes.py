@@ -18,8 +18,7 @@ import numpy as np
 
 from orbitflow.arrays import FloatArray
 from orbitflow.engine.engine import ServingCore
-from orbitflow.engine.journal import Divergence, replay
-from orbitflow.engine.journal_file import digest
+from orbitflow.engine.journal import Divergence, digest, replay
 from orbitflow.machine.cost import CostModel
 from orbitflow.session import make_core, outfit
 from orbitflow.sim.step_executor import SimExecutor

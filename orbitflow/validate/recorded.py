@@ -14,12 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from orbitflow.engine.journal import Entry, Submitted
-from orbitflow.engine.journal_file import read_journal
+from orbitflow.engine.journal import Entry, SubmitCall, read_journal
 from orbitflow.errors import UserError
 from orbitflow.machine.profile import load
 from orbitflow.policy.registry import label_of
-from orbitflow.results.config_file import read_config_file
+from orbitflow.results.run_files import read_config_file
 from orbitflow.results.summary import SCHEMA_VERSION
 from orbitflow.scenario import Scenario, build_scenario
 from orbitflow.slo import Slo
@@ -88,7 +87,7 @@ def _summary(path: Path, policies: tuple[str, ...]) -> dict[str, Any]:
 
 def _trace(name: str, entries: Iterator[Entry]) -> Trace:
     """The trace that was submitted."""
-    requests = [entry.request for entry in entries if isinstance(entry, Submitted)]
+    requests = [entry.request for entry in entries if isinstance(entry, SubmitCall)]
     if not requests:
         raise UserError("the journal has no requests: run again")
     return Trace(

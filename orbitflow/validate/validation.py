@@ -14,10 +14,9 @@ from typing import NamedTuple, TextIO
 import numpy as np
 
 from orbitflow.arrays import FloatArray
-from orbitflow.column_file import ColumnFile, column_file
+from orbitflow.files import ColumnFile, column_file
 from orbitflow.sim.run import simulate_policy
-from orbitflow.validate.decisions import FirstDifference, first_difference
-from orbitflow.validate.figures import Compared, compare
+from orbitflow.validate.compare import ComparedFigure, FirstDifference, compare, first_difference
 from orbitflow.validate.passes import Replayed, replay_run
 from orbitflow.validate.recorded import DECISIONS, PASSES, RecordedRun
 from orbitflow.validate.side_by_side import without_timeline, write_timeline
@@ -44,7 +43,7 @@ class PolicyValidation:
     replay: Replayed
     by_profile: PassErrors
     believed: PassErrors
-    figures: tuple[Compared, ...]
+    figures: tuple[ComparedFigure, ...]
     difference: FirstDifference | None
 
     def to_json(self) -> dict[str, object]:

@@ -9,13 +9,12 @@ import pytest
 pytest.importorskip("torch", reason="the backend needs torch")
 
 import torch
+from reference.stepped_channel import LinkMode, SteppedChannel
 
+from orbitflow.backend.clock import WallClock
 from orbitflow.backend.kv.pool import HostPool, PageShape
 from orbitflow.backend.link.channel import CHUNK_BYTES, Copy, LinkUse, PacedLink, WorkerChannel
-from orbitflow.backend.link.events import DONE, Signal, pending
-from orbitflow.backend.stepped_channel import LinkMode, SteppedChannel
-from orbitflow.backend.waits import Waits
-from orbitflow.backend.wall_clock import WallClock
+from orbitflow.backend.link.events import DONE, Signal, Waits, pending
 from orbitflow.errors import BackendError, UserError
 
 torch.set_num_threads(1)

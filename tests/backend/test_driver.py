@@ -19,11 +19,11 @@ from strategies import POLICIES, Machine, machines, small_machine, workloads
 from orbitflow.backend.clock import AlarmClock
 from orbitflow.backend.driver import Driver
 from orbitflow.engine.engine import ServingCore
-from orbitflow.engine.journal import Finished, Stepped, Submitted
+from orbitflow.engine.journal import FinishCall, StepCall, SubmitCall
 from orbitflow.engine.policy import Decision, View
 from orbitflow.policy.registry import make_policy
 from orbitflow.request import Request
-from orbitflow.step import Plan, PlanRequest, Step, StepOutcome
+from orbitflow.step import PlanAnswer, PlanRequest, Step, StepOutcome
 
 
 @settings(derandomize=True, deadline=None)
@@ -56,7 +56,7 @@ def test_who_comes_during_a_pass_is_there_at_its_end() -> None:
     assert end_s > 0.5001
     assert bench.submitted_s == [0.0, 0.0, end_s, end_s]
     kinds = [type(entry) for entry in bench.journal.entries]
-    assert kinds[kinds.index(Submitted, 2) + 2] is Finished, "they are there when the step ends"
+    assert kinds[kinds.index(SubmitCall, 2) + 2] is FinishCall, "they are there when the step ends"
     assert end_s in [outcome.end_s for _, outcome, _ in bench.steps], "the step went on"
 
 
@@ -75,7 +75,7 @@ def test_those_who_come_together_are_submitted_before_the_core_is_asked() -> Non
     bench = Bench(Toy(steady), [Request(i, 3.0, 9, 2) for i in range(3)])
     bench.serve()
     kinds = [type(entry) for entry in bench.journal.entries]
-    assert kinds[:6] == [Stepped, Submitted, Submitted, Submitted, Stepped, Finished]
+    assert kinds[:6] == [StepCall, SubmitCall, SubmitCall, SubmitCall, StepCall, FinishCall]
     assert bench.submitted_s == [3.0] * 3
 
 
@@ -123,11 +123,11 @@ def test_time_never_runs_backwards() -> None:
     bench = Bench(Toy(asking), trace, clock=Shaky())
     bench.serve()
     entries = bench.journal.entries
-    told_s = [entry.now_s for entry in entries if not isinstance(entry, Finished)]
+    told_s = [entry.now_s for entry in entries if not isinstance(entry, FinishCall)]
     assert told_s == sorted(told_s)
     assert bench.boundaries_s == sorted(bench.boundaries_s)
     for before, after in pairwise(entries):
-        if isinstance(before, Finished) and not isinstance(after, Finished):
+        if isinstance(before, FinishCall) and not isinstance(after, FinishCall):
             assert before.outcome.end_s <= after.now_s
     assert len(bench.finished) == len(trace)
 
@@ -136,11 +136,11 @@ def test_plans_are_made_on_one_other_thread_and_adopted_between_passes() -> None
     threads: list[str] = []
 
     class Watched(Toy):
-        def solve(self, request: PlanRequest) -> Plan:
+        def solve(self, request: PlanRequest) -> PlanAnswer:
             threads.append(threading.current_thread().name)
             return super().solve(request)
 
-        def adopt(self, plan: Plan, now_s: float) -> None:
+        def adopt(self, plan: PlanAnswer, now_s: float) -> None:
             assert not bench.executor.is_under_way
             assert threading.current_thread() is threading.main_thread()
             super().adopt(plan, now_s)

@@ -10,17 +10,17 @@ from contract.bench import LATENCY_S, PAIR, Bench, asking, steady
 from contract.toys import Toy
 from contract.virtual import VirtualClock
 
-from orbitflow.backend.ctrl_c import on_ctrl_c
+from orbitflow.backend.driver import on_ctrl_c
 from orbitflow.engine.policy import Decision, View
 from orbitflow.errors import BackendError, PolicyError
 from orbitflow.request import Request
-from orbitflow.step import Plan, PlanRequest
+from orbitflow.step import PlanAnswer, PlanRequest
 
 
 class Broken(Toy):
     """Its planner fails."""
 
-    def solve(self, request: PlanRequest) -> Plan:
+    def solve(self, request: PlanRequest) -> PlanAnswer:
         raise PolicyError("no plan today")
 
 

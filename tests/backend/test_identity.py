@@ -8,14 +8,14 @@ import pytest
 
 pytest.importorskip("torch", reason="needs the torch extra")
 
+from orbitflow.policy.orbit.policy import Orbit
+from orbitflow.policy.orbitflow.policy import OrbitFlow
 from reference.served import PLENTY, Served, alone, same, server
+from reference.stepped_channel import LinkMode
 
-from orbitflow.backend.stepped_channel import LinkMode
-from orbitflow.policy.orbit import Orbit
-from orbitflow.policy.orbitflow import OrbitFlow
+from orbitflow.config import Tuning
 from orbitflow.policy.registry import policy_names
 from orbitflow.step import MoveKind
-from orbitflow.tuning import Tuning
 
 TIGHT = 64  # tokens of KV on the device, of some 250 wanted
 EXACT = (

@@ -11,10 +11,10 @@ pytest.importorskip("torch", reason="needs the torch extra")
 from reference.served import PAGE, ROOMY, Served, Server, cost_model, server, tiny_decoder
 from reference.served_bytes import Ledger
 from reference.served_policy import Restless
+from reference.stepped_channel import LinkMode
 
 from orbitflow.backend.link.channel import Channel, Copy, bytes_of
 from orbitflow.backend.link.events import Event
-from orbitflow.backend.stepped_channel import LinkMode
 
 POLICIES = (
     *("preempt-swap", "preempt-recompute", "zero-inference", "neo", "flexgen", "static-1"),

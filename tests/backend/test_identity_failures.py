@@ -13,9 +13,9 @@ import pytest
 pytest.importorskip("torch", reason="needs the torch extra")
 
 from reference.served import Served, server
+from reference.stepped_channel import LinkMode
 
 from orbitflow.backend.link.channel import WorkerChannel
-from orbitflow.backend.stepped_channel import LinkMode
 from orbitflow.errors import BackendError, OrbitFlowError, PolicyError
 from orbitflow.policy.registry import make_policy
 

@@ -12,9 +12,9 @@ pytest.importorskip("torch", reason="needs the torch extra")
 
 from reference.served import ROOMY, Served, alone, same, server
 from reference.served_policy import Restless
+from reference.stepped_channel import LinkMode
 
-from orbitflow.backend.stepped_channel import LinkMode
-from orbitflow.backend.waits import Wait
+from orbitflow.backend.link.events import Wait
 from orbitflow.machine.pipeline import Overlap
 from orbitflow.policy.registry import make_policy
 from orbitflow.step import MoveKind

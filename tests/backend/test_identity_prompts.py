@@ -9,8 +9,8 @@ import pytest
 pytest.importorskip("torch", reason="needs the torch extra")
 
 from reference.served import Served, alone, same, server, workload
+from reference.stepped_channel import LinkMode
 
-from orbitflow.backend.stepped_channel import LinkMode
 from orbitflow.step import MoveKind
 
 POLICIES = (

@@ -11,8 +11,7 @@ pytest.importorskip("torch", reason="needs the torch extra")
 import torch
 from reference.served import ROOMY, Logits, Served, alone, server
 from reference.served_policy import Restless
-
-from orbitflow.backend.stepped_channel import LinkMode
+from reference.stepped_channel import LinkMode
 
 NEAR, CLEAR = 1e-4, 1e-3
 

@@ -8,7 +8,7 @@ pytest.importorskip("torch", reason="needs the torch extra")
 
 from reference.served import LAYERS, PAGE, cost_model, server, tiny_decoder
 
-from orbitflow.backend.servable import refuse_unserved
+from orbitflow.backend.executor import refuse_unserved
 from orbitflow.errors import UserError
 from orbitflow.memory import KvLimits
 from orbitflow.policy.registry import make_policy, policy_names

@@ -13,14 +13,13 @@ import pytest
 pytest.importorskip("torch", reason="the backend needs torch")
 
 import torch
+from orbitflow.backend.kv.layers import BatchGroups, GroupPart
 from reference.kv_machine import Bench, Corruption
 from reference.kv_scenarios import SCENARIOS, run
+from reference.stepped_channel import LinkMode
 
-from orbitflow.backend.batch_groups import BatchGroups
 from orbitflow.backend.kv.pages import Use
-from orbitflow.backend.kv.staging import Part
-from orbitflow.backend.stepped_channel import LinkMode
-from orbitflow.backend.waits import Wait
+from orbitflow.backend.link.events import Wait
 from orbitflow.errors import BackendError
 from orbitflow.machine.pipeline import Overlap
 
@@ -81,7 +80,7 @@ def test_without_one_wait_kv_is_corrupted(wait: Wait, name: str, mode: LinkMode)
 def lose_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = BatchGroups.parts
 
-    def parts(self: BatchGroups, layer: int, passes_ahead: int) -> list[Part] | None:
+    def parts(self: BatchGroups, layer: int, passes_ahead: int) -> list[GroupPart] | None:
         found = whole(self, layer, passes_ahead)
         return found and [part._replace(slots=part.slots[:-1]) for part in found]
 

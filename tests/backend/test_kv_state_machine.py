@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from reference.kv_machine import LAYERS, PAGE_TOKENS, Bench
+from reference.stepped_channel import LinkMode
 
 from orbitflow.backend.kv.pages import Use
-from orbitflow.backend.stepped_channel import LinkMode
 from orbitflow.machine.pipeline import Overlap
 from orbitflow.step import Move, MoveKind
 

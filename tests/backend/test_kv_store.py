@@ -8,10 +8,10 @@ pytest.importorskip("torch", reason="the backend needs torch")
 
 import torch
 from reference.kv_machine import LAYERS, PAGE_TOKENS, SHAPE, Bench
+from reference.stepped_channel import LinkMode
 
 from orbitflow.backend.attention.reference import Scratch
 from orbitflow.backend.kv.pages import Use
-from orbitflow.backend.stepped_channel import LinkMode
 from orbitflow.engine.policy import DataPlane
 from orbitflow.errors import BackendError, PolicyError
 from orbitflow.memory import KvAccount
@@ -141,8 +141,7 @@ def test_a_dropped_request_is_prefilled_again() -> None:
 
 def test_where_the_cpu_attends_nothing_travels() -> None:
     from orbitflow.backend.kv.store import KvStore
-    from orbitflow.machine.host_read import ATTEND
-    from orbitflow.machine.pipeline import Overlap
+    from orbitflow.machine.pipeline import ATTEND, Overlap
 
     bench = Bench(lagging=False)
     plane = DataPlane(Overlap.SERIAL, write_through=True, ring_groups=0, host_read=ATTEND)

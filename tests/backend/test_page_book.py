@@ -10,14 +10,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orbitflow.backend.clock import WallClock
 from orbitflow.backend.kv.pages import Owner, PageBook, Use
-from orbitflow.backend.kv.pool import HostPool, PagePool, PageShape
+from orbitflow.backend.kv.pool import HostPool, PagePool, PageShape, page_copies
+from orbitflow.backend.kv.staging import StagingRing
 from orbitflow.backend.link.compute import EagerCompute
-from orbitflow.backend.link.events import DONE, Signal
-from orbitflow.backend.ring import Ring
-from orbitflow.backend.runs import page_copies
-from orbitflow.backend.waits import Wait, Waits
-from orbitflow.backend.wall_clock import WallClock
+from orbitflow.backend.link.events import DONE, Signal, Wait, Waits
 from orbitflow.errors import BackendError
 
 torch.set_num_threads(1)
@@ -130,7 +128,7 @@ def test_what_is_free_is_poisoned_on_both_sides() -> None:
 
 def test_the_ring_is_first_in_first_out() -> None:
     memory = pool()
-    ring = Ring(memory)
+    ring = StagingRing(memory)
     ring.resize(5)
     assert memory.book.used_for(Use.RING) == 5
     first, second = ring.take(3), ring.take(2)
@@ -138,7 +136,7 @@ def test_the_ring_is_first_in_first_out() -> None:
     assert not ring.has_room(1)
     with pytest.raises(AssertionError, match="in the order they were taken"):
         ring.release(second, DONE)
-    ring = Ring(pool())
+    ring = StagingRing(pool())
     ring.resize(5)
     first = ring.take(3)
     used = Signal("attention")
@@ -148,7 +146,7 @@ def test_the_ring_is_first_in_first_out() -> None:
 
 def test_a_released_page_is_refilled_only_after_its_use() -> None:
     memory = pool()
-    ring = Ring(memory)
+    ring = StagingRing(memory)
     ring.resize(3)
     used = Signal("attention")
     segment = ring.take(2)
@@ -162,7 +160,7 @@ def test_a_released_page_is_refilled_only_after_its_use() -> None:
 
 
 def test_a_ring_in_use_keeps_its_size() -> None:
-    ring = Ring(pool())
+    ring = StagingRing(pool())
     ring.resize(3)
     ring.take(1)
     with pytest.raises(AssertionError, match="in use"):

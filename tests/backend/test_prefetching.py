@@ -8,8 +8,8 @@ pytest.importorskip("torch", reason="the backend needs torch")
 
 import torch
 from reference.kv_machine import LAYERS, Bench
+from reference.stepped_channel import LinkMode
 
-from orbitflow.backend.stepped_channel import LinkMode
 from orbitflow.machine.pipeline import Overlap
 
 torch.set_num_threads(1)

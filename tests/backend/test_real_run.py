@@ -14,8 +14,8 @@ from orbitflow.backend.executor import TorchExecutor  # noqa: E402
 from orbitflow.backend.kv.plane import cpu_plane  # noqa: E402
 from orbitflow.backend.kv.pool import PageShape  # noqa: E402
 from orbitflow.backend.kv.store import KvStore  # noqa: E402
+from orbitflow.backend.model.checkpoint import load_model  # noqa: E402
 from orbitflow.backend.model.decoder import Decoder  # noqa: E402
-from orbitflow.backend.models import load_model  # noqa: E402
 from orbitflow.config import DeliveryPace  # noqa: E402
 from orbitflow.engine.engine import ServingCore  # noqa: E402
 from orbitflow.machine.cost import CostModel  # noqa: E402

@@ -11,8 +11,8 @@ pytest.importorskip("torch", reason="the backend needs torch")
 import torch
 from reference.decoding import Text, decode, generate, prefill
 
+from orbitflow.backend.model.checkpoint import load_model
 from orbitflow.backend.model.decoder import Decoder
-from orbitflow.backend.models import load_model
 
 torch.set_num_threads(1)
 

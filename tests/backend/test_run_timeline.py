@@ -97,7 +97,7 @@ def test_plans_are_shown_from_question_to_answer() -> None:
     from orbitflow.backend.clock import AlarmClock
     from orbitflow.backend.planner_thread import PlannerThread
     from orbitflow.results.timeline import Span
-    from orbitflow.step import Plan, PlanRequest
+    from orbitflow.step import PlanAnswer, PlanRequest
 
     spans: list[Span] = []
     where: list[threading.Thread] = []
@@ -108,7 +108,7 @@ def test_plans_are_shown_from_question_to_answer() -> None:
 
     clock = AlarmClock()
     clock.start()
-    planner = PlannerThread(lambda request: Plan(request.id, None), clock, put)
+    planner = PlannerThread(lambda request: PlanAnswer(request.id, None), clock, put)
     planner.ask(PlanRequest(1, 0.0, None))
     answer = planner.take()
     planner.close()

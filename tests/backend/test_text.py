@@ -68,7 +68,7 @@ def test_a_broken_tokenizer(folder: Path) -> None:
 
 def test_the_first_of_equals_is_taken() -> None:
     torch = pytest.importorskip("torch", reason="the backend needs torch")
-    from orbitflow.backend.sampling import greedy
+    from orbitflow.backend.model.decoder import greedy
 
     logits = torch.tensor([[0.0, 2.0, 2.0], [3.0, 1.0, 3.0], [0.0, 0.0, 1.0]])
     assert greedy(logits).tolist() == [1, 0, 2]

@@ -16,10 +16,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from orbitflow.backend.model.architecture import read_architecture
+from orbitflow.backend.model.checkpoint import LoadedModel, load_model
 from orbitflow.backend.model.decoder import Decoder
-from orbitflow.backend.model.weights import Weights, assemble
-from orbitflow.backend.models import LoadedModel, load_model
-from orbitflow.backend.random_weights import random_weights
+from orbitflow.backend.model.weights import Weights, assemble, random_weights
 from orbitflow.errors import ProfileError
 
 CPU = torch.device("cpu")

@@ -13,38 +13,43 @@ torch = pytest.importorskip("torch", reason="needs the torch extra")
 
 from torch import Tensor  # noqa: E402
 
-from orbitflow.backend.machine import Machine, find_machine  # noqa: E402
+from orbitflow.backend.machine import BackendMachine, find_machine  # noqa: E402
+from orbitflow.backend.model.checkpoint import LoadedModel, load_model  # noqa: E402
 from orbitflow.backend.model.decoder import Decoder  # noqa: E402
-from orbitflow.backend.models import LoadedModel, load_model  # noqa: E402
 from orbitflow.calibrate import calibration  # noqa: E402
 from orbitflow.calibrate.bench import Bench  # noqa: E402
 from orbitflow.calibrate.calibration import Calibration, calibrate  # noqa: E402
-from orbitflow.calibrate.runner import Told  # noqa: E402
-from orbitflow.calibrate.samples import Measured  # noqa: E402
+from orbitflow.calibrate.runner import (
+    SweepPoint,
+    Told,
+)
 from orbitflow.calibrate.sweep import Sweep  # noqa: E402
 from orbitflow.errors import UserError  # noqa: E402
 from orbitflow.machine.cost import CostModel  # noqa: E402
-from orbitflow.machine.profile import load, save  # noqa: E402
-from orbitflow.machine.profile_seal import is_edited  # noqa: E402
+from orbitflow.machine.profile import (  # noqa: E402
+    is_edited,
+    load,
+    save,
+)
 
 ONE_ROUND = replace(Sweep.TINY, rounds=1)
 UNHURRIED = replace(Sweep.TINY, budget_s=1e9)
 
 
 @pytest.fixture(scope="module")
-def machine() -> Iterator[Machine]:
+def machine() -> Iterator[BackendMachine]:
     threads = torch.get_num_threads()
     yield find_machine("cpu", 1e9)
     torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
-def model(machine: Machine) -> LoadedModel:
+def model(machine: BackendMachine) -> LoadedModel:
     return load_model("tiny", machine.device)
 
 
 @pytest.fixture
-def bench(machine: Machine, model: LoadedModel) -> Iterator[Bench]:
+def bench(machine: BackendMachine, model: LoadedModel) -> Iterator[Bench]:
     bench = Bench(machine.decoder(model), machine, 2048, 64)
     yield bench
     bench.close()
@@ -61,7 +66,7 @@ def stop_at(count: int) -> Told:
 
 
 def test_it_makes_a_profile_that_predicts(
-    machine: Machine, model: LoadedModel, bench: Bench, tmp_path: Path
+    machine: BackendMachine, model: LoadedModel, bench: Bench, tmp_path: Path
 ) -> None:
     told: list[tuple[str, int, int]] = []
     made = calibrate(
@@ -89,7 +94,7 @@ def test_it_makes_a_profile_that_predicts(
     assert 0.5 < predicted / sorted(passes)[len(passes) // 2] < 2
 
 
-def test_a_smaller_device(machine: Machine, model: LoadedModel) -> None:
+def test_a_smaller_device(machine: BackendMachine, model: LoadedModel) -> None:
     made = calibrate(model, machine, ONE_ROUND, model_name="tiny", kv_capacity_tokens=1000)
     assert made.profile.kv_capacity_tokens() == 992
     assert max(p.varied[1] for p in made.profile.points if p.curve == "decode") < 1000
@@ -98,7 +103,7 @@ def test_a_smaller_device(machine: Machine, model: LoadedModel) -> None:
 
 
 def interrupted(
-    machine: Machine, model: LoadedModel, count: int, kept: list[Measured]
+    machine: BackendMachine, model: LoadedModel, count: int, kept: list[SweepPoint]
 ) -> Calibration:
     return calibrate(
         model, machine, UNHURRIED, model_name="tiny", told=stop_at(count), keep=kept.extend
@@ -106,25 +111,25 @@ def interrupted(
 
 
 def test_an_interruption_with_enough_points_makes_a_profile(
-    machine: Machine, model: LoadedModel
+    machine: BackendMachine, model: LoadedModel
 ) -> None:
-    kept: list[Measured] = []
+    kept: list[SweepPoint] = []
     made = interrupted(machine, model, 18, kept)
     assert kept == []
     assert made.profile.simplified[0].startswith("interrupted: ")
 
 
 def test_an_interruption_with_too_few_points_keeps_them(
-    machine: Machine, model: LoadedModel
+    machine: BackendMachine, model: LoadedModel
 ) -> None:
-    kept: list[Measured] = []
+    kept: list[SweepPoint] = []
     with pytest.raises(KeyboardInterrupt):
         interrupted(machine, model, 3, kept)
     assert kept
 
 
 def test_what_does_not_fit_is_left_out(
-    machine: Machine, model: LoadedModel, monkeypatch: pytest.MonkeyPatch
+    machine: BackendMachine, model: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The allocator fails in the middle of a pass with more than 4 requests."""
     logits = Decoder.logits

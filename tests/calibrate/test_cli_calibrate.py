@@ -67,12 +67,12 @@ def test_it_leaves_a_profile_and_a_plot(tmp_path: Path) -> None:
 def test_an_early_interruption_leaves_the_points(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from orbitflow.cli import calibrate_run
+    from orbitflow.cli import calibrate as calibrate_run
 
     def interrupted(*_: object, keep: Any, **__: object) -> None:
-        from orbitflow.calibrate.samples import Measured
+        from orbitflow.calibrate.runner import SweepPoint
 
-        keep((Measured("decode", (1.0, 40.0), 0.01, 0.1, 2),))
+        keep((SweepPoint("decode", (1.0, 40.0), 0.01, 0.1, 2),))
         raise KeyboardInterrupt
 
     monkeypatch.setattr(calibrate_run, "calibrate", interrupted)
@@ -108,7 +108,7 @@ def test_refusals_come_before_measuring(
 
 
 def test_a_plot_without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
-    from orbitflow.cli.calibrate_plot import check_plot
+    from orbitflow.cli.calibrate_view import check_plot
 
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"pip install -e '\.\[plot\]'"):

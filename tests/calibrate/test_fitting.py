@@ -9,18 +9,18 @@ import pytest
 
 from orbitflow.calibrate.fits import fit_decode, fit_link, fit_prefill, fit_slowdown
 from orbitflow.calibrate.fitting import far_off, relative_error, split
-from orbitflow.calibrate.samples import Measured, Sample, Samples, middle_mean
+from orbitflow.calibrate.runner import Sample, Samples, SweepPoint, middle_mean
 from orbitflow.machine.cost import CostModel
 from orbitflow.machine.profile import Bend, DecodeFit, LinkFit, PrefillFit
 
 NOISE = 0.03
 
 
-def shaken(curve: str, varied: tuple[float, ...], seconds: float, dice: Random) -> Measured:
-    return Measured(curve, varied, seconds * dice.lognormvariate(0, NOISE), NOISE, 5)
+def shaken(curve: str, varied: tuple[float, ...], seconds: float, dice: Random) -> SweepPoint:
+    return SweepPoint(curve, varied, seconds * dice.lognormvariate(0, NOISE), NOISE, 5)
 
 
-def decode_points(dice: Random) -> list[Measured]:
+def decode_points(dice: Random) -> list[SweepPoint]:
     return [
         shaken("decode", (n, c), 0.010 + 0.0012 * n + 3e-6 * c, dice)
         for n in (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
@@ -52,7 +52,7 @@ def test_outside_is_never_more_than_the_base() -> None:
 
 def test_no_coefficient_is_negative() -> None:
     """Passes that get shorter with the batch: what nobody can mean costs nothing."""
-    points = [Measured("decode", (n, c), 0.02 - 0.001 * n + 1e-6 * c, 0.0, 1)
+    points = [SweepPoint("decode", (n, c), 0.02 - 0.001 * n + 1e-6 * c, 0.0, 1)
               for n in (1.0, 4.0, 9.0) for c in (10.0, 1000.0, 4000.0)]  # fmt: skip
     fit, _ = fit_decode(points, 0.0, 0)
     assert fit.request_s == 0.0
@@ -73,8 +73,8 @@ def test_prefill_of_prompts_and_pieces(seed: int) -> None:
     assert fit.pair_s == pytest.approx(2e-7, rel=0.12)
 
 
-def link_points(rate: dict[float, float], latency_s: float) -> list[Measured]:
-    return [Measured("h2d", (size,), latency_s + size / r, 0.0, 3) for size, r in rate.items()]
+def link_points(rate: dict[float, float], latency_s: float) -> list[SweepPoint]:
+    return [SweepPoint("h2d", (size,), latency_s + size / r, 0.0, 3) for size, r in rate.items()]
 
 
 SIZES = [2.0**k for k in range(15, 24)]
@@ -102,7 +102,7 @@ def test_one_size_is_enough_for_a_link() -> None:
 
 
 def test_slowdown_is_the_median_and_never_negative() -> None:
-    idle = [Measured("idle link", (n, 10.0), 0.01 * n, 0.0, 1) for n in (1.0, 2.0, 3.0)]
+    idle = [SweepPoint("idle link", (n, 10.0), 0.01 * n, 0.0, 1) for n in (1.0, 2.0, 3.0)]
     busy = [p._replace(curve="busy link", seconds=p.seconds * f)
             for p, f in zip(idle, (1.1, 1.2, 3.0), strict=True)]  # fmt: skip
     slowdown, judged = fit_slowdown(idle, busy)
@@ -167,9 +167,9 @@ def test_a_poor_prefill_is_bent_and_only_then(seed: int) -> None:
     )  # fmt: skip
     sizes = [16, 24, 40, 64, 100, 160, 256, 400, 640, 1000, 1400, 2048]
 
-    def measured(cost: CostModel) -> list[Measured]:
+    def measured(cost: CostModel) -> list[SweepPoint]:
         return [
-            Measured("prefill", (float(n), float(x)),
+            SweepPoint("prefill", (float(n), float(x)),
                      (0.004 + cost.chunk_s(n, x)) * dice.lognormvariate(0, 0.01), 0.01, 5)
             for n in sizes for x in (0, 300)
         ]  # fmt: skip

@@ -19,10 +19,12 @@ from orbitflow.calibrate.compute_tasks import (  # noqa: E402
     prefill_tasks,
 )
 from orbitflow.calibrate.fit_all import fit_all, is_enough, notices_of  # noqa: E402
-from orbitflow.calibrate.link import D2H, H2D  # noqa: E402
-from orbitflow.calibrate.link_tasks import BUSY_LINK, IDLE_LINK  # noqa: E402
-from orbitflow.calibrate.runner import run_tasks  # noqa: E402
-from orbitflow.calibrate.samples import Sample, Samples  # noqa: E402
+from orbitflow.calibrate.link import BUSY_LINK, D2H, H2D, IDLE_LINK  # noqa: E402  # noqa: E402
+from orbitflow.calibrate.runner import (  # noqa: E402
+    Sample,
+    Samples,
+    run_tasks,
+)
 from orbitflow.calibrate.sweep import Sweep  # noqa: E402
 from orbitflow.machine.cost import CostModel  # noqa: E402
 from orbitflow.machine.profile import DecodeFit, LinkFit, PrefillFit  # noqa: E402

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from orbitflow.calibrate.runner import Task, run_tasks
-from orbitflow.calibrate.samples import Sample, Samples
+from orbitflow.calibrate.runner import MeasureTask, Sample, Samples, run_tasks
 
 
 class HandClock:
@@ -34,7 +33,7 @@ class Lab:
     told: list[tuple[str, int, int]] = field(default_factory=list)
     error: Callable[[], Exception] = lambda: RuntimeError("CUDA out of memory. Tried ...")
 
-    def task(self, curve: str, size: float) -> Task:
+    def task(self, curve: str, size: float) -> MeasureTask:
         def measure() -> Sequence[Sample]:
             if len(self.visited) == self.stop_after:
                 raise KeyboardInterrupt
@@ -44,7 +43,7 @@ class Lab:
                 raise self.error()
             return [Sample(curve, (size,), size / 100)]
 
-        return Task(curve, size, f"{curve} of {size:g}", measure)
+        return MeasureTask(curve, size, f"{curve} of {size:g}", measure)
 
     def run(self, rounds: int = 2, budget_s: float = 1e9, seed: int = 0) -> list[str]:
         tasks = [self.task(curve, size) for curve in ("decode", "prefill") for size in (1, 2, 4, 8)]

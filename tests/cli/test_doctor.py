@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from orbitflow.cli import app
-from orbitflow.cli.doctor_checks import State, examine
+from orbitflow.cli.doctor import Health, examine
 
 
 @pytest.fixture(autouse=True)
@@ -21,7 +21,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-def states() -> dict[str, State]:
+def states() -> dict[str, Health]:
     return {finding.name: finding.state for finding in examine()}
 
 
@@ -45,7 +45,7 @@ def test_a_sound_installation() -> None:
 def test_every_line_says_how_it_is() -> None:
     result = CliRunner().invoke(app, ["doctor"])
     assert result.exit_code == 0, result.stdout
-    assert all(line.split()[0] in set(State) for line in result.stdout.splitlines())
+    assert all(line.split()[0] in set(Health) for line in result.stdout.splitlines())
 
 
 def test_what_is_needed_and_broken_exits_1(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,11 +73,11 @@ def test_a_damaged_trace_in_the_cache_is_broken(cache: Path) -> None:
     cache.mkdir()
     (cache / public.file_name).write_text("no trace")
     found = {finding.name: finding for finding in examine()}
-    assert found["cache"].state is State.OK
-    assert found["trace azure_conv"].state is State.BROKEN
+    assert found["cache"].state is Health.OK
+    assert found["trace azure_conv"].state is Health.BROKEN
     assert "orbitflow trace fetch" in found["trace azure_conv"].detail
 
 
 def test_a_profile_that_does_not_load(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("orbitflow.machine.catalog.profile_names", lambda: ["a5000-rooflin"])
-    assert states()["profiles"] is State.BROKEN
+    assert states()["profiles"] is Health.BROKEN

@@ -584,7 +584,7 @@ def test_ctrl_c_leaves_an_incomplete_folder() -> None:
 def test_several_at_once_get_a_folder_each() -> None:
     """All begin when a line comes in, ten runs each, so that they meet."""
     code = (
-        "import sys, orbitflow.cli.sim_run as r\n"
+        "import sys, orbitflow.cli.sim as r\n"
         "from orbitflow.config import RunConfig\n"
         "config = RunConfig(trace='tiny.jsonl', policies=('no-offload',))\n"
         "print('ready', flush=True); sys.stdin.readline()\n"
@@ -642,7 +642,7 @@ def test_a_failure_says_where_the_unfinished_results_are(
     sim: Invoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A disk that fills up in mid-run: one line why, exit 1, and the mark stays."""
-    from orbitflow.column_file import ColumnFile
+    from orbitflow.files import ColumnFile
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")

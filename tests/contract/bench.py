@@ -12,7 +12,7 @@ from contract.toys import Toy
 from contract.virtual import SlowSolver, VirtualClock, VirtualExecutor
 from orbitflow.backend.driver import Driver, Ending
 from orbitflow.engine.engine import ServingCore
-from orbitflow.engine.journal import Journal, Submitted
+from orbitflow.engine.journal import Journal, SubmitCall
 from orbitflow.engine.policy import Decision, Policy, View
 from orbitflow.placement import Placement
 from orbitflow.request import Request
@@ -90,7 +90,7 @@ class Bench(Run):
     @property
     def submitted_s(self) -> list[float]:
         """When the core was told of each request."""
-        return [entry.now_s for entry in self.journal.entries if isinstance(entry, Submitted)]
+        return [entry.now_s for entry in self.journal.entries if isinstance(entry, SubmitCall)]
 
     @property
     def boundaries_s(self) -> list[float]:

@@ -9,11 +9,11 @@ from strategies import Machine
 
 from contract.virtual import SlowSolver, VirtualClock, VirtualExecutor
 from orbitflow.backend import driver
-from orbitflow.engine.driving import Core, Observer
 from orbitflow.engine.policy import DataPlane
 from orbitflow.request import Request
 from orbitflow.sim.server import Simulation
 from orbitflow.sim.step_executor import SimExecutor
+from orbitflow.step import Core, Observer
 
 
 class Driver(Protocol):

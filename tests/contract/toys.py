@@ -8,7 +8,7 @@ from orbitflow.engine.policy import DataPlane, Decision, Lengths, Policy, View
 from orbitflow.machine.pipeline import Overlap
 from orbitflow.placement import HostLayers
 from orbitflow.request import Request
-from orbitflow.step import Plan, PlanRequest
+from orbitflow.step import PlanAnswer, PlanRequest
 
 Rule = Callable[["Toy", View], Decision]
 
@@ -23,7 +23,7 @@ class Toy(Policy):
     def __init__(self, rule: Rule, overlap: Overlap = Overlap.RING) -> None:
         self.data_plane = DataPlane(overlap, write_through=True, ring_groups=2)
         self.rule = rule
-        self.adopted: list[tuple[Plan, float]] = []
+        self.adopted: list[tuple[PlanAnswer, float]] = []
         self.asked: list[PlanRequest] = []
 
     def decide(self, view: View) -> Decision:
@@ -42,11 +42,11 @@ class Toy(Policy):
         self.asked.append(request)
         return request
 
-    def solve(self, request: PlanRequest) -> Plan:
+    def solve(self, request: PlanRequest) -> PlanAnswer:
         """The answer is the question."""
-        return Plan(request.id, request.snapshot)
+        return PlanAnswer(request.id, request.snapshot)
 
-    def adopt(self, plan: Plan, now_s: float) -> None:
+    def adopt(self, plan: PlanAnswer, now_s: float) -> None:
         """Remember what came and when."""
         self.adopted.append((plan, now_s))
 

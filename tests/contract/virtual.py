@@ -13,10 +13,9 @@ from collections.abc import Callable
 from copy import deepcopy
 from math import inf
 
-from orbitflow.engine.driving import Core
 from orbitflow.request import Request
-from orbitflow.sim.server import Executor
-from orbitflow.step import Events, Idle, Plan, PlanRequest, Step, StepOutcome
+from orbitflow.sim.server import StepExecutor
+from orbitflow.step import Core, Events, Idle, PlanAnswer, PlanRequest, Step, StepOutcome
 
 PATIENCE_S = 30.0  # real seconds until a test gives up on a thread
 
@@ -74,7 +73,7 @@ class VirtualClock:
 class VirtualExecutor:
     """The simulator's executor pass by pass: it learns after each whether it is to stop."""
 
-    def __init__(self, inner: Executor, clock: VirtualClock) -> None:
+    def __init__(self, inner: StepExecutor, clock: VirtualClock) -> None:
         self._inner = inner
         self._clock = clock
         self.closed = 0
@@ -121,11 +120,11 @@ class SlowSolver:
             self._alarm = self._clock.alarm(now_s + self._latency_s)
         return step
 
-    def solve(self, request: PlanRequest) -> Plan:
+    def solve(self, request: PlanRequest) -> PlanAnswer:
         assert self._alarm.wait(PATIENCE_S), "the time of the plan never comes"
         return self._core.solve(request)
 
-    def adopt(self, plan: Plan, now_s: float) -> None:
+    def adopt(self, plan: PlanAnswer, now_s: float) -> None:
         self._core.adopt(plan, now_s)
 
     def finish(self, step: Step, outcome: StepOutcome) -> Events:

@@ -11,8 +11,8 @@ import pytest
 from orbitflow.machine.catalog import resolve_profile
 from orbitflow.machine.cost import CostModel
 from orbitflow.machine.pipeline import (
-    Demand,
     RingPipeline,
+    TransferDemand,
     barrier_stalls,
     paper_stalls,
     serial_stalls,
@@ -25,9 +25,9 @@ LAYERS, LAYER_S, OUTSIDE_S, GROUP_S, GROUP_BYTES = 8, 0.002, 0.001, 0.008, 1.0
 COMPUTE_S = LAYERS * LAYER_S + OUTSIDE_S
 
 
-def demand(passes: int) -> Demand:
+def demand(passes: int) -> TransferDemand:
     shape = (passes, 2)
-    return Demand((3, 7), np.full(shape, GROUP_S), np.full(shape, GROUP_BYTES))
+    return TransferDemand((3, 7), np.full(shape, GROUP_S), np.full(shape, GROUP_BYTES))
 
 
 def passes_s(form: str) -> list[float]:

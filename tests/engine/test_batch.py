@@ -7,14 +7,13 @@ from hypothesis import strategies as st
 
 from orbitflow.engine.batch import DecodeBatch
 from orbitflow.placement import HostLayers
-from orbitflow.request import Request
-from orbitflow.sequence import Sequence, State
+from orbitflow.request import Phase, Request, RequestState
 
 PLACES: tuple[HostLayers, ...] = ((), (1,), (1, 3))
 
 
-def sequence(number: int, prompt: int, host: HostLayers, target: HostLayers) -> Sequence:
-    return Sequence(
+def sequence(number: int, prompt: int, host: HostLayers, target: HostLayers) -> RequestState:
+    return RequestState(
         Request(number, 0.0, prompt, 10**6),
         0.0,
         0.1,
@@ -41,7 +40,7 @@ def sequence(number: int, prompt: int, host: HostLayers, target: HostLayers) -> 
 def test_kept_up_to_date(ops: list[tuple[str, int, HostLayers, HostLayers, int]]) -> None:
     """Joining, leaving, moving and passing, in any order."""
     batch, passes = DecodeBatch(), 0
-    running: dict[int, Sequence] = {}
+    running: dict[int, RequestState] = {}
     for number, (kind, pick, host, target, count) in enumerate(ops):
         if kind == "j":
             running[number] = sequence(number, pick + 1, host, target)
@@ -49,7 +48,7 @@ def test_kept_up_to_date(ops: list[tuple[str, int, HostLayers, HostLayers, int]]
         elif running and kind == "l":
             one = running.pop(sorted(running)[pick % len(running)])
             batch.leave(one, passes)
-            one.stop(passes, State.FINISHED)
+            one.stop(passes, Phase.FINISHED)
         elif running and kind == "m":
             one = running[sorted(running)[pick % len(running)]]
             one.host, one.target = host, target

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orbitflow.engine.clock import PassClock
+from orbitflow.engine.batch import PassClock
 
 
 @given(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from orbitflow.engine.engine import ServingCore
-from orbitflow.engine.journal import Divergence, Finished, Journal, Submitted, describe, replay
+from orbitflow.engine.journal import Divergence, FinishCall, Journal, SubmitCall, describe, replay
 from orbitflow.machine.catalog import resolve_profile
 from orbitflow.machine.cost import CostModel
 from orbitflow.memory import KvLimits
@@ -46,7 +46,7 @@ def recorded(policy_name: str) -> Journal:
 @pytest.mark.parametrize("policy_name", ["no-offload", "static-2", "dynamic", "deepspeed"])
 def test_a_replay_repeats_every_decision(policy_name: str) -> None:
     journal = recorded(policy_name)
-    assert sum(isinstance(e, Submitted) for e in journal.entries) == len(REQUESTS)
+    assert sum(isinstance(e, SubmitCall) for e in journal.entries) == len(REQUESTS)
     core = fresh_core(policy_name)
     assert replay(journal.entries, core) is None
     assert core.is_drained
@@ -64,12 +64,12 @@ def test_a_changed_outcome_is_noticed() -> None:
     at = next(
         i
         for i, e in enumerate(entries)
-        if isinstance(e, Finished) and len(e.outcome.pass_end_s) > 2
+        if isinstance(e, FinishCall) and len(e.outcome.pass_end_s) > 2
     )
     entry = entries[at]
-    assert isinstance(entry, Finished)
+    assert isinstance(entry, FinishCall)
     shorter = entry.outcome._replace(pass_end_s=entry.outcome.pass_end_s[:-1])
-    entries[at] = Finished(shorter, entry.answer)
+    entries[at] = FinishCall(shorter, entry.answer)
     divergence = replay(entries, fresh_core("no-offload"))
     assert divergence is not None
     assert divergence.entry == at

@@ -5,25 +5,24 @@ from __future__ import annotations
 from orbitflow.engine.moves import Relocations
 from orbitflow.memory import KvLimits
 from orbitflow.placement import RESIDENT, HostLayers
-from orbitflow.request import Request
-from orbitflow.sequence import Sequence, State
+from orbitflow.request import Phase, Request, RequestState
 from orbitflow.step import Move, MoveKind
 
 LIMITS = KvLimits(layers=4, page_tokens=16, gpu_pages=400)
 ALL: HostLayers = (0, 1, 2, 3)
 
 
-def running(host: HostLayers = RESIDENT, context: int = 50) -> Sequence:
+def running(host: HostLayers = RESIDENT, context: int = 50) -> RequestState:
     """By default three full pages and a tail behind the token being decoded."""
-    one = Sequence(Request(5, 0.0, context - 1, 9), 0.0, 0.1, host, host)
+    one = RequestState(Request(5, 0.0, context - 1, 9), 0.0, 0.1, host, host)
     one.prefilled_tokens, one.generated_before = context - 1, 1
     one.start(0)
     return one
 
 
-def parked(host: HostLayers = ALL) -> Sequence:
+def parked(host: HostLayers = ALL) -> RequestState:
     one = running(host)
-    one.stop(0, State.PARKED)
+    one.stop(0, Phase.PARKED)
     return one
 
 
@@ -50,7 +49,7 @@ def test_a_page_that_is_just_full_is_no_tail() -> None:
     """48 tokens behind fill three pages: they are stored like any other, and nothing is flushed."""
     relocations, one = moves(), running((1, 3), context=49)
     relocations.park(one, 0)
-    one.stop(0, State.PARKED)
+    one.stop(0, Phase.PARKED)
     relocations.resume(one, 0)
     assert [move.pages for move in relocations.take(decoding=True)] == [0, 0]
     swapped = moves(write_through=False)
@@ -80,7 +79,7 @@ def test_resuming_brings_the_tails_back() -> None:
 
 def test_nothing_comes_back_of_a_prompt_that_never_began() -> None:
     relocations = moves()
-    relocations.resume(Sequence(Request(0, 0.0, 9, 9), 0.0, 0.1, (), (), State.PARKED), 0)
+    relocations.resume(RequestState(Request(0, 0.0, 9, 9), 0.0, 0.1, (), (), Phase.PARKED), 0)
     assert relocations.pending == 0
 
 

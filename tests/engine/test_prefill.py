@@ -7,18 +7,17 @@ from collections import defaultdict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orbitflow.engine.prefill import PrefillQueue
+from orbitflow.engine.batch import PrefillQueue
 from orbitflow.placement import RESIDENT, HostLayers
-from orbitflow.request import Request
-from orbitflow.sequence import Sequence
+from orbitflow.request import Request, RequestState
 from orbitflow.step import PrefillChunk
 
 
-def sequence(number: int, prompt: int, host: HostLayers = RESIDENT) -> Sequence:
-    return Sequence(Request(number, 0.0, prompt, 4), 0.0, 0.1, host, host, order=number)
+def sequence(number: int, prompt: int, host: HostLayers = RESIDENT) -> RequestState:
+    return RequestState(Request(number, 0.0, prompt, 4), 0.0, 0.1, host, host, order=number)
 
 
-def take(queue: PrefillQueue, sequences: dict[int, Sequence]) -> tuple[PrefillChunk, ...]:
+def take(queue: PrefillQueue, sequences: dict[int, RequestState]) -> tuple[PrefillChunk, ...]:
     """One pass: the chunks are done, finished prompts leave."""
     chunks, _ = queue.next_chunks()
     for chunk in chunks:

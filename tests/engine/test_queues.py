@@ -8,20 +8,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orbitflow.engine.queues import Roster
+from orbitflow.engine.queues import Queues
 from orbitflow.errors import PolicyError
-from orbitflow.request import Request
-from orbitflow.sequence import Sequence, State
+from orbitflow.request import Phase, Request, RequestState
 
 
-def roster_of(*lengths: tuple[int, int], batch: int | None = None) -> Roster:
-    roster = Roster(batch, 0)
+def roster_of(*lengths: tuple[int, int], batch: int | None = None) -> Queues:
+    roster = Queues(batch, 0)
     for number, (prompt, output) in enumerate(lengths):
         roster.submit(Request(number, 0.0, prompt, output))
     return roster
 
 
-def start(roster: Roster, number: int, passes: int) -> Sequence:
+def start(roster: Queues, number: int, passes: int) -> RequestState:
     one = roster.admit(number, (), 0.1, 0.0)
     one.prefilled_tokens = one.request.prompt_tokens
     roster.first_token(one, passes, 1.0)
@@ -32,24 +31,24 @@ def test_a_life() -> None:
     """Three tokens: one by prefill, one, a break of 5 s, another one."""
     roster = roster_of((10, 3))
     one = roster.admit(0, (1,), 0.1, 2.5)
-    assert (one.state, one.admitted_s, one.host, one.target) == (State.PREFILL, 2.5, (1,), (1,))
+    assert (one.state, one.admitted_s, one.host, one.target) == (Phase.PREFILL, 2.5, (1,), (1,))
     assert [s.id for s in roster.prefills] == [0]
     one.prefilled_tokens = 10
     roster.first_token(one, 7, 3.0)
-    assert (one.state, one.history, one.generated_before) == (State.RUNNING, [3.0], 1)
+    assert (one.state, one.history, one.generated_before) == (Phase.RUNNING, [3.0], 1)
     assert list(roster.prefills) == []
     assert roster.next_end() == 9
     assert roster.ended(8) == []
     roster.park(0, 8, 10.0)
-    assert (one.state, one.history) == (State.PARKED, [3.0, (7, 8)])
+    assert (one.state, one.history) == (Phase.PARKED, [3.0, (7, 8)])
     assert roster.parked == {0: one}
     roster.resume(0, 20, 15.0)
-    assert (one.state, one.paused_s) == (State.RUNNING, 5.0)
+    assert (one.state, one.paused_s) == (Phase.RUNNING, 5.0)
     assert roster.next_end() == 21
     assert roster.ended(9) == [], "the end it had before the break does not count any more"
     assert roster.ended(21) == [one]
     roster.retire(one, 21)
-    assert (one.state, one.history) == (State.FINISHED, [3.0, (7, 8), (20, 21)])
+    assert (one.state, one.history) == (Phase.FINISHED, [3.0, (7, 8), (20, 21)])
     assert roster.is_empty
 
 
@@ -58,15 +57,15 @@ def test_parked_while_prefilling() -> None:
     one = roster.admit(0, (), 0.1, 0.0)
     roster.park(0, 4, 1.0)
     assert list(roster.prefills) == []
-    assert (one.state, one.history) == (State.PARKED, [])
+    assert (one.state, one.history) == (Phase.PARKED, [])
     roster.resume(0, 9, 2.0)
-    assert (one.state, [s.id for s in roster.prefills]) == (State.PREFILL, [0])
+    assert (one.state, [s.id for s in roster.prefills]) == (Phase.PREFILL, [0])
 
 
 def test_strangers_are_refused() -> None:
     roster = roster_of((10, 3), (10, 3), batch=1)
     roster.admit(0, (), 0.1, 0.0)
-    strangers: list[Callable[[], Sequence]] = [
+    strangers: list[Callable[[], RequestState]] = [
         lambda: roster.admit(0, (), 0.1, 0.0),
         lambda: roster.admit(1, (), 0.1, 0.0),
         lambda: roster.admit(9, (), 0.1, 0.0),

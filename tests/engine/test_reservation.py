@@ -5,13 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from orbitflow.engine.apply import Reservation
 from orbitflow.engine.policy import DataPlane
-from orbitflow.engine.reservation import Reservation
 from orbitflow.machine.pipeline import Overlap
 from orbitflow.memory import KvAccount, KvLimits
 from orbitflow.placement import HostLayers
-from orbitflow.request import Request
-from orbitflow.sequence import Sequence
+from orbitflow.request import Request, RequestState
 
 
 def make(*, write_through: bool = True, ring: int = 2) -> tuple[Reservation, KvAccount]:
@@ -20,8 +19,8 @@ def make(*, write_through: bool = True, ring: int = 2) -> tuple[Reservation, KvA
     return Reservation(account, plane), account
 
 
-def sequence(number: int, prompt: int, output: int, target: HostLayers = ()) -> Sequence:
-    return Sequence(Request(number, 0.0, prompt, output), 0.0, 0.1, target, target)
+def sequence(number: int, prompt: int, output: int, target: HostLayers = ()) -> RequestState:
+    return RequestState(Request(number, 0.0, prompt, output), 0.0, 0.1, target, target)
 
 
 def test_to_the_end_holds_the_final_length() -> None:

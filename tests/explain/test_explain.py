@@ -8,39 +8,39 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from orbitflow.policy.orbitflow.policy import OrbitFlow
 
-from orbitflow.cli.plan_run import scenario_for
+from orbitflow.cli.plan import scenario_for
 from orbitflow.config import PipelineForm, RunConfig
-from orbitflow.deposit import next_due_s
 from orbitflow.engine.policy import Policy
 from orbitflow.explain import batch as standing_module
-from orbitflow.explain.batch import Standing, explain_standing
+from orbitflow.explain.batch import Batch, explain_batch
 from orbitflow.explain.decision import Binding, DecisionShown, Fate
 from orbitflow.explain.moment import explain_moment
-from orbitflow.policy.orbitflow import OrbitFlow
 from orbitflow.policy.registry import policy_names
 from orbitflow.results.run_folder import RunFolder
 from orbitflow.scenario import Scenario, build_scenario
 from orbitflow.session import outfit
 from orbitflow.sim.run import simulate_policy
+from orbitflow.slo import next_due_s
 
 CONTEXTS = (2000, 8000, 16000, 4000)
 
 
-def scene(standing: Standing, **options: object) -> Scenario:
+def scene(standing: Batch, **options: object) -> Scenario:
     config = RunConfig(trace="contexts", **{"kv_capacity_tokens": 20_000, **options})  # type: ignore[arg-type]
     return scenario_for(config, standing)
 
 
-def shown(name: str, standing: Standing, **options: object) -> DecisionShown:
-    answer = explain_standing(scene(standing, **options), name, standing)
+def shown(name: str, standing: Batch, **options: object) -> DecisionShown:
+    answer = explain_batch(scene(standing, **options), name, standing)
     assert isinstance(answer, DecisionShown), answer
     return answer
 
 
 @pytest.mark.parametrize("name", policy_names())
 def test_what_is_shown_fits_and_adds_up(name: str) -> None:
-    standing = Standing(CONTEXTS, (0.0, 2.0, 1.0, 0.5), waiting=(300,))
+    standing = Batch(CONTEXTS, (0.0, 2.0, 1.0, 0.5), waiting=(300,))
     answer = shown(name, standing)
     memory, decode = answer.memory, answer.decode
     assert memory.gpu_pages <= memory.gpu_limit_pages
@@ -57,7 +57,7 @@ def test_what_is_shown_fits_and_adds_up(name: str) -> None:
 
 def test_nothing_binds_where_everything_fits() -> None:
     """A pass of the A5000: 0.0495 + 9.63e-7 x 3,000."""
-    answer = shown("dynamic", Standing((1000, 2000)))
+    answer = shown("dynamic", Batch((1000, 2000)))
     assert answer.binding is Binding.COMPUTE
     assert answer.decode is not None
     assert answer.decode.pass_s == pytest.approx(0.0495 + 9.63e-7 * 3000)
@@ -65,17 +65,17 @@ def test_nothing_binds_where_everything_fits() -> None:
 
 def test_a_ring_pass_settles_on_the_link() -> None:
     """X of static-1 exceeds C by far, so prefetching runs all the time: T = X, but for the ring."""
-    answer = shown("static-1", Standing(CONTEXTS))
+    answer = shown("static-1", Batch(CONTEXTS))
     assert answer.binding is Binding.LINK
     assert answer.decode is not None
     assert answer.decode.pass_s == pytest.approx(answer.decode.link_s, rel=0.02)
 
 
 def test_the_papers_pipeline_starts_every_pass_afresh() -> None:
-    ring = shown("static-8", Standing(CONTEXTS), kv_capacity_tokens=29_000)
+    ring = shown("static-8", Batch(CONTEXTS), kv_capacity_tokens=29_000)
     paper = shown(
         "static-8",
-        Standing(CONTEXTS),
+        Batch(CONTEXTS),
         kv_capacity_tokens=29_000,
         pipeline=PipelineForm.PAPER,
     )
@@ -86,7 +86,7 @@ def test_the_papers_pipeline_starts_every_pass_afresh() -> None:
 
 
 def test_the_cpu_is_named_where_it_works() -> None:
-    assert shown("zero-inference", Standing(CONTEXTS)).binding is Binding.HOST
+    assert shown("zero-inference", Batch(CONTEXTS)).binding is Binding.HOST
 
 
 @given(
@@ -94,7 +94,7 @@ def test_the_cpu_is_named_where_it_works() -> None:
     tau_s=st.floats(0.01, 2),
 )
 def test_seats_have_the_balance_asked_for(balance_s: float, tau_s: float) -> None:
-    (seat,) = Standing((100_000,), (balance_s,)).seats(tau_s)
+    (seat,) = Batch((100_000,), (balance_s,)).seats(tau_s)
     times = seat.token_times_s
     assert next_due_s(times, tau_s) == pytest.approx(balance_s, abs=1e-6)
     assert times[0] <= 1e-6
@@ -117,7 +117,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Policy]:
 
 def test_the_planner_is_asked_about_these_balances(asked: list[Policy]) -> None:
     balances = (0.0, 2.0, 1.0, 0.05)
-    answer = shown("orbitflow", Standing(CONTEXTS, balances))
+    answer = shown("orbitflow", Batch(CONTEXTS, balances))
     (policy,) = asked
     assert isinstance(policy, OrbitFlow)
     assert policy.last_draft is not None
@@ -133,7 +133,7 @@ def test_who_is_far_ahead_rests() -> None:
     """Two of three fit and streaming is slow: whoever can wait longest is left out."""
     for ahead in range(3):
         balances = tuple(60.0 if row == ahead else 0.0 for row in range(3))
-        answer = shown("orbitflow", Standing((8000, 8000, 8000), balances), link_scale=0.1)
+        answer = shown("orbitflow", Batch((8000, 8000, 8000), balances), link_scale=0.1)
         fates = [row.fate for row in answer.requests]
         assert fates == [Fate.PARKED if row == ahead else Fate.RUNS for row in range(3)]
 
@@ -197,7 +197,7 @@ def test_a_moment_after_the_end_and_between_requests(tmp_path: Path) -> None:
 
 def test_the_integer_program_is_waited_for() -> None:
     """The fast search proves too little here; what is shown is the better plan of the ILP."""
-    standing = Standing((8123, 584, 7789, 812, 5154), (2.0, 2.0, 2.0, 2.0, 0.5))
+    standing = Batch((8123, 584, 7789, 812, 5154), (2.0, 2.0, 2.0, 2.0, 0.5))
     answer = shown("orbitflow", standing, kv_capacity_tokens=17_969, profile="h100-roofline")
     planner = answer.planner
     assert planner is not None

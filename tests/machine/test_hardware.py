@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from orbitflow.errors import ProfileError
-from orbitflow.machine.hardware import Machine, find_gpu, hardware_table, roofline
+from orbitflow.machine.hardware import GpuNode, find_gpu, hardware_table, roofline
 from orbitflow.machine.model import model_from_config
 from orbitflow.units import GIB
 
@@ -30,7 +30,7 @@ def test_decode_on_a_5000_by_hand() -> None:
     One token of KV: 131,072 / 614.4e9 = 0.2133 µs.
     One more request: 2 x 7,504,924,672 / 55.55e12 = 0.2702 ms.
     """
-    fit = Machine(find_gpu("a5000")).decode_fit(LLAMA)
+    fit = GpuNode(find_gpu("a5000")).decode_fit(LLAMA)
     assert fit.base_s == pytest.approx(15_009_849_344 / 614.4e9 + 0.002)
     assert fit.base_s == pytest.approx(26.43e-3, rel=1e-3)
     assert fit.outside_s == pytest.approx(1.850e-3, rel=1e-3)
@@ -43,15 +43,15 @@ def test_prefill_on_a_5000_by_hand() -> None:
 
     A pair: 4 x 32 x 32 x 128 / 55.55e12 = 9.438 ns.
     """
-    fit = Machine(find_gpu("a5000")).prefill_fit(LLAMA)
+    fit = GpuNode(find_gpu("a5000")).prefill_fit(LLAMA)
     assert fit.base_s == 0.002
     assert fit.token_s == pytest.approx(0.25129e-3, rel=1e-4)
     assert fit.pair_s == pytest.approx(9.4381e-9, rel=1e-4)
 
 
 def test_four_gpus_have_four_times_everything_but_the_link() -> None:
-    one = roofline("one", Machine(find_gpu("a6000")), LLAMA)
-    four = roofline("four", Machine(find_gpu("a6000"), 4), LLAMA)
+    one = roofline("one", GpuNode(find_gpu("a6000")), LLAMA)
+    four = roofline("four", GpuNode(find_gpu("a6000"), 4), LLAMA)
     assert four.gpu_memory_bytes == 4 * one.gpu_memory_bytes == 192 * GIB
     assert four.decode.token_s == pytest.approx(one.decode.token_s / 4)
     assert four.prefill.pair_s == pytest.approx(one.prefill.pair_s / 4)
@@ -63,7 +63,7 @@ def test_four_gpus_have_four_times_everything_but_the_link() -> None:
 
 def test_heads_must_divide_over_the_gpus() -> None:
     with pytest.raises(ProfileError, match="32 heads, no multiple of 3 GPUs"):
-        roofline("three", Machine(find_gpu("l4"), 3), LLAMA)
+        roofline("three", GpuNode(find_gpu("l4"), 3), LLAMA)
 
 
 def test_unknown_gpu() -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from orbitflow.machine.host_read import ATTEND, STREAM, HostRead
-from orbitflow.policy.infinigen import SELECT
+from orbitflow.machine.pipeline import ATTEND, STREAM, HostRead
+from orbitflow.policy.stride import SELECT
 
 HOST = (0, 1, 2, 5)
 

@@ -8,13 +8,18 @@ import pytest
 
 from orbitflow.config import RunConfig
 from orbitflow.machine.catalog import resolve_profile
-from orbitflow.machine.measured_range import MeasuredRange, extrapolated, measured_range
-from orbitflow.machine.profile import Point, Profile
+from orbitflow.machine.profile import (
+    MeasuredPoint,
+    MeasuredRange,
+    Profile,
+    extrapolated,
+    measured_range,
+)
 from orbitflow.scenario import build_scenario
 
 
-def point(curve: str, *varied: float) -> Point:
-    return Point(curve, varied, 0.01, 0.01, 0.0, 3, False)
+def point(curve: str, *varied: float) -> MeasuredPoint:
+    return MeasuredPoint(curve, varied, 0.01, 0.01, 0.0, 3, False)
 
 
 @pytest.fixture

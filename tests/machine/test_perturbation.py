@@ -12,7 +12,7 @@ from orbitflow.errors import UserError
 from orbitflow.machine.perturbation import Perturbation, read_perturbation
 from orbitflow.request import Request
 from orbitflow.scenario import build_scenario
-from orbitflow.sim.noise import Noise
+from orbitflow.sim.pass_work import Noise
 from orbitflow.sim.step_executor import SimExecutor
 
 

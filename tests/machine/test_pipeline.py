@@ -13,7 +13,7 @@ from reference.pipeline import Group, Pass, simulate
 
 from orbitflow.arrays import FloatArray
 from orbitflow.errors import PolicyError
-from orbitflow.machine.pipeline import Demand, RingPipeline, paper_stalls, serial_stalls
+from orbitflow.machine.pipeline import RingPipeline, TransferDemand, paper_stalls, serial_stalls
 
 EXAMPLES = settings(max_examples=60, deadline=None, derandomize=True)
 
@@ -21,7 +21,7 @@ EXAMPLES = settings(max_examples=60, deadline=None, derandomize=True)
 class Call(NamedTuple):
     """What one call of `RingPipeline.stalls` gets."""
 
-    demand: Demand
+    demand: TransferDemand
     layer_s: FloatArray
     pass_s: FloatArray
     ring_bytes: float
@@ -58,7 +58,7 @@ def cases(draw: st.DrawFn) -> Case:
         spare = draw(st.sampled_from((0.0, 1.0, 3.0, 8.0, 100.0)))
         calls.append(
             Call(
-                Demand(host, link_s, ring),
+                TransferDemand(host, link_s, ring),
                 layer_s,
                 layers * layer_s + outside,
                 float(ring.max()) + spare,
@@ -70,7 +70,7 @@ def cases(draw: st.DrawFn) -> Case:
     return Case(layers, draw(st.floats(0, 100)), same)
 
 
-def groups(demand: Demand, index: int) -> tuple[Group, ...]:
+def groups(demand: TransferDemand, index: int) -> tuple[Group, ...]:
     """The groups of one pass."""
     rows = zip(demand.layers, demand.link_s[index], demand.ring_bytes[index], strict=True)
     return tuple(Group(layer, float(x), float(size)) for layer, x, size in rows)
@@ -176,7 +176,7 @@ def test_a_cold_pass_in_a_huge_ring_is_the_paper_form(case: Case) -> None:
     call = case.calls[0]
     huge = RingPipeline()
     huge.restart(case.start_s, 1e18)
-    one = Demand(call.demand.layers, call.demand.link_s[:1], call.demand.ring_bytes[:1])
+    one = TransferDemand(call.demand.layers, call.demand.link_s[:1], call.demand.ring_bytes[:1])
     stall = huge.stalls(one, call.layer_s[:1], call.pass_s[:1], case.start_s)
     assert stall == pytest.approx(paper_stalls(one, call.layer_s[:1]), rel=1e-9, abs=1e-9)
 
@@ -218,7 +218,9 @@ def test_one_call_or_one_call_per_pass_is_the_same(case: Case) -> None:
         demand = call.demand
         return [
             Call(
-                Demand(demand.layers, demand.link_s[i : i + 1], demand.ring_bytes[i : i + 1]),
+                TransferDemand(
+                    demand.layers, demand.link_s[i : i + 1], demand.ring_bytes[i : i + 1]
+                ),
                 call.layer_s[i : i + 1],
                 call.pass_s[i : i + 1],
                 call.ring_bytes,
@@ -234,13 +236,13 @@ def test_one_call_or_one_call_per_pass_is_the_same(case: Case) -> None:
 def test_a_group_larger_than_the_ring_is_refused() -> None:
     ring = RingPipeline()
     ring.restart(0.0, 3.0)
-    demand = Demand((0,), np.array([[1.0]]), np.array([[4.0]]))
+    demand = TransferDemand((0,), np.array([[1.0]]), np.array([[4.0]]))
     with pytest.raises(PolicyError, match="exceeds the ring"):
         ring.stalls(demand, np.ones(1), np.ones(1), 0.0)
 
 
 def test_restart_forgets_what_was_prefetched() -> None:
-    demand = Demand((1,), np.array([[0.5]]), np.array([[1.0]]))
+    demand = TransferDemand((1,), np.array([[0.5]]), np.array([[1.0]]))
     layer_s, pass_s = np.full(1, 1.0), np.full(1, 2.0)
     ring = RingPipeline()
     ring.restart(0.0, 2.0)

@@ -22,7 +22,7 @@ from orbitflow.machine.profile import (
     FitError,
     HostFit,
     LinkFit,
-    Point,
+    MeasuredPoint,
     PrefillFit,
     Profile,
     Provenance,
@@ -272,7 +272,7 @@ profiles = st.builds(
     measured_kv_tokens=st.none() | count,
     points=st.lists(
         st.builds(
-            Point,
+            MeasuredPoint,
             text,
             st.lists(zero_or_more, max_size=3).map(tuple),
             *(zero_or_more, zero_or_more, zero_or_more),

@@ -11,8 +11,7 @@ import pytest
 from orbitflow.config import RunConfig
 from orbitflow.errors import ProfileError
 from orbitflow.machine.catalog import resolve_profile
-from orbitflow.machine.profile import Point, Profile, load, save, to_json
-from orbitflow.machine.profile_seal import is_edited, sealed
+from orbitflow.machine.profile import MeasuredPoint, Profile, is_edited, load, save, sealed, to_json
 from orbitflow.scenario import build_scenario
 from orbitflow.units import GIB
 
@@ -21,7 +20,7 @@ A5000 = resolve_profile("a5000-llama3-8b-paper")
 
 @pytest.fixture
 def measured() -> Profile:
-    point = Point("decode", (4.0, 1000.0), 0.0501, 0.0504, 0.01, 5, True)
+    point = MeasuredPoint("decode", (4.0, 1000.0), 0.0501, 0.0504, 0.01, 5, True)
     return sealed(replace(A5000, name="mine", measured_kv_tokens=30_000, points=(point,)))
 
 

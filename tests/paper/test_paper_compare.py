@@ -6,13 +6,13 @@ from dataclasses import replace
 from math import inf
 
 import pytest
+from benchmarks.paper.compare import Verdict, compared
+from benchmarks.paper.derive import DERIVATIONS, Derived
+from benchmarks.paper.published import PUBLISHED, Family, Published
+from benchmarks.paper.reasons import Facts, reason_for
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orbitflow.paper.compare import Verdict, compared
-from orbitflow.paper.derive import DERIVATIONS, Derived
-from orbitflow.paper.published import PUBLISHED, Family, Published
-from orbitflow.paper.reasons import Facts, reason_for
 from orbitflow.study.statistics import Estimate
 
 ROW = Published("k", Family.ABLATION, "figure", "what", 50.0, 50.0, "%", 0.5)

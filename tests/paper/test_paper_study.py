@@ -12,16 +12,16 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from benchmarks.paper.experiments import FULL, QUICK, Scope, all_points, figures
+from benchmarks.paper.measured import Measured, difference, quotient
+from benchmarks.paper.plan import plan_paper
+from benchmarks.paper.points import A5000, Point, Setting, config_of
+from benchmarks.paper.run import run
+from benchmarks.paper.systems import DYNAMIC, ORBITFLOW, with_victim
 
 from orbitflow.cli import main
-from orbitflow.cli.study_paper_run import run
 from orbitflow.config import RunConfig
 from orbitflow.errors import UserError
-from orbitflow.paper.experiments import FULL, QUICK, Scope, all_points, figures
-from orbitflow.paper.measured import Measured, difference, quotient
-from orbitflow.paper.plan import plan_paper
-from orbitflow.paper.points import A5000, Point, Setting, config_of
-from orbitflow.paper.systems import DYNAMIC, ORBITFLOW, with_victim
 from orbitflow.study.folder import StudyFolder
 from orbitflow.study.statistics import Estimate
 
@@ -113,7 +113,7 @@ def test_killed_and_gone_on_with(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert json.loads(printed) == json.loads((tmp_path / "a/summary.json").read_text())
     code = (
         "from pathlib import Path\n"
-        "from orbitflow.cli.study_paper_run import run\n"
+        "from benchmarks.paper.run import run\n"
         "from paper.test_paper_study import TINY\n"
         "if __name__ == '__main__':\n"
         f"    run(TINY, Path({str(tmp_path / 'b')!r}), workers=1, as_json=False, quiet=True)\n"

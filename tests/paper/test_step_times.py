@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from benchmarks.paper.step_times import StepTimes
+from benchmarks.paper.work import do_paper_task
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orbitflow.config import DepositRule, RunConfig
-from orbitflow.paper.step_times import StepTimes
-from orbitflow.paper.work import do_paper_task
 from orbitflow.request import Request
 from orbitflow.results.metrics import pace
 from orbitflow.scenario import build_scenario
 from orbitflow.step import Events, Finished, Step, StepOutcome, TokenSegment
-from orbitflow.study.task import Task, do_task
+from orbitflow.study.task import StudyTask, do_task
 
 
 def step(ids: tuple[int, ...], passes: int) -> Step:
@@ -96,7 +96,7 @@ def test_both_counts_are_one_for_a_request_alone(policy: str) -> None:
         slo_scale=1.0,
         deposit=DepositRule.NONE,
     )
-    task = Task(config, build_scenario(config).slo)
+    task = StudyTask(config, build_scenario(config).slo)
     both, fair = do_paper_task(task), do_task(task)
     due = int(build_scenario(config).trace.output_tokens[0]) - 1
     late = [round((1 - float(both["paper.tbt_plain"])) * (due + 1))]  # type: ignore[arg-type]

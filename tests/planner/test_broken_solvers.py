@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from orbitflow.planner.linear import read_problem
+from orbitflow.planner.solver import Effort, Status, solve
 from reference.programs import knapsack
 
 from orbitflow.errors import UserError
 from orbitflow.planner import solvers
-from orbitflow.planner.solvers import Effort, SolverName, Status, available, check_solver, solve
+from orbitflow.planner.solvers import SolverName, available, check_solver
 from orbitflow.planner.solvers.base import Outcome, Solver
-from orbitflow.planner.solvers.linear import read_problem
 
 PROVEN = Effort()
 

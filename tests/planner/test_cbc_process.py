@@ -14,8 +14,9 @@ from typing import Any
 
 import pulp
 import pytest
+from orbitflow.planner.solver import Effort, Status, solve
 
-from orbitflow.planner.solvers import Answer, Effort, SolverName, Status, solve
+from orbitflow.planner.solvers import Answer, SolverName
 from orbitflow.planner.solvers import cbc as module
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
+from orbitflow.planner.solver import Effort, Status
+from orbitflow.policy.orbitflow.policy import OrbitFlow
 from reference.harness import serve
 from reference.plans import random_problem
 from strategies import small_machine
@@ -12,8 +14,7 @@ from strategies import small_machine
 import orbitflow.planner.ilp as ilp
 from orbitflow.config import RunConfig
 from orbitflow.planner.planner import improve, quick
-from orbitflow.planner.solvers import Answer, Effort, SolverName, Status
-from orbitflow.policy.orbitflow import OrbitFlow
+from orbitflow.planner.solvers import Answer, SolverName
 from orbitflow.request import Request
 from orbitflow.scenario import build_scenario
 from orbitflow.sim.run import simulate_policy

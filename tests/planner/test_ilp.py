@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from orbitflow.planner.solver import Effort
 from reference.plans import best, random_problem, rounded, worth
 
 from orbitflow.planner.check import faults
 from orbitflow.planner.ilp import solve_ilp
 from orbitflow.planner.planner import improve, quick
 from orbitflow.planner.score import score
-from orbitflow.planner.solvers import Effort, SolverName
+from orbitflow.planner.solvers import SolverName
 
 EXACT = Effort(gap=0.0, nodes=None, seconds=None)
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from orbitflow.machine.catalog import resolve_profile
 from orbitflow.machine.cost import CostModel
-from orbitflow.machine.pipeline import Demand, Overlap, RingPipeline
+from orbitflow.machine.pipeline import Overlap, RingPipeline, TransferDemand
 from orbitflow.memory import KvLimits
 from orbitflow.planner.problem import Asked, Choice, Problem, paper_options
 from orbitflow.planner.search import search
@@ -29,7 +29,7 @@ def _steady_pass_s(problem: Problem, choice: Choice) -> float:
             link[layer] += terms.layer_link_s[row]
             pages[layer] += terms.group_pages[row]
     host = np.flatnonzero(pages)
-    demand = Demand(
+    demand = TransferDemand(
         tuple(host.tolist()), np.tile(link[host], (PASSES, 1)), np.tile(pages[host], (PASSES, 1))
     )
     ring = RingPipeline()

@@ -9,9 +9,10 @@ from random import Random
 import numpy as np
 import pulp
 import pytest
+from orbitflow.planner.solver import Effort, Status, solve
 from reference.programs import FourProblem, FourRow, FourVariable, knapsack, plan, split
 
-from orbitflow.planner.solvers import Answer, Effort, SolverName, Status, solve
+from orbitflow.planner.solvers import Answer, SolverName
 
 PROVEN = Effort()
 BOTH = pytest.mark.parametrize("solver", [SolverName.HIGHS, SolverName.CBC])

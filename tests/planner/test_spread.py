@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orbitflow.planner.spread import Wish, even_order, lay_out
+from orbitflow.placement import Wish, even_order, lay_out
 
 
 @pytest.mark.parametrize("layers", [1, 2, 7, 32, 80])

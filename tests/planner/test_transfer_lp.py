@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from scipy.optimize import linprog
 
-from orbitflow.machine.pipeline import Demand, paper_stalls
+from orbitflow.machine.pipeline import TransferDemand, paper_stalls
 
 
 def _least_pass_s(layers: int, layer_s: float, needs: list[float]) -> float:
@@ -50,7 +50,7 @@ def test_closed_form_equals_the_linear_program(seed: int) -> None:
     needs = [0.0] * layers
     for layer, x in zip(host, seconds, strict=True):
         needs[layer] = x
-    demand = Demand(tuple(host), np.array([seconds]), np.array([seconds]))
+    demand = TransferDemand(tuple(host), np.array([seconds]), np.array([seconds]))
     stall = float(paper_stalls(demand, np.array([layer_s]))[0])
     least_s = _least_pass_s(layers, layer_s, needs)
     assert layers * layer_s + stall == pytest.approx(least_s, rel=1e-9)

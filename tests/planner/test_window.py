@@ -6,9 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orbitflow.memory import KvLimits
+from orbitflow.memory import KvLimits, longest_window, pages_at_end
 from orbitflow.placement import RESIDENT, stride
-from orbitflow.planner.window import longest_window, pages_at_end
 
 LIMITS = KvLimits(6, 4, 60)
 

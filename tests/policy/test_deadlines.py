@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from orbitflow.policy.orbit.deadlines import EVERY, MOST_TRIED, Deadlines, FairShare
 
 from orbitflow.engine.policy import View
-from orbitflow.engine.queues import Roster
+from orbitflow.engine.queues import Queues
 from orbitflow.memory import KvAccount, KvLimits
 from orbitflow.placement import RESIDENT
-from orbitflow.policy.deadlines import EVERY, MOST_TRIED, Deadlines
-from orbitflow.policy.fair_share import FairShare
 from orbitflow.request import Request
 
 
@@ -18,7 +17,7 @@ class Door:
     """A waiting room and its order. A prompt of n tokens takes n seconds."""
 
     def __init__(self, every: int = EVERY) -> None:
-        self.roster = Roster(None, 0)
+        self.roster = Queues(None, 0)
         account = KvAccount(KvLimits(4, 16, 1000))
         self.view = View(self.roster, account, lambda _: None, 0.1, self._ttft_s)  # type: ignore[arg-type, return-value]
         self.share = FairShare()

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from reference.harness import serve
-from strategies import Machine, small_machine
-
-from orbitflow.policy.deadlines import EVERY
-from orbitflow.policy.door import (
+from orbitflow.policy.orbit.admission import (
     BEHIND_HARM,
     FEW,
     HARM,
@@ -16,9 +12,13 @@ from orbitflow.policy.door import (
     OWED_HARM,
     share_risked,
 )
-from orbitflow.policy.orbit import Orbit
+from orbitflow.policy.orbit.deadlines import EVERY
+from orbitflow.policy.orbit.policy import Orbit
+from reference.harness import serve
+from strategies import Machine, small_machine
+
+from orbitflow.config import Tuning
 from orbitflow.request import Request
-from orbitflow.tuning import Tuning
 
 TAU_S = 0.5
 READERS = 4

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
-
-from orbitflow.policy.fair_share import FAIR, LEAST_KNOWN, LONGEST, MEMORY, FairShare
+from orbitflow.policy.orbit.deadlines import FAIR, LEAST_KNOWN, LONGEST, MEMORY, FairShare
 
 FATES = st.lists(st.tuples(st.integers(1, 30), st.booleans()), max_size=120)
 

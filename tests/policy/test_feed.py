@@ -7,25 +7,25 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from orbitflow.policy.orbit.load import Demand, LoadModel
 from strategies import PAGE, small_machine
 
 from orbitflow.memory import KvLimits
-from orbitflow.policy.feed import Feeder, Mouth
 
 COST = small_machine(link_bytes_per_s=1e5).cost  # a page of 4000 bytes takes 0.04 s
 
 
 def _load(
-    gpu_pages: int, mouths: list[Mouth], *, rotates: bool = True, turn_passes: int = 10
+    gpu_pages: int, mouths: list[Demand], *, rotates: bool = True, turn_passes: int = 10
 ) -> float:
     limits = KvLimits(6, PAGE, gpu_pages)
-    feeder = Feeder(limits, ring_groups=2, turn_passes=turn_passes, rotates=rotates)
+    feeder = LoadModel(limits, ring_groups=2, turn_passes=turn_passes, rotates=rotates)
     return feeder.load(COST, mouths)
 
 
 def test_what_fits_is_one_pass() -> None:
     """Two requests of 9 tokens: 3 pages in each of 6 layers, 36 in all."""
-    assert _load(36, [Mouth(9, 0.1), Mouth(9, 0.2)]) == COST.decode_pass_s(2, 18) / 0.1
+    assert _load(36, [Demand(9, 0.1), Demand(9, 0.2)]) == COST.decode_pass_s(2, 18) / 0.1
     assert _load(36, []) == 0
 
 
@@ -34,13 +34,13 @@ def test_streaming_or_turns_whichever_takes_less() -> None:
     two: 12 pages a pass, 0.48 s. By turns each pass brings in a tenth of 18 pages: 0.072 s, more
     than its compute, twice.
     """
-    mouths = [Mouth(9, 0.3), Mouth(9, 0.3)]
+    mouths = [Demand(9, 0.3), Demand(9, 0.3)]
     assert _load(34, mouths, rotates=False) == pytest.approx(0.48 / 0.3)
     assert _load(34, mouths) == pytest.approx(2 * 0.072 / 0.3)
     assert COST.decode_pass_s(1, 9) < 0.072
 
 
-def _partitions(rows: list[Mouth]) -> Iterator[list[list[Mouth]]]:
+def _partitions(rows: list[Demand]) -> Iterator[list[list[Demand]]]:
     if not rows:
         yield []
         return
@@ -51,7 +51,7 @@ def _partitions(rows: list[Mouth]) -> Iterator[list[list[Mouth]]]:
             yield [*found[:at], [first, *found[at]], *found[at + 1 :]]
 
 
-def _share(gpu_pages: int, turn: list[Mouth], *, alone: bool) -> float:
+def _share(gpu_pages: int, turn: list[Demand], *, alone: bool) -> float:
     pages = sum(6 * -(-m.context_tokens // PAGE) for m in turn)
     largest = max(6 * -(-m.context_tokens // PAGE) for m in turn)
     over = pages - gpu_pages
@@ -63,13 +63,13 @@ def _share(gpu_pages: int, turn: list[Mouth], *, alone: bool) -> float:
 
 
 mouth_lists = st.lists(
-    st.builds(Mouth, st.integers(1, 80), st.sampled_from((0.1, 0.3, 1.0))), min_size=1, max_size=5
+    st.builds(Demand, st.integers(1, 80), st.sampled_from((0.1, 0.3, 1.0))), min_size=1, max_size=5
 )
 
 
 @settings(derandomize=True, deadline=None)
 @given(mouth_lists, st.integers(6, 200))
-def test_it_never_promises_more_than_the_best_turns(mouths: list[Mouth], pages: int) -> None:
+def test_it_never_promises_more_than_the_best_turns(mouths: list[Demand], pages: int) -> None:
     best = min(
         sum(_share(pages, turn, alone=len(turns) == 1) for turn in turns)
         for turns in _partitions(mouths)
@@ -81,6 +81,6 @@ def test_it_never_promises_more_than_the_best_turns(mouths: list[Mouth], pages: 
 
 @settings(derandomize=True, deadline=None)
 @given(mouth_lists, st.integers(6, 200))
-def test_patience_makes_it_easier(mouths: list[Mouth], pages: int) -> None:
-    relaxed = [Mouth(m.context_tokens, 2 * m.pace_s) for m in mouths]
+def test_patience_makes_it_easier(mouths: list[Demand], pages: int) -> None:
+    relaxed = [Demand(m.context_tokens, 2 * m.pace_s) for m in mouths]
     assert _load(pages, relaxed) == pytest.approx(_load(pages, mouths) / 2)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from strategies import small_machine
-
-from orbitflow.memory import KvLimits
-from orbitflow.placement import RESIDENT, stride
-from orbitflow.policy.gate import (
+from orbitflow.policy.orbitflow.admission import (
     CLOSE_SHARE,
     FIRST_HORIZON_TOKENS,
     OPEN_SHARE,
     Gate,
     expected_pass_s,
 )
+from strategies import small_machine
+
+from orbitflow.memory import KvLimits
+from orbitflow.placement import RESIDENT, stride
 
 
 def test_once_shut_it_opens_later() -> None:

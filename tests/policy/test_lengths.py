@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from orbitflow.policy.output_lengths import FIRST_TOKENS, MEMORY, OutputLengths
 
-from orbitflow.policy.lengths import FIRST_TOKENS, MEMORY, OutputLengths
 from orbitflow.request import Request
 
 ANY = Request(0, 0.0, 10, 700)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from orbitflow.policy.orbit.policy import Orbit
 from reference.harness import Run, serve
 from strategies import Machine, small_machine
 
+from orbitflow.config import LengthsKnown, SolverName, Tuning
 from orbitflow.engine.policy import Decision, Lengths, View
-from orbitflow.policy.orbit import Orbit
 from orbitflow.request import Request
 from orbitflow.results.metrics import pace
 from orbitflow.step import MoveKind
-from orbitflow.tuning import LengthsKnown, SolverName, Tuning
 
 TAU_S = 0.08
 MACHINE = small_machine(200, link_bytes_per_s=3e6)

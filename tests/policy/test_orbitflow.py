@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from orbitflow.policy.orbitflow.policy import OrbitFlow, uniform_ilp
 from reference.harness import serve
 from reference.standing import Server
 from strategies import small_machine
 
+from orbitflow.config import Tuning, Victim
 from orbitflow.placement import RESIDENT
-from orbitflow.policy.orbitflow import OrbitFlow, uniform_ilp
 from orbitflow.request import Request
-from orbitflow.tuning import Tuning, Victim
 
 HALF = (1, 3, 5, 7)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from orbitflow.results.run_files import read_config_file
 from reference.commands import Invoke, invoker
 
 from orbitflow.config import RunConfig
@@ -24,7 +25,6 @@ from orbitflow.policy.registry import (
     make_policy,
     policy_names,
 )
-from orbitflow.results.config_file import read_config_file
 from orbitflow.scenario import build_scenario
 
 SOURCE = """\

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from orbitflow.policy.orbitflow.policy import OrbitFlow
+from orbitflow.policy.token_deposit import TokenDeposit
 from reference.harness import Run, serve
 from strategies import Machine, machines, small_machine, workloads
 
-from orbitflow.bank import Bank
-from orbitflow.deposit import next_due_s
-from orbitflow.policy.orbitflow import OrbitFlow
+from orbitflow.config import Tuning, Victim
 from orbitflow.policy.pausing import (
     OWED_PASSES,
     PATIENCE,
@@ -19,14 +19,13 @@ from orbitflow.policy.pausing import (
     first_owed,
     rest_order,
 )
-from orbitflow.request import Request
-from orbitflow.sequence import Sequence, State
-from orbitflow.tuning import Tuning, Victim
+from orbitflow.request import Phase, Request, RequestState
+from orbitflow.slo import next_due_s
 
 
-def _members(*prompts: int) -> list[Sequence]:
+def _members(*prompts: int) -> list[RequestState]:
     return [
-        Sequence(Request(i, 0.0, prompt, 50), 0.0, 0.1, (), (), State.PARKED, prompt, order=i)
+        RequestState(Request(i, 0.0, prompt, 50), 0.0, 0.1, (), (), Phase.PARKED, prompt, order=i)
         for i, prompt in enumerate(prompts)
     ]
 
@@ -40,7 +39,7 @@ def test_victims_by_length() -> None:
 
 
 def test_the_longest_wait_is_owed_first() -> None:
-    members, bank = _members(30, 90), Bank()
+    members, bank = _members(30, 90), TokenDeposit()
     bank.open(0, 0.1, 5.0)
     bank.open(1, 0.1, 4.0)
     assert first_owed(members, bank, 4.1 + PATIENCE * 0.1 - 1e-6) is None

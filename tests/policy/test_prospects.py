@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from orbitflow.policy.orbit.forecast import CAUGHT_UP, Forecast, Forecaster
+from orbitflow.policy.orbit.load import LoadModel
+from orbitflow.policy.token_deposit import TokenDeposit
 from strategies import small_machine
 
-from orbitflow.bank import Bank
+from orbitflow.config import LengthsKnown, Tuning
 from orbitflow.engine.policy import View
-from orbitflow.engine.queues import Roster
+from orbitflow.engine.queues import Queues
 from orbitflow.memory import KvAccount
 from orbitflow.placement import RESIDENT
-from orbitflow.policy.feed import Feeder
-from orbitflow.policy.prospects import CAUGHT_UP, Outlook, Prospects
 from orbitflow.request import Request
 from orbitflow.step import Events, StepOutcome, TokenSegment
-from orbitflow.tuning import LengthsKnown, Tuning
 
 TAU_S, FIRST_S, LEFT = 0.5, 2.0, 40
 MACHINE = small_machine(2_000)
@@ -26,10 +26,10 @@ def _served(ttft_s: float, stalled_s: float) -> float | None:
     """Its first token comes at FIRST_S, its second `stalled_s` after it is wanted. When is the
     third due?
     """
-    bank, limits = Bank(), MACHINE.limits
-    feeder = Feeder(limits, ring_groups=2, turn_passes=8, rotates=True)
-    prospects = Prospects(bank, feeder, Tuning(lengths=LengthsKnown.ORACLE))
-    roster = Roster(None, 0)
+    bank, limits = TokenDeposit(), MACHINE.limits
+    feeder = LoadModel(limits, ring_groups=2, turn_passes=8, rotates=True)
+    prospects = Forecaster(bank, feeder, Tuning(lengths=LengthsKnown.ORACLE))
+    roster = Queues(None, 0)
     view = View(roster, KvAccount(limits), lambda _: np.zeros(0), TAU_S, lambda _: ttft_s)
     request = Request(1, 0.0, 20, 2 + LEFT, None, None)
     roster.submit(request)
@@ -67,8 +67,8 @@ def test_who_missed_its_ttft_has_no_limit_to_catch_up_to() -> None:
 def test_whose_limits_are_lost_already_is_not_harmed(
     is_late: bool, is_hopeless: bool, harm: float
 ) -> None:
-    feeder = Feeder(MACHINE.limits, ring_groups=2, turn_passes=8, rotates=True)
-    prospects = Prospects(Bank(), feeder, Tuning(lengths=LengthsKnown.ORACLE))
+    feeder = LoadModel(MACHINE.limits, ring_groups=2, turn_passes=8, rotates=True)
+    prospects = Forecaster(TokenDeposit(), feeder, Tuning(lengths=LengthsKnown.ORACLE))
     request = Request(1, 0.0, 20, 60, None, None)
-    reader = Outlook(request, 30, 10, 50, TAU_S, 0.0, is_late=is_late, is_hopeless=is_hopeless)
+    reader = Forecast(request, 30, 10, 50, TAU_S, 0.0, is_late=is_late, is_hopeless=is_hopeless)
     assert prospects.chance_of_harm(reader, 100 * TAU_S, 0.5) == harm

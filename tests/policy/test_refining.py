@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from orbitflow.policy.orbitflow.policy import OrbitFlow
 from reference.harness import Run, serve
 from strategies import Machine, small_machine
 
-from orbitflow.policy.orbitflow import OrbitFlow
+from orbitflow.config import Tuning
 from orbitflow.request import Request
 from orbitflow.results.metrics import pace
-from orbitflow.sim.noise import Noise
+from orbitflow.sim.pass_work import Noise
 from orbitflow.sim.step_executor import SimExecutor
-from orbitflow.tuning import Tuning
 
 TAU_S = 0.08
 LINK_BYTES_PER_S = 4e6

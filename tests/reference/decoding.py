@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 from orbitflow.backend.attention.reference import Segment, decode_attention, prefill_attention
-from orbitflow.backend.model.decoder import Decoder
-from orbitflow.backend.sampling import greedy
+from orbitflow.backend.model.decoder import Decoder, greedy
 
 
 @dataclass

@@ -12,7 +12,7 @@ from strategies import Machine
 from orbitflow.engine.policy import DataPlane
 from orbitflow.machine.pipeline import Overlap
 from orbitflow.machine.profile import LinkFit
-from orbitflow.sim.server import Executor
+from orbitflow.sim.server import StepExecutor
 from orbitflow.step import Move, MoveKind, Step, StepOutcome
 from reference.pipeline import Group, Pass, simulate
 
@@ -268,6 +268,6 @@ class SlowExecutor:
         return sum((at + 1) % page == 0 for at in range(start, start + tokens))
 
 
-def slow(machine: Machine, plane: DataPlane) -> Executor:
+def slow(machine: Machine, plane: DataPlane) -> StepExecutor:
     """The reference executor."""
     return SlowExecutor(machine, plane)

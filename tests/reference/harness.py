@@ -12,12 +12,12 @@ from orbitflow.engine.policy import DataPlane, Policy
 from orbitflow.machine.pipeline import Overlap
 from orbitflow.policy.registry import make_policy
 from orbitflow.request import Request
-from orbitflow.sim.server import Executor, Simulation
+from orbitflow.sim.server import Simulation, StepExecutor
 from orbitflow.sim.step_executor import SimExecutor
 from orbitflow.step import Events, Finished, Step, StepOutcome
 
 Watch = Callable[[ServingCore, Step, StepOutcome, Events], None]
-MakeExecutor = Callable[[Machine, DataPlane], Executor]
+MakeExecutor = Callable[[Machine, DataPlane], StepExecutor]
 
 
 @dataclass
@@ -58,7 +58,7 @@ class Run:
         return sum(len(events.paused) for _, _, events in self.steps)
 
 
-def simulated(machine: Machine, plane: DataPlane) -> Executor:
+def simulated(machine: Machine, plane: DataPlane) -> StepExecutor:
     """The simulator's own executor."""
     return SimExecutor(machine.cost, plane)
 
@@ -66,14 +66,14 @@ def simulated(machine: Machine, plane: DataPlane) -> Executor:
 class OnePassAtATime:
     """An executor that stops after every pass, as if something arrived all the time."""
 
-    def __init__(self, inner: Executor) -> None:
+    def __init__(self, inner: StepExecutor) -> None:
         self._inner = inner
 
     def execute(self, step: Step, start_s: float, stop_at_s: float) -> StepOutcome:
         return self._inner.execute(step, start_s, start_s)
 
 
-def one_pass_at_a_time(machine: Machine, plane: DataPlane) -> Executor:
+def one_pass_at_a_time(machine: Machine, plane: DataPlane) -> StepExecutor:
     """The simulator's executor, stopped after every pass."""
     return OnePassAtATime(SimExecutor(machine.cost, plane))
 

@@ -9,18 +9,18 @@ import numpy as np
 import torch
 
 from orbitflow.backend.attention.reference import Scratch
+from orbitflow.backend.clock import WallClock
 from orbitflow.backend.kv.plane import Plane, cpu_plane
 from orbitflow.backend.kv.pool import PageShape
 from orbitflow.backend.kv.store import KvStore
 from orbitflow.backend.link.compute import Compute, EagerCompute
-from orbitflow.backend.stepped_channel import LinkMode, SteppedChannel
-from orbitflow.backend.waits import Wait, Waits
-from orbitflow.backend.wall_clock import WallClock
+from orbitflow.backend.link.events import Wait, Waits
 from orbitflow.engine.policy import DataPlane
 from orbitflow.machine.pipeline import Overlap
 from orbitflow.memory import KvAccount, KvLimits
 from orbitflow.placement import HostLayers
 from orbitflow.step import Move, MoveKind, PrefillChunk, Step
+from reference.stepped_channel import LinkMode, SteppedChannel
 
 from .lagging import LaggingCompute
 
@@ -220,7 +220,7 @@ class Bench:
         return 2 * group
 
     def _charge(self, ring: int, passes: int, chunks: dict[int, int]) -> None:
-        """Charge the account as `orbitflow.engine.reservation` does."""
+        """Charge the account as `orbitflow.engine.apply` does."""
         window = 0
         for request_id, reference in self.requests.items():
             resident = LAYERS - len(reference.host)

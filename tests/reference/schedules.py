@@ -21,9 +21,8 @@ from typing import NamedTuple
 from strategies import Machine
 
 from orbitflow.bound.bound import Bound
-from orbitflow.deposit import LATE_TOLERANCE_S
 from orbitflow.request import Request
-from orbitflow.slo import Slo
+from orbitflow.slo import LATE_TOLERANCE_S, Slo
 from orbitflow.step import PrefillChunk
 
 

@@ -13,18 +13,17 @@ from random import Random
 import torch
 from torch import Tensor
 
+from orbitflow.backend.clock import Clock, WallClock
 from orbitflow.backend.executor import TorchExecutor
 from orbitflow.backend.kv.pages import Use
 from orbitflow.backend.kv.plane import Plane, cpu_plane
 from orbitflow.backend.kv.pool import PageShape
 from orbitflow.backend.kv.store import KvStore
 from orbitflow.backend.link.channel import TransferSink
+from orbitflow.backend.link.events import Wait, Waits
 from orbitflow.backend.model.architecture import read_architecture
 from orbitflow.backend.model.decoder import Decoder
-from orbitflow.backend.random_weights import random_weights
-from orbitflow.backend.stepped_channel import LinkMode
-from orbitflow.backend.waits import Wait, Waits
-from orbitflow.backend.wall_clock import Clock, WallClock
+from orbitflow.backend.model.weights import random_weights
 from orbitflow.engine.engine import ServingCore
 from orbitflow.engine.policy import Policy
 from orbitflow.machine.cost import CostModel
@@ -33,6 +32,7 @@ from orbitflow.memory import KvLimits
 from orbitflow.policy.registry import make_policy
 from orbitflow.request import Request
 from orbitflow.step import Idle, MoveKind, Step, StepOutcome
+from reference.stepped_channel import LinkMode
 
 from .served_links import Shuffler, StirredStore
 

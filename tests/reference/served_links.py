@@ -11,8 +11,8 @@ import torch
 
 from orbitflow.backend.kv.plane import Plane
 from orbitflow.backend.kv.store import KvStore
-from orbitflow.backend.stepped_channel import SteppedChannel
 from orbitflow.engine.policy import DataPlane
+from reference.stepped_channel import SteppedChannel
 
 
 class Shuffler:

@@ -8,16 +8,15 @@ from __future__ import annotations
 import numpy as np
 
 from orbitflow.arrays import FloatArray
-from orbitflow.engine.apply import Enactor
+from orbitflow.engine.apply import DecisionApplier
 from orbitflow.engine.policy import Decision, Policy, View
-from orbitflow.engine.queues import Roster
+from orbitflow.engine.queues import Queues
 from orbitflow.machine.cost import CostModel
 from orbitflow.machine.profile import DecodeFit, HostFit, LinkFit, PrefillFit
 from orbitflow.memory import KvAccount, KvLimits
 from orbitflow.placement import RESIDENT
 from orbitflow.policy.registry import make_policy
-from orbitflow.request import Request
-from orbitflow.sequence import Sequence
+from orbitflow.request import Request, RequestState
 
 LINK = LinkFit(0.0, (1.0,), (1e9,))
 TAU_S = 0.1
@@ -41,8 +40,8 @@ class Server:
         cost = CostModel(layers, 16, 1024, decode, prefill, LINK, LINK, 0.0, HostFit(2e9, 1e9))
         self.policy.bind(self.limits, cost)
         self.account = KvAccount(self.limits)
-        self.roster = Roster(batch, 0)
-        self.enactor = Enactor(self.roster, self.account, self.policy, TAU_S)
+        self.roster = Queues(batch, 0)
+        self.enactor = DecisionApplier(self.roster, self.account, self.policy, TAU_S)
         self.view = View(self.roster, self.account, self._times, TAU_S)
         self._next = 0
 
@@ -52,7 +51,7 @@ class Server:
         self.roster.submit(Request(number, 0.0, prompt, output))
         return number
 
-    def run(self, context: int, output: int = 10_000) -> Sequence:
+    def run(self, context: int, output: int = 10_000) -> RequestState:
         """Let a request run whose next pass has this context."""
         number = self.wait(context - 1, output)
         one = self.roster.admit(number, RESIDENT, TAU_S, 0.0)
@@ -60,7 +59,7 @@ class Server:
         self.roster.first_token(one, 0, 0.0)
         return one
 
-    def park(self, context: int) -> Sequence:
+    def park(self, context: int) -> RequestState:
         one = self.run(context)
         self.enactor.relocations.park(one, 0)
         return self.roster.park(one.id, 0, 0.0)
@@ -76,5 +75,5 @@ class Server:
         return decision
 
     @staticmethod
-    def _times(sequence: Sequence) -> FloatArray:
+    def _times(sequence: RequestState) -> FloatArray:
         return np.empty(0)

@@ -14,15 +14,13 @@ import numpy as np
 import pytest
 from reference.commands import write_trace
 
-from orbitflow.report.bundle import javascript
 from orbitflow.report.chart import TimeUnit, fill, numbers, ticks_of_ratios, ticks_s
-from orbitflow.report.page import page
-from orbitflow.report.read_runs import Inputs, read_inputs
+from orbitflow.report.read_runs import ReportInputs, read_inputs
+from orbitflow.report.report import javascript, page
 from orbitflow.report.sections import Budget, sections
-from orbitflow.report.series import series_of
 from orbitflow.report.tables import key_name, service_table, study_table
-from orbitflow.report.theme import looks
-from orbitflow.study.written import key_text
+from orbitflow.report.theme import looks, series_of
+from orbitflow.study.keys import key_text
 from report.conftest import call
 
 Copy = Callable[[str], Path]
@@ -30,12 +28,12 @@ STAR = "★"
 
 
 @pytest.fixture(scope="module")
-def inputs(folders: Path) -> Inputs:
+def inputs(folders: Path) -> ReportInputs:
     return read_inputs([folders / "run", folders / "other", folders / "study"])
 
 
 @pytest.fixture(scope="module")
-def html(inputs: Inputs) -> str:
+def html(inputs: ReportInputs) -> str:
     return page(list(sections(inputs)), ())
 
 
@@ -60,7 +58,7 @@ def charts(html: str) -> dict[str, dict[str, Any]]:
 # -- tables ---------------------------------------------------------------------------------------
 
 
-def test_the_policy_table_marks_the_best_of_each_column(inputs: Inputs) -> None:
+def test_the_policy_table_marks_the_best_of_each_column(inputs: ReportInputs) -> None:
     run = inputs.runs[0]
     series = series_of([run], looks([policy.name for policy in run.policies]))
     head, *lines = rows(service_table(series))
@@ -79,7 +77,7 @@ def test_the_policy_table_marks_the_best_of_each_column(inputs: Inputs) -> None:
         assert STAR not in lines[3][column]
 
 
-def test_policies_of_different_workloads_are_not_ranked(inputs: Inputs, copy: Copy) -> None:
+def test_policies_of_different_workloads_are_not_ranked(inputs: ReportInputs, copy: Copy) -> None:
     """The same run at twice the rate: each has its own best, or none where it is alone."""
     path = copy("run").rename(copy("other") / "fast") / "summary.json"
     summary = json.loads(path.read_text())
@@ -96,7 +94,7 @@ def test_policies_of_different_workloads_are_not_ranked(inputs: Inputs, copy: Co
     assert sum(STAR in line[2] for line in lines) == 1
 
 
-def test_the_study_table_ranks_policies_all_else_equal(inputs: Inputs) -> None:
+def test_the_study_table_ranks_policies_all_else_equal(inputs: ReportInputs) -> None:
     (study,) = inputs.studies
     head, *lines = rows(study_table(study))
     assert head[:4] == ["rate scale", "SLO scale", "pipeline", "policy"]
@@ -126,7 +124,7 @@ def test_keys_for_people(key: str, value: Any, name: str, text: str) -> None:
 # -- sections -------------------------------------------------------------------------------------
 
 
-def test_every_slo_has_its_own_section(html: str, inputs: Inputs) -> None:
+def test_every_slo_has_its_own_section(html: str, inputs: ReportInputs) -> None:
     parts = html.split("<section ")[1:]
     assert len(parts) == 3
     assert "TBT 90 ms" in parts[1]
@@ -137,7 +135,7 @@ def test_every_slo_has_its_own_section(html: str, inputs: Inputs) -> None:
 
 
 def test_what_does_not_fit_is_left_out_and_said(
-    inputs: Inputs, monkeypatch: pytest.MonkeyPatch
+    inputs: ReportInputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("orbitflow.report.sections.MOST_STORIES", 2)
     found = [block for section in sections(inputs) for block in section.blocks]
@@ -181,7 +179,7 @@ def test_distributions_go_up_to_the_share_that_was_served(html: str, folders: Pa
     assert middle == pytest.approx(figures["tbt_s"]["p50"], rel=0.02)
 
 
-def test_of_many_runs_there_are_points(inputs: Inputs, copy: Copy) -> None:
+def test_of_many_runs_there_are_points(inputs: ReportInputs, copy: Copy) -> None:
     """Fifteen runs, which are described once; only so many curves are drawn, and that is said."""
     first = copy("other")
     paths = [first]
@@ -229,7 +227,7 @@ def test_a_study_says_what_was_varied(html: str) -> None:
     assert "Cells of different SLO scale have different SLOs and are not ranked." in html
 
 
-def test_a_study_has_error_bars_and_a_bound(html: str, inputs: Inputs) -> None:
+def test_a_study_has_error_bars_and_a_bound(html: str, inputs: ReportInputs) -> None:
     chart = charts(html)["Timely share against rate scale"]["data"]["cells"]
     assert set(chart["series"]) == {"no-offload", "dynamic", "bound"}
     assert set(chart["x"]) == {0.5, 1}

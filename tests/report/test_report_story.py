@@ -11,19 +11,18 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from orbitflow.report.read_files import LoggedDecision, PolicyFiles
 
 from orbitflow.arrays import FloatArray
 from orbitflow.config import RunConfig
-from orbitflow.deposit import banked
 from orbitflow.policy.registry import policy_names
-from orbitflow.report.deposits import deposits
-from orbitflow.report.placements import Fate, Held, evenly, frames
-from orbitflow.report.policy_files import Decision, PolicyFiles
-from orbitflow.report.timelines import timeline
+from orbitflow.report.placement_map import HeldKv, KvState, evenly, frames
+from orbitflow.report.timelines import deposit_history, history
 from orbitflow.results.recorder import Recorder
 from orbitflow.results.run_folder import RunFolder
 from orbitflow.scenario import build_scenario
 from orbitflow.sim.run import simulate_policy
+from orbitflow.slo import deposit_tokens
 from orbitflow.step import Events, Step, StepOutcome
 
 NO_IDS: tuple[int, ...] = ()
@@ -41,9 +40,9 @@ def decision(
     exceptions: Mapping[int, tuple[int, ...]] | None = None,
     places_all: bool = True,
     gpu_pages: int = 0,
-) -> Decision:
+) -> LoggedDecision:
     ids = (tuple(admit), tuple(park), tuple(drop), tuple(resume))
-    return Decision(t_s, passes, *ids, default, exceptions or {}, places_all, gpu_pages, 0)
+    return LoggedDecision(t_s, passes, *ids, default, exceptions or {}, places_all, gpu_pages, 0)
 
 
 def columns(**values: Sequence[float]) -> dict[str, FloatArray]:
@@ -75,7 +74,9 @@ def test_a_deposit_by_hand() -> None:
     )
     made = steps((-1.0, 0.0, 0, 0, 0.0), (0.0, 3.0, 3, 1, 0.0), (6.0, 7.0, 1, 1, 0.0))
     decisions = [decision(3.0, passes=3, park=[4]), decision(6.0, passes=3, resume=[4])]
-    found = deposits(requests, made, decisions, np.array([0.5, 1.5, 2.5, 3.5, 6.5, 7.5, 8.5]))
+    found = deposit_history(
+        requests, made, decisions, np.array([0.5, 1.5, 2.5, 3.5, 6.5, 7.5, 8.5])
+    )
     assert found.tokens.tolist() == [0, 1, 1, 2, 0, 1, 0]
     assert found.left_out == 0
 
@@ -85,7 +86,7 @@ def test_who_cannot_be_followed_is_counted() -> None:
         id=[0, 1], first_token_s=[0.0, np.nan], last_token_s=[3.0, np.nan],
         output_tokens=[9, 1], slo_tbt_s=[1.0, 1.0],
     )  # fmt: skip
-    found = deposits(requests, steps((0.0, 3.0, 3, 1, 0.0)), [], np.array([1.0]))
+    found = deposit_history(requests, steps((0.0, 3.0, 3, 1, 0.0)), [], np.array([1.0]))
     assert found.tokens.tolist() == [0]
     assert found.left_out == 1
 
@@ -124,11 +125,11 @@ def test_deposits_are_what_the_tokens_say(
     at = np.append(np.linspace(0.0, float(made["end_s"][-1]) + 5.0, 300), 1e6)
     decisions = files.decisions()
     assert policy != "preempt-swap" or any(d.park for d in decisions)
-    found = deposits(files.requests, made, decisions, at)
+    found = deposit_history(files.requests, made, decisions, at)
     assert found.left_out == 0
     for time_s, tokens in zip(at, found.tokens, strict=True):
         here = [
-            banked(times[times <= time_s], tau_s, time_s)
+            deposit_tokens(times[times <= time_s], tau_s, time_s)
             for times, tau_s in _Watched.times.values()
             if times[0] <= time_s
         ]
@@ -150,7 +151,7 @@ def test_a_timeline_by_hand() -> None:
         decision(4.0, park=[0], gpu_pages=14),
         decision(6.0, resume=[0], gpu_pages=16),
     ]
-    found = timeline(made, requests, decisions, buckets=4)
+    found = history(made, requests, decisions, buckets=4)
     assert found.edges_s.tolist() == [0, 2, 4, 6, 8]
     assert found.running.mean.tolist() == [1, 1, 1, 2]
     assert found.parked.mean.tolist() == [0, 0, 1, 0]
@@ -176,7 +177,7 @@ def test_buckets_lose_nothing(parts: list[tuple[float, float, float]], buckets: 
         now_s += length_s + gap_s
     made = steps(*rows)
     nobody = columns(arrival_s=[], admitted_s=[], last_token_s=[])
-    found = timeline(made, nobody, [], buckets=buckets)
+    found = history(made, nobody, [], buckets=buckets)
     busy_s = float((found.link_busy * np.diff(found.edges_s)).sum())
     assert busy_s == pytest.approx(float(made["link_busy_s"].sum()), abs=1e-6)
     assert (found.gpu_pages.most >= found.gpu_pages.mean).all()
@@ -187,8 +188,8 @@ def test_buckets_lose_nothing(parts: list[tuple[float, float, float]], buckets: 
 
 
 def walk(
-    decisions: Sequence[Decision], ends_s: Mapping[int, float], layers: int = 4
-) -> list[tuple[dict[int, Held], bool]]:
+    decisions: Sequence[LoggedDecision], ends_s: Mapping[int, float], layers: int = 4
+) -> list[tuple[dict[int, HeldKv], bool]]:
     requests = columns(id=list(ends_s), last_token_s=list(ends_s.values()))
     return [(dict(f.held), f.moved) for f in frames(decisions, requests, layers)]
 
@@ -207,22 +208,25 @@ def test_placements_by_hand() -> None:
         {0: 9.0, 1: 20.0, 2: 5.0},
     )
     assert found == [
-        ({0: Held(Fate.RUNS, ()), 1: Held(Fate.RUNS, (3,))}, False),
-        ({0: Held(Fate.RUNS, (1, 3)), 1: Held(Fate.RUNS, (1, 3))}, True),
-        ({0: Held(Fate.RUNS, (1, 3)), 1: Held(Fate.PARKED, (2, 3))}, False),
+        ({0: HeldKv(KvState.RUNS, ()), 1: HeldKv(KvState.RUNS, (3,))}, False),
+        ({0: HeldKv(KvState.RUNS, (1, 3)), 1: HeldKv(KvState.RUNS, (1, 3))}, True),
+        ({0: HeldKv(KvState.RUNS, (1, 3)), 1: HeldKv(KvState.PARKED, (2, 3))}, False),
         (
             {
-                0: Held(Fate.DROPPED, ()),
-                1: Held(Fate.PARKED, (2, 3)),
-                2: Held(Fate.RUNS, (1, 3)),
+                0: HeldKv(KvState.DROPPED, ()),
+                1: HeldKv(KvState.PARKED, (2, 3)),
+                2: HeldKv(KvState.RUNS, (1, 3)),
             },
             False,
         ),
-        ({0: Held(Fate.RUNS, ()), 1: Held(Fate.RUNS, ()), 2: Held(Fate.RUNS, ())}, True),
-        ({1: Held(Fate.RUNS, ())}, False),
+        (
+            {0: HeldKv(KvState.RUNS, ()), 1: HeldKv(KvState.RUNS, ()), 2: HeldKv(KvState.RUNS, ())},
+            True,
+        ),
+        ({1: HeldKv(KvState.RUNS, ())}, False),
     ]
     parked = walk([decision(0.0, admit=[0]), decision(1.0, park=[0])], {0: 2.0})
-    assert parked[1] == ({0: Held(Fate.PARKED, everything)}, False)
+    assert parked[1] == ({0: HeldKv(KvState.PARKED, everything)}, False)
 
 
 def test_without_a_window_only_newcomers_are_placed() -> None:
@@ -233,7 +237,7 @@ def test_without_a_window_only_newcomers_are_placed() -> None:
         ],
         {0: 5.0, 1: 5.0},
     )
-    assert found[1] == ({0: Held(Fate.RUNS, (1,)), 1: Held(Fate.RUNS, (2,))}, False)
+    assert found[1] == ({0: HeldKv(KvState.RUNS, (1,)), 1: HeldKv(KvState.RUNS, (2,))}, False)
 
 
 @given(st.integers(0, 1000), st.integers(2, 50))

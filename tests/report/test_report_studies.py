@@ -12,10 +12,9 @@ import pytest
 
 from orbitflow.errors import UserError
 from orbitflow.report.chart import Chart
-from orbitflow.report.html_table import STAR
 from orbitflow.report.read_runs import read_inputs
 from orbitflow.report.sections import Section, sections
-from orbitflow.report.tables import study_table
+from orbitflow.report.tables import STAR, study_table
 
 ROW = re.compile(r"<tr.*?>(.*?)</tr>", re.DOTALL)
 

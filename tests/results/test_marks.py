@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orbitflow.results.marks import best_as_written
+from orbitflow.results.figures import best_as_written
 
 
 def test_differences_that_are_not_printed_are_none() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from orbitflow.config import DeliveryPace
 from orbitflow.request import Request
-from orbitflow.results.request_result import Judged, RequestResult, failed, judge
+from orbitflow.results.request_result import Judgement, RequestResult, failed, judge
 from orbitflow.step import Finished
 
 REQUEST = Request(4, 10.0, 100, 4)
@@ -22,7 +22,7 @@ def judged(
     deposit: bool = True,
     delivery: DeliveryPace = DeliveryPace.SLO,
     ttft_limit_s: float = 2.0,
-) -> Judged:
+) -> Judgement:
     request = REQUEST._replace(output_tokens=len(times))
     return judge(
         Finished(request, 11.0, np.array(times), 3.0),

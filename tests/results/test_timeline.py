@@ -26,11 +26,11 @@ from reference.timelines import (
 )
 
 import orbitflow.results.timeline
-from orbitflow.cli.sim_run import run_simulation
+from orbitflow.cli.sim import run_simulation
 from orbitflow.config import DeliveryPace, Fidelity, RunConfig
-from orbitflow.deposit import banked
 from orbitflow.results.timeline import Origin, Span, Timeline
-from orbitflow.results.timeline_tracks import Deposits
+from orbitflow.results.timeline_tracks import UndeliveredTokens
+from orbitflow.slo import deposit_tokens
 
 ROWS = [(0, 900, 40), (300, 400, 60), (400, 700, 30), (9000, 100, 1)]
 ORIGIN = Origin("simulation", "layer", "by hand", "none")
@@ -111,7 +111,7 @@ def test_the_deposit_is_what_is_generated_and_not_delivered(
     gaps: list[list[float]], wait: float
 ) -> None:
     """Against the delivery of every token; readers with different tau, made in one sequence."""
-    deposits = Deposits()
+    deposits = UndeliveredTokens()
     taus = [0.1, 0.25, 1.0, 0.1]
     tokens = {r: np.cumsum([0.5 * r, *found]) for r, found in enumerate(gaps)}
     made = sorted((t, r, k) for r, times in tokens.items() for k, t in enumerate(times.tolist()))
@@ -126,7 +126,8 @@ def test_the_deposit_is_what_is_generated_and_not_delivered(
     now_s = made[-1][0] + wait
     near = {now_s - 1e-7, now_s + 1e-7}  # at the moment of a delivery either count is right
     wanted = {
-        sum(banked(times, taus[r], at) for r, times in tokens.items()) for at in (*near, now_s)
+        sum(deposit_tokens(times, taus[r], at) for r, times in tokens.items())
+        for at in (*near, now_s)
     }
     gone = set(tokens)
     assert deposits.tokens(now_s, gone) in wanted

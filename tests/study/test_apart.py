@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from orbitflow.study.ray_executor import Apart
 
-from orbitflow.cli import main, study_executor
+from orbitflow.cli import main
+from orbitflow.cli import study_run as study_executor
 from orbitflow.errors import OrbitFlowError, UserError
-from orbitflow.study.apart import Apart
-from orbitflow.study.executors import Reply
 from orbitflow.study.folder import StudyFolder
 from orbitflow.study.runner import run_on
 from orbitflow.study.study import Job
-from orbitflow.study.task import Task
+from orbitflow.study.task import Reply, StudyTask
 from study.conftest import MakeStudy
 
 LOST = "the cluster is lost: start it again"
@@ -35,7 +35,7 @@ class Fake:
     workers = 2
 
     def __init__(self) -> None:
-        self.given: list[tuple[int, Task]] = []
+        self.given: list[tuple[int, StudyTask]] = []
 
     def __enter__(self) -> Fake:
         return self
@@ -45,7 +45,7 @@ class Fake:
 
     has_room = is_busy = True
 
-    def give(self, key: int, task: Task) -> None:
+    def give(self, key: int, task: StudyTask) -> None:
         self.given.append((key, task))
 
     def take(self) -> list[tuple[int, Reply]]:

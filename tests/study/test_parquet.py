@@ -18,14 +18,14 @@ from orbitflow.study.folder import StudyFolder
 from orbitflow.study.parquet import check_parquet, column_of, write_parquet
 from orbitflow.study.runner import run_study
 from orbitflow.study.study import Study
-from orbitflow.study.task import Task, do_task
+from orbitflow.study.task import StudyTask, do_task
 from study.conftest import MakeStudy
 
 OUT = Path("out")
 TABLE = OUT / "cells.parquet"
 
 
-def picky(task: Task) -> dict[str, object]:
+def picky(task: StudyTask) -> dict[str, object]:
     if task.config.slo_scale == 2:
         raise ZeroDivisionError("by zero")
     return {"goodput_rps": 3 if task.config.seed else 2.5, "deposit": True, "link.moves": 10**15}

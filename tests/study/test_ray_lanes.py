@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from orbitflow.study.ray_executor import RayExecutor
 
 from orbitflow.config import RunConfig
 from orbitflow.errors import UserError
@@ -25,12 +26,12 @@ from orbitflow.machine.catalog import resolve_profile
 from orbitflow.machine.profile import save
 from orbitflow.study import ray_cluster
 from orbitflow.study import study as plan
-from orbitflow.study.folder import Row, StudyFolder
+from orbitflow.study.folder import StudyFolder
 from orbitflow.study.grid import read_grid
-from orbitflow.study.ray_lanes import RayLanes
 from orbitflow.study.runner import run_on
+from orbitflow.study.stored import Row
 from orbitflow.study.study import Job, Study, plan_study
-from orbitflow.study.task import Inputs, Task, do_task
+from orbitflow.study.task import StudyTask, TaskInputs, do_task
 
 ROOT = Path(__file__).resolve().parents[2]
 OUT = Path("out")
@@ -83,21 +84,21 @@ def make(*grid: str, profile: str | None = None) -> Study:
     return plan_study(base, read_grid(grid, None))
 
 
-def run(study: Study, lanes: RayLanes[Job]) -> list[Row]:
+def run(study: Study, lanes: RayExecutor[Job]) -> list[Row]:
     written: list[Row] = []
     with lanes, StudyFolder(OUT, study) as folder:
         run_on(lanes, study, folder, on_row=written.append)
     return written
 
 
-def elsewhere(task: Task, inputs: Inputs) -> dict[str, object]:
+def elsewhere(task: StudyTask, inputs: TaskInputs) -> dict[str, object]:
     """As on a machine that has none of the files."""
     assert not Path(task.config.trace).exists()
     assert not Path(task.config.profile or "").is_file()
     return do_task(task, inputs)
 
 
-def deadly(task: Task, _: Inputs) -> dict[str, object]:
+def deadly(task: StudyTask, _: TaskInputs) -> dict[str, object]:
     died = Path(task.config.trace).with_name(f"died-{task.config.slo_scale}")
     if task.config.slo_scale == 3 or (task.config.slo_scale == 2 and not died.exists()):
         died.touch()
@@ -107,7 +108,7 @@ def deadly(task: Task, _: Inputs) -> dict[str, object]:
     return {"timely_share": task.config.slo_scale / 10}
 
 
-def slow(task: Task, _: Inputs) -> dict[str, object]:
+def slow(task: StudyTask, _: TaskInputs) -> dict[str, object]:
     if task.config.slo_scale > 1:
         time.sleep(600)
     return {"timely_share": 0.5}
@@ -117,8 +118,10 @@ def slow(task: Task, _: Inputs) -> dict[str, object]:
 def test_figures_are_those_of_this_machine_and_files_travel(address: str) -> None:
     save(resolve_profile("a100-80gb-roofline"), "mine.json")
     study = make("policy=dynamic,orbit", "slo_scale=1,2", profile=str(Path("mine.json").resolve()))
-    wanted = {job.cell.id: do_task(Task(study.config(job), study.slo(job))) for job in study.jobs()}
-    lanes = RayLanes[Job](address, None, elsewhere)
+    wanted = {
+        job.cell.id: do_task(StudyTask(study.config(job), study.slo(job))) for job in study.jobs()
+    }
+    lanes = RayExecutor[Job](address, None, elsewhere)
     for job in study.jobs():
         lanes.ship(study.config(job))
     Path("tiny.jsonl").unlink()
@@ -132,7 +135,7 @@ def test_figures_are_those_of_this_machine_and_files_travel(address: str) -> Non
 
 @pytest.mark.slow
 def test_a_worker_that_dies_is_tried_once_more(address: str) -> None:
-    rows = run(make("slo_scale=1,2,3,4", "policy=dynamic"), RayLanes[Job](address, 1, deadly))
+    rows = run(make("slo_scale=1,2,3,4", "policy=dynamic"), RayExecutor[Job](address, 1, deadly))
     found: dict[float, list[str | None]] = {}
     for row in rows:
         found.setdefault(row["cell"]["slo_scale"], []).append(row["error"])
@@ -154,7 +157,7 @@ def test_an_interrupt_frees_the_cluster_and_the_study_goes_on(address: str) -> N
     study = make("slo_scale=1,2,3", "policy=dynamic")
     with (
         pytest.raises(KeyboardInterrupt),
-        RayLanes[Job](address, 3, slow) as lanes,
+        RayExecutor[Job](address, 3, slow) as lanes,
         StudyFolder(OUT, study) as folder,
     ):
         run_on(lanes, study, folder, on_row=interrupt)
@@ -175,9 +178,9 @@ def test_an_interrupt_frees_the_cluster_and_the_study_goes_on(address: str) -> N
 def test_another_version_on_the_workers_is_told(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orbitflow.study.ray_lanes.__version__", "9.9")
+    monkeypatch.setattr("orbitflow.study.ray_executor.__version__", "9.9")
     with pytest.raises(UserError, match=r"a worker has orbitflow 0\.1\.0, this is 9\.9: install"):
-        RayLanes[Job](address, None)
+        RayExecutor[Job](address, None)
 
 
 @pytest.fixture

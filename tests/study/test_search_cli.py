@@ -10,16 +10,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from orbitflow.study.figures import read_objective
 from rich.console import Console
 from typer.testing import CliRunner
 
-from orbitflow.cli import app, main, search_table
-from orbitflow.cli.options_of_sim import arguments_of_sim
+from orbitflow.cli import app, main
+from orbitflow.cli import study_tables as search_table
+from orbitflow.cli.options import arguments_of_sim
 from orbitflow.config import DepositRule, RunConfig
-from orbitflow.study.names import Sampler
-from orbitflow.study.objective import read_objective
-from orbitflow.study.search import Search
-from orbitflow.study.space import read_space
+from orbitflow.study.keys import Sampler
+from orbitflow.study.search import Search, read_space
 from orbitflow.study.statistics import Estimate
 from orbitflow.study.study import plan_study
 from orbitflow.study.summary import CellResult
@@ -117,7 +117,7 @@ def test_the_command_of_a_configuration_reads_back_as_it(
     """Through the real command line, up to where it would run."""
     seen: list[RunConfig] = []
     monkeypatch.setattr(
-        "orbitflow.cli.sim_run.run_simulation", lambda config, *_, **__: seen.append(config)
+        "orbitflow.cli.sim.run_simulation", lambda config, *_, **__: seen.append(config)
     )
     words = arguments_of_sim(config, tau_s=0.1 / 3)
     assert CliRunner().invoke(app, ["sim", *words]).exit_code == 0

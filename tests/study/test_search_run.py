@@ -14,18 +14,17 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from orbitflow.study.figures import Objective
 
 from orbitflow.config import RunConfig
-from orbitflow.study.executors import Reply, Work, attempt
-from orbitflow.study.folder import Row, StudyFolder, row_id
-from orbitflow.study.names import Direction, Sampler
-from orbitflow.study.objective import Objective
-from orbitflow.study.search import Search
+from orbitflow.study.folder import StudyFolder
+from orbitflow.study.keys import Direction, Sampler
+from orbitflow.study.search import Search, read_space
 from orbitflow.study.search_run import run_search
-from orbitflow.study.space import read_space
+from orbitflow.study.stored import Row, row_id
 from orbitflow.study.study import Job, Study, plan_study
 from orbitflow.study.summary import best, ranked, results, summary
-from orbitflow.study.task import Task
+from orbitflow.study.task import Reply, StudyTask, Work, attempt
 
 SPACE = ("token_value=0.01..1:log", "max_batch=1..64", "victim=density,longest")
 MakeSearch = Callable[..., Study]
@@ -53,7 +52,7 @@ class Inline:
     def is_busy(self) -> bool:
         return bool(self._replies)
 
-    def give(self, key: Job, task: Task) -> None:
+    def give(self, key: Job, task: StudyTask) -> None:
         self.done.append(key)
         self._replies.append((key, attempt(lambda: self._work(task))))
 
@@ -85,7 +84,7 @@ def make_search() -> MakeSearch:
     return make
 
 
-def hill(task: Task) -> dict[str, object]:
+def hill(task: StudyTask) -> dict[str, object]:
     """Best at a batch of 40 and a token value of 0.1; seeds differ a little."""
     config = task.config
     batch, value = config.max_batch or 0, config.token_value
@@ -93,7 +92,7 @@ def hill(task: Task) -> dict[str, object]:
     return {"timely_share": 1 - abs(batch - 40) / 100 - abs(value - 0.1) / 10 + noise}
 
 
-def rugged(task: Task) -> dict[str, object]:
+def rugged(task: StudyTask) -> dict[str, object]:
     """The same, where some fail and some have no such figure."""
     batch = task.config.max_batch or 0
     if batch % 5 == 0:
@@ -215,7 +214,7 @@ def test_the_best_comes_first_and_what_failed_last(make_search: MakeSearch) -> N
 
 
 def test_nothing_came_of_it(make_search: MakeSearch) -> None:
-    def hopeless(task: Task) -> dict[str, object]:
+    def hopeless(task: StudyTask) -> dict[str, object]:
         raise ZeroDivisionError("by zero")
 
     study = make_search(Sampler.OPTUNA, trials=6)

@@ -8,27 +8,25 @@ from collections import Counter
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from orbitflow.study.figures import DIRECTIONS, NO_DIRECTION, read_objective
 
 from orbitflow.errors import UserError
-from orbitflow.study.keys import POLICY
-from orbitflow.study.names import Direction, Sampler
-from orbitflow.study.objective import DIRECTIONS, NO_DIRECTION, read_objective
-from orbitflow.study.search import Search
-from orbitflow.study.space import Choices, Dimension, Range, Space, read_space
-from orbitflow.study.task import Task, do_task
+from orbitflow.study.keys import POLICY, Direction, Sampler
+from orbitflow.study.search import Choices, Dimension, NumberRange, Search, Space, read_space
+from orbitflow.study.task import StudyTask, do_task
 from study.conftest import MakeStudy
 
 GOAL = read_objective("timely_share", None)
 
 
 @st.composite
-def ranges(draw: st.DrawFn) -> Range:
+def ranges(draw: st.DrawFn) -> NumberRange:
     """Ranges as they can be read, of whole and other numbers."""
     is_log, is_whole = draw(st.booleans()), draw(st.booleans())
     least = 1 if is_log and is_whole else (1e-6 if is_log else 0)
     numbers = st.integers(int(least), 10**12) if is_whole else st.floats(least, 1e9)
     low, high = sorted((float(draw(numbers)), float(draw(numbers))))
-    return Range(low, high if high > low else low + 1, is_log, is_whole)
+    return NumberRange(low, high if high > low else low + 1, is_log, is_whole)
 
 
 shares = st.floats(0, 1, exclude_max=True)
@@ -36,7 +34,7 @@ shares = st.floats(0, 1, exclude_max=True)
 
 @settings(derandomize=True, deadline=None)
 @given(ranges(), shares)
-def test_what_is_drawn_lies_in_the_range(domain: Range, share: float) -> None:
+def test_what_is_drawn_lies_in_the_range(domain: NumberRange, share: float) -> None:
     value = domain.at(share)
     assert isinstance(value, int if domain.is_whole else float)
     assert domain.low <= float(value) <= domain.high
@@ -45,7 +43,7 @@ def test_what_is_drawn_lies_in_the_range(domain: Range, share: float) -> None:
 
 @settings(derandomize=True, deadline=None)
 @given(ranges(), shares)
-def test_a_log_range_is_uniform_in_logarithms(domain: Range, share: float) -> None:
+def test_a_log_range_is_uniform_in_logarithms(domain: NumberRange, share: float) -> None:
     if not domain.is_log or domain.is_whole:
         return
     low, high = math.log(domain.low), math.log(domain.high)
@@ -55,7 +53,7 @@ def test_a_log_range_is_uniform_in_logarithms(domain: Range, share: float) -> No
 
 @pytest.mark.parametrize("is_log", [False, True])
 def test_all_whole_numbers_come_with_their_share(is_log: bool) -> None:
-    domain = Range(1, 4, is_log, True)
+    domain = NumberRange(1, 4, is_log, True)
     drawn = Counter(domain.at((n + 0.5) / 9000) for n in range(9000))
     edges = [0.5, 1.5, 2.5, 3.5, 4.5]
     weigh = math.log if is_log else float
@@ -66,9 +64,9 @@ def test_all_whole_numbers_come_with_their_share(is_log: bool) -> None:
 
 def test_the_ends_of_every_share() -> None:
     below_1 = math.nextafter(1, 0)
-    assert Range(1, 3, False, True).at(0) == 1
-    assert Range(1, 3, False, True).at(below_1) == 3
-    assert Range(0.1, 0.30000001, False, False).at(below_1) == 0.3
+    assert NumberRange(1, 3, False, True).at(0) == 1
+    assert NumberRange(1, 3, False, True).at(below_1) == 3
+    assert NumberRange(0.1, 0.30000001, False, False).at(below_1) == 0.3
     assert Choices(("a", "b")).at(below_1) == "b"
 
 
@@ -79,9 +77,9 @@ def test_a_space_is_read_with_the_units_of_the_command_line() -> None:
     )
     assert space.dimensions == (
         Dimension(POLICY, Choices(("orbitflow",))),
-        Dimension("slo_tbt_s", Range(0.05, 0.2, True, False)),
-        Dimension("gpu_memory_bytes", Range(16 * 1024**3, 24 * 1024**3, False, True)),
-        Dimension("max_batch", Range(1, 64, False, True)),
+        Dimension("slo_tbt_s", NumberRange(0.05, 0.2, True, False)),
+        Dimension("gpu_memory_bytes", NumberRange(16 * 1024**3, 24 * 1024**3, False, True)),
+        Dimension("max_batch", NumberRange(1, 64, False, True)),
         Dimension("victim", Choices(("longest",))),
     )
     assert space.size is None
@@ -147,11 +145,11 @@ def test_spaces_that_contradict_themselves(
     st.integers(0, 2**32),
 )
 def test_the_same_seed_draws_the_same_different_cells(
-    domains: list[Range | tuple[int, ...]], trials: int, seed: int
+    domains: list[NumberRange | tuple[int, ...]], trials: int, seed: int
 ) -> None:
     space = Space(
         tuple(
-            Dimension(str(n), d if isinstance(d, Range) else Choices(d))
+            Dimension(str(n), d if isinstance(d, NumberRange) else Choices(d))
             for n, d in enumerate(domains)
         )
     )
@@ -192,6 +190,6 @@ def test_objectives_are_figures() -> None:
 def test_every_figure_of_a_policy_that_plans_can_be_an_objective(make_study: MakeStudy) -> None:
     study = make_study("slo_scale=1", policies=["orbit"])
     (job,) = study.simulations()
-    figures = do_task(Task(study.config(job), study.slo(job)))
+    figures = do_task(StudyTask(study.config(job), study.slo(job)))
     numbers = {n for n, v in figures.items() if v is None or type(v) in (int, float)}
     assert numbers == {*DIRECTIONS, *NO_DIRECTION}

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from orbitflow.cli.study_tables import print_results
-from orbitflow.study.executors import Work
-from orbitflow.study.folder import Row, StudyFolder
+from orbitflow.study.folder import StudyFolder
 from orbitflow.study.runner import run_study, unfinished
+from orbitflow.study.stored import Row
 from orbitflow.study.study import Study
 from orbitflow.study.summary import CellResult, results, summary
-from orbitflow.study.task import Task, do_task
+from orbitflow.study.task import StudyTask, Work, do_task
 from study.conftest import MakeStudy
 
 OUT = Path("out")
@@ -36,7 +36,7 @@ def found(study: Study) -> list[CellResult]:
         return results(study, folder.rows)
 
 
-def fake(task: Task) -> dict[str, object]:
+def fake(task: StudyTask) -> dict[str, object]:
     """Figures that differ from seed to seed; `dynamic` reaches half of the bound."""
     if task.is_bound:
         return {"timely_share": 0.8 / (1 + task.config.seed), "goodput_rps": 0.0}
@@ -45,7 +45,7 @@ def fake(task: Task) -> dict[str, object]:
     return {"timely_share": reached, "goodput_rps": 0.0, "lossy": False, "dropped": int(drops)}
 
 
-def broken(task: Task) -> dict[str, object]:
+def broken(task: StudyTask) -> dict[str, object]:
     if task.is_bound and task.config.slo_scale == 2:
         raise ZeroDivisionError("by zero")
     return fake(task)

@@ -8,12 +8,20 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from orbitflow.study.bisection import (
+    Crossing,
+    Ends,
+    Number,
+    Search,
+    Varied,
+    find_crossing,
+    refine_crossing,
+)
 
 from orbitflow.config import RunConfig
 from orbitflow.errors import UserError
-from orbitflow.study.bracket import Crossing, Search, find_crossing, refine_crossing
-from orbitflow.study.foresight import foresee, replay
-from orbitflow.study.varied import Ends, Number, Varied, read_vary
+from orbitflow.study.capacity import read_vary
+from orbitflow.study.capacity_run import foresee, replay
 
 RATE = Varied("rate_scale", 1.0, None, 0.02)
 LINK = Varied("link_scale", 1.0, None, 0.02)

@@ -16,18 +16,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from orbitflow.study.bisection import Crossing
+from orbitflow.study.figures import read_targets
 
 from orbitflow.config import RunConfig
 from orbitflow.errors import ProfileError, UserError
-from orbitflow.study.bracket import Crossing
-from orbitflow.study.capacity import Answer, Ask, Question, plan_capacity, spread
+from orbitflow.study.capacity import Answer, Ask, CapacityQuestion, plan_capacity
 from orbitflow.study.capacity_result import capacity_document, cells_tested, outcome, study_of
-from orbitflow.study.capacity_run import answer_capacity
+from orbitflow.study.capacity_run import answer_capacity, spread
 from orbitflow.study.folder import StudyFolder
 from orbitflow.study.summary import summary
-from orbitflow.study.target import read_targets
-from orbitflow.study.task import Task
-from orbitflow.study.worker import Work
+from orbitflow.study.task import StudyTask, Work
 
 OUT = Path("out")
 LIMITS = {"no-offload": 0.7, "dynamic": 3.3}
@@ -35,13 +34,13 @@ LIMITS = {"no-offload": 0.7, "dynamic": 3.3}
 
 def make(
     vary: str = "rate-scale", *, seeds: int = 3, target: str = "slo_attainment=0.9", **more: Any
-) -> Question:
+) -> CapacityQuestion:
     base = RunConfig(trace=str(Path("tiny.jsonl").resolve()), policies=tuple(LIMITS), **more)
     return plan_capacity(base, read_targets([target]), vary, seeds=seeds)
 
 
 def answer(
-    question: Question, work: Work, workers: int = 2
+    question: CapacityQuestion, work: Work, workers: int = 2
 ) -> tuple[list[Answer], dict[str, object], list[tuple[Ask, bool]]]:
     """Answers, the document, and the decisions in the order in which they were told."""
     told: list[tuple[Ask, bool]] = []
@@ -66,7 +65,7 @@ def limit_of(policy: str, seed: int) -> float:
     return LIMITS[policy] * math.exp(random.Random(f"{policy} {seed}").gauss(0, 0.1))
 
 
-def service(task: Task) -> dict[str, object]:
+def service(task: StudyTask) -> dict[str, object]:
     """Attainment falls smoothly with the rate, for every seed from its own limit."""
     (policy,) = task.config.policies
     assert task.config.rate_scale is not None
@@ -151,11 +150,11 @@ def test_other_targets_and_brackets_use_the_same_folder() -> None:
         answer(make("link-scale"), service)
 
 
-def nothing(task: Task) -> dict[str, object]:
+def nothing(task: StudyTask) -> dict[str, object]:
     return {"slo_attainment": 0.5}
 
 
-def everything(task: Task) -> dict[str, object]:
+def everything(task: StudyTask) -> dict[str, object]:
     return {"slo_attainment": 1.0}
 
 
@@ -174,7 +173,7 @@ def test_without_a_crossing_the_answer_is_null() -> None:
     assert document["answers"][0]["met"]["value"] == 2.0  # type: ignore[index]
 
 
-def small_memory(task: Task) -> dict[str, object]:
+def small_memory(task: StudyTask) -> dict[str, object]:
     """Refused below 20 GB, as by a profile; too slow below 30 GB."""
     memory = task.config.gpu_memory_bytes
     assert memory is not None
@@ -197,7 +196,7 @@ def test_memory_that_cannot_serve_at_all_misses() -> None:
     assert tested_points[-1]["is_met"] is False
 
 
-def broken(task: Task) -> dict[str, object]:
+def broken(task: StudyTask) -> dict[str, object]:
     if task.config.policies == ("dynamic",) and task.config.seed == 1:
         raise ZeroDivisionError("by zero")
     return service(task)
@@ -212,13 +211,13 @@ def test_a_simulation_that_fails_ends_the_search_of_its_policy_only() -> None:
     assert [outcome(found) for found in answers] == ["found", "found"]
 
 
-def deadly(task: Task) -> dict[str, object]:
+def deadly(task: StudyTask) -> dict[str, object]:
     if task.config.policies == ("dynamic",) and task.config.seed == 1:
         os.kill(os.getpid(), signal.SIGKILL)
     return service(task)
 
 
-def deadly_once(task: Task) -> dict[str, object]:
+def deadly_once(task: StudyTask) -> dict[str, object]:
     if not Path("died").exists():
         Path("died").touch()
         os.kill(os.getpid(), signal.SIGKILL)

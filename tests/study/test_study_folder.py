@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 
 from orbitflow.errors import UserError
-from orbitflow.study.folder import Row, StudyFolder
+from orbitflow.study.folder import StudyFolder
 from orbitflow.study.runner import unfinished
+from orbitflow.study.stored import Row
 from orbitflow.study.study import Study
 from study.conftest import MakeStudy
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from orbitflow.cli import main
 from orbitflow.errors import UserError
 from orbitflow.study.grid import Cell
-from orbitflow.study.pareto import Front, Objective, dominators, fronts, read_objectives
+from orbitflow.study.pareto import Criterion, Front, dominators, fronts, read_criteria
 from orbitflow.study.statistics import Estimate
-from orbitflow.study.stored import Progress, StoredCell, StoredStudy, read_study
+from orbitflow.study.stored import StoredCell, StoredStudy, StudyProgress, read_study
 
 POINTS = st.lists(st.tuples(*[st.integers(0, 5)] * 3).map(lambda t: tuple(map(float, t))))
 
@@ -54,7 +54,7 @@ def study_of(cells: list[tuple[str, dict[str, float]]]) -> StoredStudy:
             )
             for number, (name, figures) in enumerate(cells)
         ),
-        Progress(len(cells), len(cells), True),
+        StudyProgress(len(cells), len(cells), True),
     )
 
 
@@ -65,7 +65,7 @@ def test_the_order_of_the_cells_does_not_matter(
 ) -> None:
     names = ("a", "b", "c")
     cells = [(f"static-{i + 1}", dict(zip(names, p, strict=True))) for i, p in enumerate(points)]
-    objectives = [Objective("a", False), Objective("b", True), Objective("c", False)]
+    objectives = [Criterion("a", False), Criterion("b", True), Criterion("c", False)]
     one = study_of(cells)
     other = one._replace(cells=tuple(data.draw(st.permutations(one.cells))))
     assert fronts(one, objectives) == fronts(other, objectives)
@@ -81,22 +81,22 @@ def test_ties_are_on_the_front_together_and_the_unknown_beside_it() -> None:
             ("static-5", {"a": 0.5}),
         ]
     )
-    (front,) = fronts(study, [Objective("a", False), Objective("b", True)])
+    (front,) = fronts(study, [Criterion("a", False), Criterion("b", True)])
     assert [cell.cell.policy for cell in front.members] == ["static-1", "static-2", "static-4"]
     assert [(d.cell.cell.policy, d.by.cell.policy) for d in front.dominated] == [
         ("static-3", "static-1")
     ]
     assert [cell.cell.policy for cell in front.unknown] == ["static-5"]
-    grouped = fronts(study, [Objective("a", False), Objective("b", True)], ["gpus"])
+    grouped = fronts(study, [Criterion("a", False), Criterion("b", True)], ["gpus"])
     assert [front.group.values for front in grouped] == [{"gpus": 0}, {"gpus": 1}, {"gpus": 2}]
-    (down,) = fronts(study, [Objective("b", True), Objective("a", False)])
+    (down,) = fronts(study, [Criterion("b", True), Criterion("a", False)])
     assert [cell.cell.policy for cell in down.members] == ["static-4", "static-1", "static-2"]
 
 
 def test_a_key_of_the_grid_can_be_an_objective() -> None:
     study = study_of([(f"static-{i + 1}", {"a": float(a)}) for i, a in enumerate((5, 6, 6))])
-    wanted = read_objectives(study, ["a"], ["gpus"], [])
-    assert wanted == [Objective("a", False), Objective("gpus", False)]
+    wanted = read_criteria(study, ["a"], ["gpus"], [])
+    assert wanted == [Criterion("a", False), Criterion("gpus", False)]
     (front,) = fronts(study, wanted)
     assert [cell.cell.policy for cell in front.members] == ["static-1"]
 
@@ -113,7 +113,7 @@ def test_a_key_of_the_grid_can_be_an_objective() -> None:
 )
 def test_mistakes(named: list[str], least: list[str], said: str) -> None:
     with pytest.raises(UserError, match=said):
-        read_objectives(
+        read_criteria(
             study_of([("static-1", {"a": 1.0, "link.busy_share": 0.5})]), named, least, []
         )
 
@@ -156,7 +156,7 @@ def test_a_folder_is_read_without_being_changed() -> None:
     ]
     assert study.cells[0].figures["slo_attainment"].mean == pytest.approx(0.9)
     assert (study.cells[3].ok, study.cells[3].failed) == (1, 1)
-    (front,) = fronts(study, read_objectives(study, ["ttft_s.p95", "slo_attainment"], [], []))
+    (front,) = fronts(study, read_criteria(study, ["ttft_s.p95", "slo_attainment"], [], []))
     assert names(front) == ["static-1", "no-offload"]
     assert [d.cell.cell.policy for d in front.dominated] == ["dynamic"]
     assert [cell.cell.policy for cell in front.unknown] == ["static-2"]

@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 
 from orbitflow.errors import PolicyError, UserError
-from orbitflow.study.executors import Work
-from orbitflow.study.folder import Row, StudyFolder, row_id
+from orbitflow.study.folder import StudyFolder
 from orbitflow.study.runner import run_study, unfinished
+from orbitflow.study.stored import Row, row_id
 from orbitflow.study.study import Study
 from orbitflow.study.summary import results, summary
-from orbitflow.study.task import Task, do_task
+from orbitflow.study.task import StudyTask, Work, do_task
 from study.conftest import MakeStudy
 
 OUT = Path("out")
@@ -41,11 +41,11 @@ def lines() -> list[dict[str, Any]]:
     return [json.loads(line) for line in (OUT / "cells.jsonl").read_text().splitlines()]
 
 
-def quick(task: Task) -> dict[str, object]:
+def quick(task: StudyTask) -> dict[str, object]:
     return {"timely_share": task.config.slo_scale / 10, "seed": task.config.seed}
 
 
-def picky(task: Task) -> dict[str, object]:
+def picky(task: StudyTask) -> dict[str, object]:
     if task.config.slo_scale == 2:
         raise PolicyError("does not\nfit")
     if task.config.slo_scale == 3:
@@ -53,20 +53,20 @@ def picky(task: Task) -> dict[str, object]:
     return quick(task)
 
 
-def deadly(task: Task) -> dict[str, object]:
+def deadly(task: StudyTask) -> dict[str, object]:
     if task.config.slo_scale == 2:
         os.kill(os.getpid(), signal.SIGKILL)
     return quick(task)
 
 
-def deadly_once(task: Task) -> dict[str, object]:
+def deadly_once(task: StudyTask) -> dict[str, object]:
     if task.config.slo_scale == 2 and not Path("died").exists():
         Path("died").touch()
         os.kill(os.getpid(), signal.SIGKILL)
     return quick(task)
 
 
-def slow(task: Task) -> dict[str, object]:
+def slow(task: StudyTask) -> dict[str, object]:
     if task.config.slo_scale == 2:
         time.sleep(600)
     return quick(task)

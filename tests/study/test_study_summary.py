@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from scipy.stats import t
 
-from orbitflow.study.folder import Row
 from orbitflow.study.statistics import estimate, t_quantile
+from orbitflow.study.stored import Row
 from orbitflow.study.summary import results
 from study.conftest import MakeStudy
 

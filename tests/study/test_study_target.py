@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from orbitflow.study.figures import Target, are_met, figures, more_is_better, read_targets
 
 from orbitflow.errors import UserError
-from orbitflow.study.target import Target, are_met, figures, more_is_better, read_targets
 
 
 @pytest.mark.parametrize(

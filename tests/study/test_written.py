@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from orbitflow.study.statistics import Estimate
-from orbitflow.study.written import key_text, number, percent, seconds
+from orbitflow.study.keys import key_text
+from orbitflow.study.statistics import Estimate, number, percent, seconds
 
 
 @pytest.mark.parametrize(

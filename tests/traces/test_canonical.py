@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from orbitflow.errors import TraceError
 from orbitflow.traces import Trace, read_trace, write_canonical
-from orbitflow.traces.rows import InOrder, Row
+from orbitflow.traces.rows import InOrder, TraceRow
 from orbitflow.traces.write import convert
 
 Write = Callable[[str | bytes], Path]
@@ -122,7 +122,7 @@ def test_a_line_may_be_ten_thousand_lines_late_and_no_more(write: Write) -> None
 @given(st.lists(st.integers(0, 20), max_size=60), st.integers(1, 8))
 def test_the_window_against_a_plain_definition(stamps: list[int], window: int) -> None:
     """A line is too late exactly if more than `window` lines above it come after it in time."""
-    rows = [Row(place, float(at), 1, 1) for place, at in enumerate(stamps)]
+    rows = [TraceRow(place, float(at), 1, 1) for place, at in enumerate(stamps)]
     too_late = any(
         sum(above > at for above in stamps[:place]) > window for place, at in enumerate(stamps)
     )

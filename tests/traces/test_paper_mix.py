@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from orbitflow.cli import main
 from orbitflow.errors import TraceError, UserError
 from orbitflow.traces import read_trace, resolve
-from orbitflow.traces.paper_name import paper_name, paper_trace, read_paper_name
 from orbitflow.traces.paper_workload import (
     CENTRES,
     CLASSES,
@@ -25,10 +24,13 @@ from orbitflow.traces.paper_workload import (
     draw,
     length_class,
     log_normal_gaps,
+    paper_name,
+    paper_trace,
     peak_blocks,
+    read_paper_name,
 )
-from orbitflow.traces.paper_write import write_paper
 from orbitflow.traces.trace import Trace
+from orbitflow.traces.write import write_paper
 
 recipes = st.builds(
     Recipe,

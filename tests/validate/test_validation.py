@@ -14,19 +14,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from orbitflow.results.run_files import resolved, summary
+from orbitflow.validate.compare import first_difference
 
 from orbitflow.config import RunConfig, to_toml
-from orbitflow.engine.journal import Finished, Journal
-from orbitflow.engine.journal_file import JournalFile, read_journal
+from orbitflow.engine.journal import FinishCall, Journal, JournalFile, read_journal
 from orbitflow.errors import UserError
 from orbitflow.machine.profile import to_json
 from orbitflow.results.run_folder import RunFolder
-from orbitflow.results.summary_file import resolved, summary
 from orbitflow.scenario import Scenario, build_scenario
 from orbitflow.session import open_session
 from orbitflow.sim.server import Simulation
 from orbitflow.sim.step_executor import SimExecutor
-from orbitflow.validate.decisions import first_difference
 from orbitflow.validate.recorded import read_run
 from orbitflow.validate.validation import PolicyValidation, validate
 
@@ -102,7 +101,7 @@ def test_a_true_profile_has_no_error(tmp_path: Path, chunk: int) -> None:
         assert policy.by_profile.passes == sum(
             len(entry.outcome.pass_end_s)
             for entry in read_journal(tmp_path / "run" / name / "journal.jsonl")
-            if isinstance(entry, Finished)
+            if isinstance(entry, FinishCall)
         )
         assert policy.by_profile.median_absolute == pytest.approx(0, abs=1e-9)
         assert policy.replay.h2d_bytes[0] == policy.replay.h2d_bytes[1]

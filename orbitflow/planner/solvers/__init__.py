@@ -13,12 +13,12 @@ from typing import NamedTuple
 import numpy as np
 import pulp
 
+from orbitflow.config import SolverName
 from orbitflow.errors import UserError
+from orbitflow.planner.linear import Floats, LinearProgram, read_problem
 from orbitflow.planner.solvers.base import Effort, Outcome, Solver, Status
 from orbitflow.planner.solvers.cbc import CBC
 from orbitflow.planner.solvers.highs import HIGHS
-from orbitflow.planner.solvers.linear import Floats, LinearProgram, read_problem
-from orbitflow.tuning import SolverName
 
 __all__ = [
     "Answer",

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from orbitflow.planner.solvers.linear import LinearProgram
+from orbitflow.planner.linear import LinearProgram
 
 
 class Status(StrEnum):

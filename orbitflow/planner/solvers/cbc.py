@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 import pulp
 
+from orbitflow.planner.linear import Floats, LinearProgram
 from orbitflow.planner.solvers.base import Effort, Outcome, Solver, Status
-from orbitflow.planner.solvers.linear import Floats, LinearProgram
 
 _GRACE_S = 5.0  # after its own time limit, until it is killed
 _MODEL, _START, _SOLUTION = "model.mps", "start.sol", "answer.sol"

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from orbitflow.planner.linear import Floats, LinearProgram
 from orbitflow.planner.solvers.base import Effort, Outcome, Solver, Status
-from orbitflow.planner.solvers.linear import Floats, LinearProgram
 
 _ALONE = threading.Lock()  # a reset of the scheduler must not meet another thread's solve
 _OFF = {  # for plans of 4 to 32 requests these cost more than they save

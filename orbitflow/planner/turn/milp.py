@@ -15,7 +15,8 @@ from typing import NamedTuple
 import numpy as np
 import pulp
 
-from orbitflow.planner.solvers import Effort, SolverName, Status, solve
+from orbitflow.planner.solver import Effort, Status, solve
+from orbitflow.planner.solvers import SolverName
 from orbitflow.planner.turn.question import REST, Question, Turn
 from orbitflow.planner.turn.worth import Worth, worth
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from orbitflow.planner.solver import Effort
 from reference.turns import best_loss, real_question, tiny_question
 
-from orbitflow.planner.solvers import Effort, SolverName
+from orbitflow.planner.solvers import SolverName
 from orbitflow.planner.turn.check import faults
 from orbitflow.planner.turn.milp import solve_milp
 from orbitflow.planner.turn.question import Turn
