@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 
-from orbitflow.errors import UserError
+from orbitflow.errors import UserError, how_to_install
 
 _EXTRA_OF = {"torch": "torch", "safetensors": "torch", "tokenizers": "text"}
 
@@ -20,6 +20,4 @@ def require(*modules: str) -> None:
             importlib.import_module(module)
         except ImportError:
             extra = _EXTRA_OF[module]
-            raise UserError(
-                f"{module} is not installed: pip install 'orbitflow[{extra}]'"
-            ) from None
+            raise UserError(f"{module} is not installed: {how_to_install(extra)}") from None

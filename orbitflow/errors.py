@@ -4,7 +4,7 @@ OrbitFlowError            anything this package raises on purpose
 ├── UserError             wrong input: one line with value, limit and remedy; the CLI exits 2
 │   ├── TraceError        a trace file that cannot be read (carries file and line)
 │   ├── ProfileError      a profile or model that is unknown, broken or does not fit
-│   └── PolicyNameError   a policy name that nobody registered
+│   └── PolicyNameError   a policy that is unknown, or cannot be imported or made
 ├── PolicyError           a policy broke its contract (its plan does not fit, names a stranger, ...)
 └── BackendError          the real machine failed in mid-run (a copy worker died, a wait never ends)
 """
@@ -32,7 +32,7 @@ class ProfileError(UserError):
 
 
 class PolicyNameError(UserError):
-    """A policy name that is not registered."""
+    """A policy that nobody registered, or that cannot be imported, made or sent to a worker."""
 
 
 class PolicyError(OrbitFlowError):
@@ -52,3 +52,12 @@ def nearest(name: str, known: Iterable[str]) -> str:
     names = sorted(known)
     close = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.5)
     return f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(names)}"
+
+
+def how_to_install(extra: str) -> str:
+    """The command that installs an extra; the distribution is `orbitflow-serving`, in a clone `.`.
+
+    >>> how_to_install("torch")
+    "pip install -e '.[torch]' in a clone of OrbitFlow"
+    """
+    return f"pip install -e '.[{extra}]' in a clone of OrbitFlow"

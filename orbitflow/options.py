@@ -65,8 +65,8 @@ RUN_OPTIONS = {
         WORKLOAD, is_basic=True,
     ),
     "policies": OptionSpec(
-        "Policies, such as orbit,dynamic, or `all`; may be repeated. Default: no-offload, "
-        "dynamic, orbitflow, orbit.",
+        "Policies: names such as orbit,dynamic, path/to/file.py:Class, package.module:Class, or "
+        "`all` built-in ones; may be repeated. Default: no-offload, dynamic, orbitflow, orbit.",
         SERVING, is_basic=True, name="policy",
     ),
     "profile": OptionSpec(

@@ -15,19 +15,22 @@ Prefill and decode together above 1 mean that no schedule keeps up.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from orbitflow.arrays import FloatArray
 from orbitflow.config import AZURE_RATE_SCALE, DEFAULT_MAX_BATCH, RunConfig, SolverName
+from orbitflow.engine.policy import Policy
 from orbitflow.machine.catalog import DEFAULT_PROFILE, profile_of_gpu, resolve_profile
 from orbitflow.machine.cost import CostModel
 from orbitflow.machine.perturbation import Perturbation, read_perturbation
 from orbitflow.machine.profile import Profile, extrapolated, is_edited, measured_range
 from orbitflow.memory import KvLimits
-from orbitflow.policy.registry import expand
+from orbitflow.policy.outside import absolute
+from orbitflow.policy.registry import ChosenPolicy, Make, choose, make_policy
 from orbitflow.slo import Slo, full_pass_s, mean_final_context
 from orbitflow.traces import resolve, scaled
 from orbitflow.traces.trace import Trace
@@ -41,7 +44,7 @@ class Scenario:
     """
 
     config: RunConfig
-    policies: tuple[str, ...]
+    chosen: tuple[ChosenPolicy, ...]
     trace: Trace
     profile: Profile
     believed: CostModel
@@ -54,6 +57,16 @@ class Scenario:
     rate_scale: float
     notices: tuple[str, ...]
 
+    @property
+    def policies(self) -> tuple[str, ...]:
+        """What tables and folders call the policies, in order."""
+        return tuple(choice.label for choice in self.chosen)
+
+    def make_policy(self, label: str) -> Policy:
+        """A fresh policy of one of those names, or of any that the registry knows."""
+        chosen = next((choice for choice in self.chosen if choice.label == label), None)
+        return make_policy(label) if chosen is None else chosen.make()
+
 
 def build_scenario(
     config: RunConfig,
@@ -61,13 +74,15 @@ def build_scenario(
     slo: Slo | None = None,
     raw: Trace | None = None,
     profile: Profile | None = None,
+    guests: Mapping[str, Make] | None = None,
 ) -> Scenario:
     """Resolve a configuration, with `slo`, `raw` trace and `profile` instead of its own where they
-    are given.
+    are given. A policy that `guests` has is made there.
 
     Raise a UserError if something in it is unknown or impossible.
     """
-    policies = tuple(expand(config.policies))
+    config = replace(config, policies=tuple(map(absolute, config.policies)))
+    chosen = choose(config.policies, guests or {})
     if config.solver is SolverName.ILP:
         from orbitflow.planner.solver import check_solver  # PuLP takes 0.3 s to import
 
@@ -132,7 +147,7 @@ def build_scenario(
     notices += extrapolated(profile, max_batch, limits.capacity_tokens, longest)
     return Scenario(
         config,
-        policies,
+        chosen,
         trace,
         profile,
         cost,

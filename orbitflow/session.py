@@ -14,7 +14,6 @@ from orbitflow.config import DepositRule, PipelineForm
 from orbitflow.engine.engine import DecisionRecord, ServingCore
 from orbitflow.engine.policy import DataPlane, Policy
 from orbitflow.machine.pipeline import Overlap
-from orbitflow.policy.registry import make_policy
 from orbitflow.results.recorder import ColumnSink, Recorder, decision_line
 from orbitflow.results.summary import PolicyReport
 from orbitflow.scenario import Scenario
@@ -48,7 +47,7 @@ class Session:
 
 def outfit(scenario: Scenario, name: str) -> Policy:
     """A fresh policy of that name, bound to the scenario's machine as the run asks for."""
-    policy, config = make_policy(name), scenario.config
+    policy, config = scenario.make_policy(name), scenario.config
     policy.configure(config.tuning)
     policy.data_plane = _data_plane(policy, config.pipeline)
     policy.bind(scenario.limits, scenario.believed)

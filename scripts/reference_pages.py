@@ -22,7 +22,7 @@ from orbitflow.machine.catalog import DEFAULT_PROFILE, profile_names, resolve_pr
 from orbitflow.machine.cost import CostModel
 from orbitflow.machine.hardware import hardware_table
 from orbitflow.machine.profile import Profile
-from orbitflow.policy.registry import DEFAULT_POLICIES, make_policy, policy_names
+from orbitflow.policy.registry import DEFAULT_POLICIES, builtin_names, make_policy
 from orbitflow.results import metrics
 from orbitflow.results.summary import Totals
 from orbitflow.study.figures import DIRECTIONS, NO_DIRECTION
@@ -34,13 +34,14 @@ MADE = "<!-- Made by scripts/docs from the code; do not edit. -->\n\n"
 
 def policies_page() -> str:
     """The text of docs/reference/policies.md."""
-    made = [make_policy(name) for name in policy_names()]
+    made = [make_policy(name) for name in builtin_names()]
     lines = [
         "# Policies",
         "",
         "What each policy declares. Tables of `orbitflow sim` and `run` show the first columns. "
         f"Without `--policy` they compare {', '.join(f'`{n}`' for n in DEFAULT_POLICIES)}; "
-        "`--policy all` takes every row of this table, and `static-D` any D of at least 1.",
+        "`--policy all` takes every row of this table, and `static-D` any D of at least 1. "
+        "Yours is [one class in one file](../howto/add-a-policy.md).",
         "",
         "| policy | output lengths | admits when | overlap | KV on the host | marks |",
         "|---|---|---|---|---|---|",

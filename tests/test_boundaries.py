@@ -1,6 +1,6 @@
 """The rules that keep the house tidy: who may import, print, and look at the clock.
 
-cli, tables > study > sim, backend > the run around the core > serving core > policy > values
+cli, api > study > sim, backend > the run around the core > serving core > policy > values
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("sim", "backend"),
     ("calibrate",),
     ("study", "explain", "validate", "report"),
-    ("cli", "__main__"),
+    ("cli", "api", "__main__"),
 )
 TOP = len(LAYERS) - 1
 
@@ -93,8 +93,9 @@ def test_the_scan_sees_the_house() -> None:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_imports_run_downward(module: str) -> None:
-    for name, _ in imports(module):
-        assert layer(name) <= layer(module), f"{module} imports {name}"
+    for name, types_only in imports(module):
+        is_door = module == "orbitflow" and types_only  # what it offers, loaded when asked for
+        assert is_door or layer(name) <= layer(module), f"{module} imports {name}"
 
 
 def test_no_import_cycles() -> None:

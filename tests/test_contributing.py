@@ -1,4 +1,4 @@
-"""What the how-to guides say holds: a policy is one class and one registry line, a profile one
+"""What the how-to guides say holds: a policy is one class in one file, a profile one
 file.
 
 The trace format has its own test beside the other formats: `tests/traces/test_adding_a_format.py`.
@@ -7,7 +7,8 @@ The trace format has its own test beside the other formats: `tests/traces/test_a
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,19 +25,27 @@ from orbitflow.policy import registry
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def policy_of_the_page() -> Callable[[], Policy]:
-    """The whole policy that docs/howto/add-a-policy.md shows."""
+def source_of_the_page() -> str:
+    """The whole file that docs/howto/add-a-policy.md shows."""
     page = ROOT / "docs" / "howto" / "add-a-policy.md"
-    text = next("\n".join(b.lines) for b in blocks(page) if b.language == "python")
-    made: dict[str, Any] = {"__name__": "one_at_a_time"}
-    exec(text, made)
-    found: Callable[[], Policy] = made["OneAtATime"]
+    return next("\n".join(b.lines) for b in blocks(page) if b.language == "python") + "\n"
+
+
+def policy_of_the_page() -> Callable[[], Policy]:
+    """Its class."""
+    made: dict[str, Any] = {"__name__": "even_stream"}
+    exec(source_of_the_page(), made)
+    found: Callable[[], Policy] = made["EvenStream"]
     return found
 
 
-def figures(tmp_path: Path, **options: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+SHAPES = [(0, 900, 30), (1, 100, 30), (2, 500, 30)]
+
+
+def figures(
+    tmp_path: Path, shapes: Sequence[tuple[int, int, int]] = SHAPES, **options: Any
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     trace = tmp_path / "t.jsonl"
-    shapes = [(0, 900, 30), (1, 100, 30), (2, 500, 30)]
     names = ("timestamp", "input_length", "output_length")
     lines = [json.dumps(dict(zip(names, shape, strict=True))) for shape in shapes]
     trace.write_text("\n".join(lines))
@@ -49,14 +58,37 @@ def figures(tmp_path: Path, **options: Any) -> tuple[dict[str, Any], list[dict[s
     return summary, [json.loads(row) for row in rows]
 
 
-def test_a_policy_is_one_class_and_one_line(
+def test_a_policy_is_one_class_of_thirty_lines() -> None:
+    source = source_of_the_page()
+    lines = [line for line in source[source.index("class ") :].splitlines() if line.strip()]
+    assert len(lines) <= 30
+    assert not re.search(r"\._", source), "public names only"
+    assert set(re.findall(r"import (\S+)", source)) == {"orbitflow"}
+
+
+def test_a_policy_runs_from_its_file_and_streams(tmp_path: Path) -> None:
+    file = tmp_path / "even_stream.py"
+    file.write_text(source_of_the_page())
+    # Of four requests of 1,000 tokens two fit into 2,500 tokens; streaming serves more at a time.
+    trace = [(i, 1000, 40) for i in range(4)]
+    summary, rows = figures(
+        tmp_path, trace, policies=(f"{file}:EvenStream",), kv_capacity_tokens=2500
+    )
+    streamed = summary["policies"]["even-stream"]["link"]
+    assert streamed["h2d_bytes"] > 0
+    assert 0 < streamed["resident_share"] < 1
+    assert all(row["status"] == "completed" for row in rows)
+    admitted = sorted(row["admitted_s"] for row in rows)
+    assert admitted[2] < min(row["last_token_s"] for row in rows)  # three at once
+
+
+def test_a_policy_of_the_package_is_one_line_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(registry._FACTORIES, "one-at-a-time", policy_of_the_page())
-    summary, rows = figures(tmp_path, policies=("one-at-a-time",))
-    assert summary["policies"]["one-at-a-time"]["admission"] == "alone, shortest first"
-    assert [row["prompt_tokens"] for row in rows] == [900, 100, 500]  # then the shorter came first
-    assert "one-at-a-time" in registry.policy_names()
+    monkeypatch.setitem(registry._FACTORIES, "even-stream", policy_of_the_page())
+    summary, _ = figures(tmp_path, policies=("even-stream",))
+    assert summary["policies"]["even-stream"]["admission"] == "some stride fits"
+    assert "even-stream" in registry.builtin_names()
 
 
 def test_a_profile_is_one_file(tmp_path: Path) -> None:

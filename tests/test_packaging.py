@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -94,6 +95,37 @@ def test_one_version_everywhere(project: dict[str, Any]) -> None:
     import orbitflow
 
     assert project["project"]["version"] == orbitflow.__version__
+
+
+def test_the_distribution_has_a_name_of_its_own(project: dict[str, Any]) -> None:
+    """On PyPI `orbitflow` is another project: whoever asks pip for it would be given that."""
+    name = project["project"]["name"]
+    assert name == "orbitflow-serving"
+    extras = project["project"]["optional-dependencies"]
+    inside = [line for lines in extras.values() for line in lines if line.startswith("orbitflow")]
+    assert inside
+    assert all(line.startswith(f"{name}[") for line in inside)
+    assert all(url.startswith("https://") for url in project["project"]["urls"].values())
+
+
+@pytest.mark.parametrize("place", ["orbitflow", *HOUSES, "docs", "README.md", "CONTRIBUTING.md"])
+def test_nobody_is_told_to_install_another_project(place: str) -> None:
+    path = ROOT / place
+    files = (
+        [path]
+        if path.is_file()
+        else [f for f in path.rglob("*") if f.suffix in (".py", ".md", ".ipynb")]
+    )
+    assert files
+    wrong = re.compile(r"pip install\s+(-\S+\s+)*['\"]?orbitflow(?!-serving)")
+    assert not [file for file in files if wrong.search(file.read_text(encoding="utf-8"))]
+
+
+def test_every_extra_that_a_message_names_is_there(project: dict[str, Any]) -> None:
+    extras = project["project"]["optional-dependencies"]
+    texts = [f.read_text() for f in (ROOT / "orbitflow").rglob("*.py")]
+    named = {name for text in texts for name in re.findall(r"how_to_install\(['\"](\w+)", text)}
+    assert {"plot", "report", "search", "parquet", "ray"} <= named <= set(extras)
 
 
 def test_torch_is_an_extra(project: dict[str, Any]) -> None:

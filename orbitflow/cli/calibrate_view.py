@@ -17,7 +17,7 @@ from rich.table import Table
 from orbitflow.calibrate.calibration import Calibration
 from orbitflow.calibrate.fitting import POOR
 from orbitflow.cli.profile_tables import coefficients
-from orbitflow.errors import UserError
+from orbitflow.errors import UserError, how_to_install
 from orbitflow.machine.profile import FitError, MeasuredPoint, Profile
 from orbitflow.units import format_count, format_seconds
 
@@ -84,7 +84,7 @@ def check_plot(path: Path) -> None:
     if path.suffix.lower() not in _SUFFIXES:
         raise UserError(f"--plot {path}: end it in {', '.join(_SUFFIXES)}")
     if importlib.util.find_spec("matplotlib") is None:
-        raise UserError("--plot needs matplotlib: pip install 'orbitflow[plot]'")
+        raise UserError(f"--plot needs matplotlib: {how_to_install('plot')}")
 
 
 def plot_profile(profile: Profile, path: Path) -> None:

@@ -21,13 +21,14 @@ import typer
 
 from orbitflow import __version__
 from orbitflow.cli.progress import usable_cpus
+from orbitflow.errors import how_to_install
 from orbitflow.units import format_bytes
 
 SCHEMA_VERSION = 1
 _PYTHON = (3, 11)
 _SELF_TEST_REQUESTS = 50
 _SOLVER = "the faster of the planner's solvers; `pip install {}`"
-_TORCH = "`orbitflow run`, `generate` and `calibrate`; `pip install 'orbitflow[torch]'`"
+_TORCH = f"`orbitflow run`, `generate` and `calibrate`; {how_to_install('torch')}"
 _CACHE = "make it writable, or set ORBITFLOW_CACHE"
 _FETCH = "get it with `orbitflow trace fetch azure_conv`, or remove it from the cache"
 _REINSTALL = "`pip install --force-reinstall {}`"
@@ -37,9 +38,9 @@ _OPTIONAL = {
     "highspy": _SOLVER.format("highspy"),
     "torch": _TORCH,
     "safetensors": _TORCH,
-    "tokenizers": "text of `orbitflow generate`; `pip install 'orbitflow[text]'`",
-    "matplotlib": "`orbitflow calibrate --plot`; `pip install 'orbitflow[plot]'`",
-    "altair": "`orbitflow report`; `pip install 'orbitflow[report]'`",
+    "tokenizers": "text of `orbitflow generate`; {how_to_install('text')}",
+    "matplotlib": "`orbitflow calibrate --plot`; {how_to_install('plot')}",
+    "altair": "`orbitflow report`; {how_to_install('report')}",
 }
 
 

@@ -151,7 +151,8 @@ def _meet(policy: Policy, core: SeatedCore, seat: Seat) -> None:
     queues = Queues(None, 0)
     queues.submit(request)
     tau_s = core.queues.active[request.id].tau_s
-    policy.decide(View(queues, KvAccount(core.limits), _no_times, tau_s))
+    account = KvAccount(core.limits)
+    policy.decide(View(queues, account, _no_times, tau_s, data_plane=policy.data_plane))
     nothing = np.empty(0)
     _tell(policy, (), nothing, float(times[0]), first=(request.id,))
     if len(times) > 1:

@@ -1,9 +1,15 @@
-"""Names of policies. A new policy is one line in `_FACTORIES`."""
+"""Names of policies. A new policy of the package is one line in `_FACTORIES`; one from outside is
+a reference (`outside`), an object, or an entry point of the group `orbitflow.policies`.
+
+Invariant: a built-in's name means the built-in, always; whatever else calls itself so is refused.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
+from typing import NamedTuple
 
 from orbitflow.engine.policy import Policy
 from orbitflow.errors import PolicyNameError, nearest
@@ -12,6 +18,15 @@ from orbitflow.policy.neo import Neo
 from orbitflow.policy.no_offload import NoOffload
 from orbitflow.policy.orbit.policy import Orbit
 from orbitflow.policy.orbitflow.policy import OrbitFlow, uniform_ilp
+from orbitflow.policy.outside import (
+    absolute,
+    entry_points,
+    is_reference,
+    load_class,
+    made_by,
+    reference_of,
+    source_digest,
+)
 from orbitflow.policy.preempt import Preempt
 from orbitflow.policy.select_n import FlexGenPlus, SelectN, SelectNArtifact
 from orbitflow.policy.stride import Dynamic, StaticStride, deepspeed, infinigen, zero_inference
@@ -39,28 +54,130 @@ _FACTORIES: dict[str, Callable[[], Policy]] = {
 }
 
 DEFAULT_POLICIES = ("no-offload", "dynamic", "orbitflow", "orbit")
+ALL = "all"
 _STATIC = re.compile(r"static-([1-9]\d*)")
 
+Make = Callable[[], Policy]
 
-def policy_names() -> list[str]:
+
+class ChosenPolicy(NamedTuple):
+    """A policy that a run compares: what tables and folders call it, what configurations say."""
+
+    label: str
+    reference: str
+    make: Make
+
+
+def builtin_names() -> list[str]:
     """Names that `all` stands for; any other `static-D` is understood as well."""
     return list(_FACTORIES)
 
 
+def policy_names() -> list[str]:
+    """The built-in names, then those of the entry-point group."""
+    return [*_FACTORIES, *_installed()]
+
+
 def make_policy(name: str) -> Policy:
-    """A fresh policy of that name. Raise a PolicyNameError that suggests the nearest names."""
+    """A fresh policy of that name, or of the class that a reference names. Raise a PolicyNameError
+    that suggests the nearest names.
+    """
     if name in _FACTORIES:
         return _FACTORIES[name]()
     if match := _STATIC.fullmatch(name):
         return StaticStride(int(match[1]))
-    raise PolicyNameError(f"no policy is called {name!r}: {nearest(name, _FACTORIES)}")
+    if is_reference(name):
+        policy = made_by(load_class(name), f"policy {name}")
+        _refuse_builtin(policy.name, name)
+        return policy
+    installed = _installed()
+    if name in installed:
+        policy = made_by(load_class(installed[name]), f"policy {name} ({installed[name]})")
+        if policy.name != name:
+            raise PolicyNameError(
+                f"policy {name} ({installed[name]}) calls itself {policy.name!r}: the entry point "
+                "and the class must have one name"
+            )
+        return policy
+    if name.endswith(".py"):
+        raise PolicyNameError(f"no policy is called {name!r}: of a file, write {name}:Class")
+    known = [*_FACTORIES, *installed]
+    raise PolicyNameError(f"no policy is called {name!r}: {nearest(name, known)}")
 
 
-def expand(names: Sequence[str]) -> list[str]:
-    """Resolve `all` and drop repetitions, keeping the order; nothing named gives the defaults."""
+def label_of(reference: str) -> str:
+    """What tables and folders call the policy of a name or reference."""
+    return make_policy(reference).name if is_reference(reference) else reference
+
+
+def expand(names: Sequence[str], known: Collection[str] = ()) -> list[str]:
+    """Resolve `all` and drop repetitions, keeping the order; nothing named gives the defaults.
+    References name files by absolute paths. What is `known` is not looked up.
+    """
     wanted: list[str] = []
     for name in names or DEFAULT_POLICIES:
-        wanted.extend(policy_names() if name == "all" else [name])
+        wanted.extend(builtin_names() if name == ALL else [absolute(name)])
     for name in wanted:
-        make_policy(name)
+        if name not in known:
+            make_policy(name)
     return list(dict.fromkeys(wanted))
+
+
+def choose(names: Sequence[str], guests: Mapping[str, Make]) -> tuple[ChosenPolicy, ...]:
+    """What a run compares, `guests` being made here instead of looked up.
+
+    Raise a PolicyNameError for a stranger, or if two call themselves alike.
+    """
+    found: dict[str, ChosenPolicy] = {}
+    for reference in expand(names, guests):
+        if reference in guests:
+            choice = ChosenPolicy(reference, reference, guests[reference])
+        else:
+            choice = ChosenPolicy(label_of(reference), reference, partial(make_policy, reference))
+        if (other := found.get(choice.label)) is not None:
+            raise PolicyNameError(
+                f"policies {other.reference} and {reference} both call themselves "
+                f"{choice.label!r}: give one of them another name"
+            )
+        found[choice.label] = choice
+    return tuple(found.values())
+
+
+def guest(given: Policy | type[Policy], make: Make) -> str:
+    """The label of a policy given as an object or a class, which `make` makes afresh. Raise a
+    PolicyNameError if it declares too little, or has a built-in's name.
+    """
+    kind = given if isinstance(given, type) else type(given)
+    label = made_by(make, f"policy {kind.__qualname__}").name
+    _refuse_builtin(label, kind.__qualname__)
+    return label
+
+
+def digests(references: Sequence[str]) -> dict[str, str]:
+    """Digests of the sources of those from outside, for files change under their names."""
+    installed = _installed() if any(not _is_builtin(name) for name in references) else {}
+    outside = {name: installed.get(name, name) for name in references if not _is_builtin(name)}
+    return {name: source_digest(load_class(place)) for name, place in outside.items()}
+
+
+def _is_builtin(name: str) -> bool:
+    return name in _FACTORIES or name == ALL or _STATIC.fullmatch(name) is not None
+
+
+def _refuse_builtin(label: str, said: str) -> None:
+    if _is_builtin(label):
+        raise PolicyNameError(
+            f"policy {said} calls itself {label!r}, as a built-in does: give it another name"
+        )
+
+
+def _installed() -> dict[str, str]:
+    """References of the entry-point group by name. Raise a PolicyNameError for a built-in's."""
+    found = {name: reference_of(point) for name, point in entry_points().items()}
+    for name, place in found.items():
+        if _is_builtin(name):
+            raise PolicyNameError(
+                f"the entry point {name!r} ({place}) has the name of a built-in: rename it, or "
+                "uninstall its distribution"
+            )
+    return found

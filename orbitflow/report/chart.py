@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from orbitflow.errors import UserError
+from orbitflow.errors import UserError, how_to_install
 
 Column: TypeAlias = Sequence[float | int | str | None]
 Columns: TypeAlias = Mapping[str, Column]
@@ -46,7 +46,7 @@ class Chart:
 def check_libraries() -> None:
     """Raise a UserError if altair or vl-convert is not installed."""
     if any(importlib.util.find_spec(name) is None for name in ("altair", "vl_convert")):
-        raise UserError("report needs altair and vl-convert: pip install 'orbitflow[report]'")
+        raise UserError(f"report needs altair and vl-convert: {how_to_install('report')}")
 
 
 def fill(form: Any, values: Mapping[str, Any]) -> Any:

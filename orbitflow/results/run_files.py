@@ -79,7 +79,7 @@ def summary(
 def resolved(scenario: Scenario) -> dict[str, object]:
     """The resolved values of the options, for `config.toml`."""
     return {
-        "policies": scenario.policies,
+        "policies": tuple(choice.reference for choice in scenario.chosen),
         "trace_source": scenario.trace.source,
         "profile": scenario.profile.name,
         "model": scenario.profile.model.name,

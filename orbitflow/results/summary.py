@@ -8,8 +8,9 @@ keys in `docs/formats.md`.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import NamedTuple
 
 from orbitflow.arrays import FloatArray
@@ -217,3 +218,17 @@ class Totals:
                 if name in self.by_length
             },
         }
+
+
+def flat(figures: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Figures by dotted name, such as `ttft_s.p95`; those by prompt length are left out. Raise a
+    ValueError for a number that is not finite.
+    """
+    for name, value in figures.items():
+        if isinstance(value, Mapping):
+            if name != "by_length":
+                yield from flat(value, f"{prefix}{name}.")
+        elif isinstance(value, float) and not isfinite(value):
+            raise ValueError(f"{prefix}{name} came out as {value}; please report this")
+        else:
+            yield prefix + name, value

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from orbitflow import __version__
-from orbitflow.errors import UserError
+from orbitflow.errors import UserError, how_to_install
 from orbitflow.study.folder import StudyFolder, replacing
 from orbitflow.study.keys import is_key, kind_of
 from orbitflow.study.stored import Row, job_id
@@ -26,7 +26,7 @@ def check_parquet() -> None:
     try:
         import pyarrow.parquet  # noqa: F401
     except ImportError:
-        raise UserError("--parquet needs PyArrow: pip install 'orbitflow[parquet]'") from None
+        raise UserError(f"--parquet needs PyArrow: {how_to_install('parquet')}") from None
 
 
 def write_parquet(study: Study, folder: StudyFolder) -> Path:

@@ -20,7 +20,7 @@ from types import ModuleType
 from typing import Any, Self
 
 from orbitflow import __version__
-from orbitflow.errors import UserError
+from orbitflow.errors import UserError, how_to_install
 from orbitflow.study.task import StudyTask, TaskInputs
 from orbitflow.study.worker import WorkerDied
 
@@ -109,7 +109,7 @@ def _on_node(
 def check_ray() -> None:
     """Raise a UserError that names the extra if Ray is not installed."""
     if importlib.util.find_spec("ray") is None:
-        raise UserError("--executor ray needs Ray: pip install 'orbitflow[ray]'")
+        raise UserError(f"--executor ray needs Ray: {how_to_install('ray')}")
 
 
 def connect(address: str) -> ModuleType:

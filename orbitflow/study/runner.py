@@ -132,4 +132,6 @@ def row_of(study: Study, job: Job, reply: Reply) -> Row:
 
 def task_of(study: Study, job: Job) -> StudyTask:
     """What a worker is given for it."""
-    return StudyTask(study.config(job), study.slo(job))
+    config = study.config(job)
+    guests = {name: study.guests[name] for name in config.policies if name in study.guests}
+    return StudyTask(config, study.slo(job), guests=guests)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from orbitflow.errors import UserError
+from orbitflow.errors import UserError, how_to_install
 from orbitflow.study.folder import StudyFolder
 from orbitflow.study.grid import Cell
 from orbitflow.study.keys import Direction, Sampler, Value
@@ -37,7 +37,7 @@ def check_optuna() -> None:
         import optuna  # noqa: F401
     except ImportError:
         raise UserError(
-            "--search optuna needs Optuna: pip install 'orbitflow[search]', or --search random"
+            f"--search optuna needs Optuna: {how_to_install('search')}, or --search random"
         ) from None
 
 

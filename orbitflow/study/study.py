@@ -8,7 +8,8 @@ tau = that scale times the base configuration's full pass. Design section 9.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ from orbitflow.config import RunConfig
 from orbitflow.errors import UserError
 from orbitflow.machine.catalog import DEFAULT_PROFILE, resolve_profile
 from orbitflow.machine.model import model_from_config
-from orbitflow.policy.registry import expand
+from orbitflow.policy.registry import digests, expand
 from orbitflow.scenario import Scenario, build_scenario
 from orbitflow.slo import Slo
 from orbitflow.study.grid import Axis, Cell, Grid
@@ -60,6 +61,7 @@ class Study:
     bounded: bool = False  # the same study with bounds or without
     search: Search | None = None
     trials: tuple[Cell, ...] = ()  # as far as they are known
+    guests: Mapping[str, bytes] = field(default_factory=dict)  # policies given as objects, pickled
 
     @property
     def cells(self) -> list[Cell]:
@@ -129,12 +131,15 @@ def plan_study(
     arrival_jitter: float | None = None,
     bounded: bool = False,
     search: Search | None = None,
+    guests: Mapping[str, bytes] | None = None,
 ) -> Study:
     """Check what can be checked before anything runs. Raise a UserError for what is wrong.
 
-    Of a search, `grid` is its own, and the base names no policy.
+    Of a search, `grid` is its own, and the base names no policy. `guests` has pickled policies by
+    the names that the base calls them.
     """
-    grid = _with_policies(grid, base)
+    guests = guests or {}
+    grid = _with_policies(grid, base, guests)
     notices = list(grid.notices)
     jitter = _jitter(grid, seeds, arrival_jitter, notices)
     base = replace(base, policies=(), arrival_jitter=jitter)
@@ -148,11 +153,12 @@ def plan_study(
         seeds=seeds,
         scenario=build_scenario(base, raw=read(base.trace, base.num_requests)),
         full_pass_s=whole.slo.tau_s,
-        inputs=_inputs(base, grid),
+        inputs=_inputs(base, grid, guests),
         notices=tuple(notices),
         bounded=bounded,
         search=search,
         trials=() if search is None else search.drawn(),
+        guests=guests,
     )
     for job in study.simulations() if search is None else _extremes(grid, base.seed):
         study.config(job)  # refuses a value out of range
@@ -165,10 +171,11 @@ def read(name: str, limit: int | None) -> Trace:
     return resolve(name, limit=limit)
 
 
-def _with_policies(grid: Grid, base: RunConfig) -> Grid:
+def _with_policies(grid: Grid, base: RunConfig, guests: Mapping[str, bytes]) -> Grid:
     """Policies are always an axis: those of the grid, or else those of the base configuration."""
     if POLICY not in grid.keys:
-        return grid._replace(axes=(Axis(POLICY, tuple(expand(base.policies))), *grid.axes))
+        policies = tuple(expand(base.policies, guests))
+        return grid._replace(axes=(Axis(POLICY, policies), *grid.axes))
     if base.policies:
         raise UserError("--policy and --grid policy=... are both given: keep the grid's")
     return grid
@@ -213,17 +220,20 @@ def _check(base: RunConfig, grid: Grid, *, whole: bool) -> None:
         raise UserError(f"the grid has {count:,} cells, the limit is {MOST_CELLS:,}: vary less")
 
 
-def _inputs(base: RunConfig, grid: Grid) -> dict[str, str]:
-    """Digests of the traces, profiles and models, for files change under their names."""
+def _inputs(base: RunConfig, grid: Grid, guests: Mapping[str, bytes]) -> dict[str, str]:
+    """Digests of the traces, profiles, models and policies, for files change under their names."""
     values = {axis.key: axis.values for axis in grid.axes}
     traces = values.get("trace", (base.trace,))
     profiles = values.get("profile", (base.profile or DEFAULT_PROFILE,))
-    digests = {f"trace {name}": _of_trace(read(str(name), base.num_requests)) for name in traces}
+    found = {f"trace {name}": _of_trace(read(str(name), base.num_requests)) for name in traces}
     for name in profiles:
-        digests[f"profile {name}"] = _digest(repr(resolve_profile(str(name))).encode())
+        found[f"profile {name}"] = _digest(repr(resolve_profile(str(name))).encode())
     for name in values.get("model", () if base.model is None else (base.model,)):
-        digests[f"model {name}"] = _digest(repr(model_from_config(str(name))).encode())
-    return digests
+        found[f"model {name}"] = _digest(repr(model_from_config(str(name))).encode())
+    policies = [str(name) for name in values.get(POLICY, ())]
+    outside = digests([name for name in policies if name not in guests])
+    found |= {f"policy {name}": digest for name, digest in outside.items()}
+    return found | {f"policy {name}": _digest(pickled) for name, pickled in guests.items()}
 
 
 def _of_trace(trace: Trace) -> str:

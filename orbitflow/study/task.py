@@ -7,16 +7,18 @@ for the next task. A process elsewhere is given a task that carries them as `inp
 from __future__ import annotations
 
 import contextlib
-import math
 import os
+import pickle
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple, TextIO, TypeAlias
 
 from orbitflow.config import RunConfig
 from orbitflow.machine.catalog import DEFAULT_PROFILE, resolve_profile
 from orbitflow.machine.profile import Profile
 from orbitflow.results.bound_share import bound_figures, bound_of
+from orbitflow.results.summary import flat
 from orbitflow.scenario import build_scenario
 from orbitflow.session import Outputs
 from orbitflow.sim.run import simulate_policy
@@ -35,11 +37,14 @@ class TaskInputs:
 
 @dataclass(frozen=True, slots=True)
 class StudyTask:
-    """One configuration with one policy, or with none for its bound, under given limits."""
+    """One configuration with one policy, or with none for its bound, under given limits. `guests`
+    has policies that were given as objects, pickled, by what they call themselves.
+    """
 
     config: RunConfig
     slo: Slo
     inputs: TaskInputs | None = None  # None: the worker reads them
+    guests: Mapping[str, bytes] = field(default_factory=dict)
 
     @property
     def is_bound(self) -> bool:
@@ -96,12 +101,13 @@ def do_task(task: StudyTask, outputs: Outputs | None = None) -> Figures:
         slo=task.slo,
         raw=read(config.trace, config.num_requests) if inputs is None else inputs.trace,
         profile=None if inputs is None else inputs.profile,
+        guests={name: partial(pickle.loads, pickled) for name, pickled in task.guests.items()},
     )
     if task.is_bound:
-        return dict(_flat(bound_figures(bound_of(scenario))))
+        return dict(flat(bound_figures(bound_of(scenario))))
     (policy,) = scenario.policies
     report = simulate_policy(scenario, policy, outputs or Discard(), lambda _: None)
-    return dict(_flat(report.figures))
+    return dict(flat(report.figures))
 
 
 def attempt(work: Work, task: StudyTask) -> Reply:
@@ -119,15 +125,3 @@ def one_line(error: BaseException) -> str:
     'ValueError: not so'
     """
     return " ".join(f"{type(error).__name__}: {error}".split())
-
-
-def _flat(figures: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, object]]:
-    """Figures by dotted name; those by prompt length are left to `orbitflow sim`."""
-    for name, value in figures.items():
-        if isinstance(value, Mapping):
-            if name != "by_length":
-                yield from _flat(value, f"{prefix}{name}.")
-        elif isinstance(value, float) and not math.isfinite(value):
-            raise ValueError(f"{prefix}{name} came out as {value}; please report this")
-        else:
-            yield prefix + name, value

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from types import ModuleType
 from typing import Any, Literal, NamedTuple, ParamSpec, TypeAlias, TypeVar
 
 StartMethod: TypeAlias = Literal[
@@ -121,7 +123,7 @@ def start_process(
     process = context.Process(  # type: ignore[attr-defined]
         target=_deaf, args=(serve, theirs, *args), daemon=True
     )
-    with _without_interrupts():
+    with _without_interrupts(), _without_main():
         process.start()
     theirs.close()
     return ours, process
@@ -146,6 +148,19 @@ def _without_interrupts() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def _without_main() -> Iterator[None]:
+    """Hide the program's main module, which a new process would run again: workers need nothing
+    of it, and a script that runs a study need not be guarded against itself.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _serve(connection: Connection) -> None:

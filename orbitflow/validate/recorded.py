@@ -16,6 +16,7 @@ import numpy as np
 from orbitflow.engine.journal import Entry, SubmitCall, read_journal
 from orbitflow.errors import UserError
 from orbitflow.machine.profile import load
+from orbitflow.policy.registry import label_of
 from orbitflow.results.run_files import read_config_file, read_document
 from orbitflow.results.run_folder import INCOMPLETE
 from orbitflow.scenario import Scenario, build_scenario
@@ -47,7 +48,8 @@ def read_run(path: Path) -> RecordedRun:
     recorded = read_config_file(path / "config.toml")
     if not recorded.is_backend:
         raise UserError(f"{path} was simulated, not run: there is nothing to validate")
-    figures = _figures(path, recorded.policies)
+    labels = tuple(map(label_of, recorded.policies))
+    figures = _figures(path, labels)
     config = replace(
         recorded.config,
         policies=recorded.policies,
@@ -62,7 +64,7 @@ def read_run(path: Path) -> RecordedRun:
         max_batch=recorded.max_batch or 0,
     )
     slo = Slo(recorded.tau_s, config.slo_ttft_s, config.slo_ttft_scale, "as recorded")
-    trace = _trace(config.trace, read_journal(path / recorded.policies[0] / JOURNAL))
+    trace = _trace(config.trace, read_journal(path / labels[0] / JOURNAL))
     profile = load(path / "profile.json")
     scenario = build_scenario(config, slo=slo, raw=trace, profile=profile)
     return RecordedRun(path, scenario, figures)

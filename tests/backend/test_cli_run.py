@@ -230,7 +230,7 @@ def test_no_cuda_and_no_such_gpu(run: Invoke) -> None:
 
 def test_no_torch(run: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
-    refused(run(), "torch is not installed: pip install 'orbitflow[torch]'")
+    refused(run(), "torch is not installed: pip install -e '.[torch]'")
 
 
 def test_a_model_directory_without_weights(run: Invoke, here: Path) -> None:

@@ -114,7 +114,7 @@ def test_a_plot_without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
     from orbitflow.cli.calibrate_view import check_plot
 
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"pip install 'orbitflow\[plot\]'"):
+    with pytest.raises(UserError, match=r"pip install -e '\.\[plot\]'"):
         check_plot(Path("p.svg"))
 
 

@@ -25,7 +25,6 @@ from typer.main import get_command
 from orbitflow.cli import app
 from orbitflow.machine.catalog import resolve_profile
 from orbitflow.machine.profile import to_json
-from orbitflow.policy import registry
 
 sys.path.insert(0, str(ROOT / "scripts"))
 from reference_cli import commands as declared_commands
@@ -130,6 +129,8 @@ def make_files(document: Path) -> None:
     Path("mine.json").write_text(json.dumps({**profile, "name": "mine"}))
     if document.name == "add-a-trace.md":
         exec(python_blocks(document)[0], {})  # the page's own script writes mine.jsonl
+    if document.name == "add-a-policy.md":
+        Path("even_stream.py").write_text(python_blocks(document)[0])
 
 
 def python_blocks(document: Path) -> list[str]:
@@ -180,14 +181,8 @@ def _plain(line: str) -> str:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("document", [d for d in WITH_COMMANDS if commands(d)], ids=name)
-def test_commands_run(
-    document: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_commands_run(document: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make_files(document)
-    if document.name == "add-a-policy.md":
-        made: dict[str, Any] = {"__name__": "one_at_a_time"}
-        exec(python_blocks(document)[0], made)
-        monkeypatch.setitem(registry._FACTORIES, "one-at-a-time", made["OneAtATime"])
     for command in commands(document):
         if command.arguments is None or command.text in PARSED:
             check_without_running(command)

@@ -293,7 +293,7 @@ def test_nothing_is_left_of_a_page_that_could_not_be_written(
 
 def test_without_the_extra(report: Invoke, folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    refused(report(str(folders / "run")), "pip install 'orbitflow[report]'")
+    refused(report(str(folders / "run")), "pip install -e '.[report]'")
 
 
 def test_without_a_folder(report: Invoke) -> None:

@@ -224,7 +224,7 @@ def test_without_ray_the_extra_is_named(
 
     monkeypatch.setitem(sys.modules, "ray", None)
     for more, said in (
-        (["--executor", "ray"], "--executor ray needs Ray: pip install 'orbitflow[ray]'"),
+        (["--executor", "ray"], "--executor ray needs Ray: pip install -e '.[ray]'"),
         (["--ray-address", "auto"], "--ray-address is for --executor ray"),
     ):
         words = ["study", "run", "--trace", "tiny.jsonl", "--grid", "slo_scale=1,2", *more]

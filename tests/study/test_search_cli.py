@@ -172,5 +172,5 @@ def test_without_optuna_the_extra_is_named(
     with pytest.raises(SystemExit) as exit_:
         main()
     assert exit_.value.code == 2
-    assert "pip install 'orbitflow[search]'" in capsys.readouterr().err
+    assert "pip install -e '.[search]'" in capsys.readouterr().err
     assert [path.name for path in Path().iterdir()] == ["tiny.jsonl"]
