@@ -2,7 +2,7 @@
 
 usage: python scripts/rate_chart.py STUDY_FOLDER OUT.svg
 
-The picture in README.md:
+The picture in docs/orbit.md:
 
     orbitflow study run --trace azure_conv --num-requests 500 --policy no-offload --policy dynamic \
         --policy orbitflow --policy orbit --seeds 3 --out studies/rate \

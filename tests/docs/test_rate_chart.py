@@ -1,4 +1,4 @@
-"""The picture of README: drawn from a study, whole, and its labels apart."""
+"""The picture of docs/orbit.md: drawn from a study, whole, and its labels apart."""
 
 from __future__ import annotations
 
