@@ -201,10 +201,10 @@ class TorchExecutor:
 
     def _meet(self, step: Step) -> None:
         """Make room for new requests; free the KV that a decision has dropped."""
-        for sequence in (*self._queues.paused.values(), *self._queues.prefills):
-            if sequence.id in self._held and not sequence.prefilled_tokens:
-                self._store.finish(sequence.id)  # dropped; this step may prefill it again
-                self._held.discard(sequence.id)
+        for state in (*self._queues.paused.values(), *self._queues.prefills):
+            if state.id in self._held and not state.prefilled_tokens:
+                self._store.finish(state.id)  # dropped; this step may prefill it again
+                self._held.discard(state.id)
         for chunk in step.chunks:
             if chunk.request_id not in self._held:
                 request = self._requests[chunk.request_id]

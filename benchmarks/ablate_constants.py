@@ -131,10 +131,10 @@ def simulate(policy: Policy, config: RunConfig) -> Figures:
     met = set()
     for done in ended.finished:
         request, times = done.request, done.token_times_s
-        tau_s = scenario.slo.tau_s if request.slo_tbt_s is None else request.slo_tbt_s
+        tbt_limit_s = scenario.slo.tbt_limit_s if request.slo_tbt_s is None else request.slo_tbt_s
         ttft_s = scenario.slo.ttft_of(request, scenario.believed)
         tpot = tpot_s(float(times[0]), float(times[-1]), len(times))
-        if times[0] - request.arrival_s <= ttft_s and (tpot is None or tpot <= tau_s):
+        if times[0] - request.arrival_s <= ttft_s and (tpot is None or tpot <= tbt_limit_s):
             met.add(request.id)
     by_prompt = sorted(requests, key=lambda r: (r.prompt_tokens, r.id))
     longest = by_prompt[int(0.9 * len(requests)) :]

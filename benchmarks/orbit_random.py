@@ -126,8 +126,8 @@ def write(drawn: Drawn) -> None:
 
     put(1.0)
     scenario = build_scenario(drawn.config)
-    tau_s = scenario.slo.tau_s
-    served_s = drawn.outputs * tau_s
+    tbt_limit_s = scenario.slo.tbt_limit_s
+    served_s = drawn.outputs * tbt_limit_s
     memory = scenario.config.kv_capacity_tokens or 1
     kv_s = float(((drawn.prompts + drawn.outputs / 2) * served_s).mean()) / memory
     places_s = float(served_s.mean()) / (drawn.config.max_batch or 1)

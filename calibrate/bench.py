@@ -173,7 +173,9 @@ class Bench:
             DecodeFit(1.0, 0.0, 0.0, 0.0), PrefillFit(0.0, 1.0, 0.0), _LINK, _LINK, 0.0,
         )  # fmt: skip
         policy.bind(self.limits, cost)
-        return ServingCore(policy, self.limits, tau_s=1.0, max_batch=max_batch, prefill_chunk=chunk)
+        return ServingCore(
+            policy, self.limits, tbt_limit_s=1.0, max_batch=max_batch, prefill_chunk=chunk
+        )
 
     def _run(
         self,

@@ -57,9 +57,9 @@ def _problems(
 def _problem(cost: CostModel, limits: KvLimits, dice: np.random.Generator) -> Problem:
     share = limits.capacity_tokens / _REQUESTS / dice.uniform(0.7, 1.05)
     contexts = [max(2, int(share * dice.uniform(0.2, 1.8))) for _ in range(_REQUESTS)]
-    tau_s = _READ_FASTER * cost.decode_pass_s(_REQUESTS, sum(contexts))
+    tbt_limit_s = _READ_FASTER * cost.decode_pass_s(_REQUESTS, sum(contexts))
     candidates = tuple(
-        Candidate(i, context, tau_s, dice.uniform(0, 30) * tau_s, (), True)
+        Candidate(i, context, tbt_limit_s, dice.uniform(0, 30) * tbt_limit_s, (), True)
         for i, context in enumerate(contexts)
     )
     weights = Weights((FORGONE,) * _REQUESTS, SECOND)

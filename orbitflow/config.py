@@ -47,7 +47,7 @@ class PipelineForm(StrEnum):
 
 
 class Victim(StrEnum):
-    """Whom a plan may park first when somebody must rest."""
+    """Whom a plan may pause first when not everybody can run."""
 
     DENSITY = "density"  # whoever costs the fewest late tokens for the memory freed
     LONGEST = "longest"  # the paper's choice

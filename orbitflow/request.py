@@ -52,7 +52,7 @@ class RequestState:
 
     request: Request
     admitted_s: float
-    tau_s: float
+    tbt_limit_s: float
     host: HostLayers
     target: HostLayers
     phase: Phase = Phase.PREFILL

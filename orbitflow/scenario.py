@@ -201,14 +201,14 @@ def _slo(
     config: RunConfig, cost: CostModel, capacity: int, max_batch: int | None, trace: Trace
 ) -> Slo:
     if config.slo_tbt_s is not None:
-        tau_s, origin = config.slo_tbt_s, "--slo-tbt"
+        tbt_limit_s, origin = config.slo_tbt_s, "--slo-tbt"
     else:
         mean = mean_final_context(trace.prompt_tokens, trace.output_tokens)
         full_s = full_pass_s(cost, capacity, max_batch, mean)
-        tau_s = config.slo_scale * full_s
+        tbt_limit_s = config.slo_scale * full_s
         full = f"{format_seconds(full_s)}, a decode pass with the KV capacity full"
         origin = f"{config.slo_scale:g} x {full}"
-    return Slo(tau_s, config.slo_ttft_s, config.slo_ttft_scale, origin)
+    return Slo(tbt_limit_s, config.slo_ttft_s, config.slo_ttft_scale, origin)
 
 
 @dataclass(frozen=True, slots=True)

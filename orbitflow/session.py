@@ -63,7 +63,7 @@ def make_core(
     return ServingCore(
         policy,
         scenario.limits,
-        tau_s=scenario.slo.tau_s,
+        tbt_limit_s=scenario.slo.tbt_limit_s,
         max_batch=scenario.max_batch,
         prefill_chunk=scenario.config.prefill_chunk,
         ttft_of=lambda request: scenario.slo.ttft_of(request, scenario.believed),

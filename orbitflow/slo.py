@@ -46,15 +46,15 @@ class Slo:
     the machine that isolated prefills are taken from, whichever machine serves.
     """
 
-    tau_s: float
+    tbt_limit_s: float
     ttft_s: float
     ttft_scale: float
     origin: str
     cost: CostModel | None = None
 
-    def tau_of(self, request: Request) -> float:
+    def tbt_limit_of(self, request: Request) -> float:
         """Limit on the time between two tokens of this request, in seconds."""
-        return self.tau_s if request.slo_tbt_s is None else request.slo_tbt_s
+        return self.tbt_limit_s if request.slo_tbt_s is None else request.slo_tbt_s
 
     def ttft_of(self, request: Request, cost: CostModel) -> float:
         """Limit on the time to the first token of this request, in seconds."""
@@ -74,30 +74,32 @@ def mean_final_context(prompt_tokens: IntArray, output_tokens: IntArray) -> floa
 LATE_TOLERANCE_S = 1e-9
 
 
-def deliver(generated_s: FloatArray, tau_s: float) -> FloatArray:
+def deliver(generated_s: FloatArray, tbt_limit_s: float) -> FloatArray:
     """Delivery times of tokens generated at `generated_s`, at one token per `tau_s` at most.
 
     >>> deliver(np.array([0.0, 0.1, 0.2, 5.0]), 1.0).tolist()
     [0.0, 1.0, 2.0, 5.0]
     """
-    pace = tau_s * np.arange(len(generated_s))
+    pace = tbt_limit_s * np.arange(len(generated_s))
     delivered: FloatArray = np.maximum.accumulate(generated_s - pace) + pace
     return delivered
 
 
-def late(generated_s: FloatArray, delivered_s: FloatArray, tau_s: float) -> npt.NDArray[np.bool_]:
+def late(
+    generated_s: FloatArray, delivered_s: FloatArray, tbt_limit_s: float
+) -> npt.NDArray[np.bool_]:
     """Which tokens after the first were not there in time, shape (tokens - 1,)."""
-    due = delivered_s[:-1] + tau_s
+    due = delivered_s[:-1] + tbt_limit_s
     result: npt.NDArray[np.bool_] = generated_s[1:] > due + LATE_TOLERANCE_S
     return result
 
 
-def next_due_s(generated_s: FloatArray, tau_s: float) -> float:
+def next_due_s(generated_s: FloatArray, tbt_limit_s: float) -> float:
     """When the token after these is due, in seconds."""
-    steps = tau_s * np.arange(len(generated_s))
-    return float((generated_s - steps).max()) + tau_s * len(generated_s)
+    steps = tbt_limit_s * np.arange(len(generated_s))
+    return float((generated_s - steps).max()) + tbt_limit_s * len(generated_s)
 
 
-def deposit_tokens(generated_s: FloatArray, tau_s: float, now_s: float) -> int:
+def deposit_tokens(generated_s: FloatArray, tbt_limit_s: float, now_s: float) -> int:
     """Tokens generated but not yet delivered at `now_s`: for so many tau the request can pause."""
-    return int((deliver(generated_s, tau_s) > now_s).sum())
+    return int((deliver(generated_s, tbt_limit_s) > now_s).sum())

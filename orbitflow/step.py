@@ -25,7 +25,7 @@ class MoveKind(StrEnum):
         "promote"  # host -> GPU for a running request: its staged copy is kept, so no extra bytes
     )
     DEMOTE = "demote"  # GPU -> host: frees pages as soon as their stores are done
-    PARK = "park"  # stop running: flush the tail pages, free everything on the GPU
+    PAUSE = "park"  # stop running: flush the tail pages, free everything on the GPU
     RESUME = "resume"  # run again: bring the tail pages back; other layers stream or are promoted
     LOAD = "load"  # host -> GPU for a paused request, ahead of its resumption
 

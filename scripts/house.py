@@ -118,9 +118,13 @@ def longest_chain(graph: dict[str, set[str]]) -> list[str]:
     @cache
     def below(name: str) -> tuple[str, ...]:
         chains = (below(other) for other in sorted(graph.get(name, ())))
-        return (name, *max(chains, key=len, default=()))
+        return (name, *max(chains, key=_length, default=()))
 
-    return list(max((below(name) for name in sorted(graph)), key=len, default=()))
+    return list(max((below(name) for name in sorted(graph)), key=_length, default=()))
+
+
+def _length(chain: tuple[str, ...]) -> int:
+    return len(chain)
 
 
 def import_statements(house: House) -> float:

@@ -130,7 +130,7 @@ class LayerMachine:
         """Moves that free memory wait behind the queued stores, others for their turn on H2D."""
         cost = self._cost
         size = move.pages * cost.page_bytes
-        if move.kind in (MoveKind.PARK, MoveKind.DEMOTE):
+        if move.kind in (MoveKind.PAUSE, MoveKind.DEMOTE):
             yield from self._links.down(cost.copy_s(cost.d2h, size, cost.layers))
         else:
             yield from self._links.up(cost.copy_s(cost.h2d, size, cost.layers), str(move.kind))

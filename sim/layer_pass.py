@@ -35,7 +35,7 @@ class StepCounters:
         self.link_s = 0.0
         self.h2d_bytes = self.d2h_bytes = 0
         for move in blocking:
-            if move.kind in (MoveKind.PARK, MoveKind.DEMOTE):
+            if move.kind in (MoveKind.PAUSE, MoveKind.DEMOTE):
                 self.d2h_bytes += move.pages * cost.page_bytes
             else:
                 self.up(move.pages, cost.layers)

@@ -149,7 +149,7 @@ class SimExecutor:
             if not move.blocking:
                 continue
             size = move.pages * page
-            if move.kind in (MoveKind.PARK, MoveKind.DEMOTE):
+            if move.kind in (MoveKind.PAUSE, MoveKind.DEMOTE):
                 frees = True
                 down_bytes += size
                 drained = max(self._d2h_free_s, now_s)

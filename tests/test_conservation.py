@@ -114,19 +114,19 @@ class Auditor:
         page, layers = limits.page_tokens, limits.layers
         gpu = host = kept = 0
         staged: Counter[int] = Counter()
-        for sequence in (*queues.active.values(), *queues.paused.values()):
-            tokens = sequence.context_tokens(core.passes) - 1
-            if sequence.phase is Phase.PREFILL:
-                tokens = sequence.prefilled_tokens
-            resident = layers - len(sequence.host)
+        for state in (*queues.active.values(), *queues.paused.values()):
+            tokens = state.context_tokens(core.passes) - 1
+            if state.phase is Phase.PREFILL:
+                tokens = state.prefilled_tokens
+            resident = layers - len(state.host)
             pages = -(-tokens // page)
-            if sequence.phase is Phase.PAUSED:
+            if state.phase is Phase.PAUSED:
                 gpu += resident * (tokens // page)  # its tails are on the host
             else:
                 tail = 1 if tokens % page else 0
-                gpu += resident * pages + len(sequence.host) * tail
-                staged.update(dict.fromkeys(sequence.host, tokens // page))
-                kept += len(sequence.host) * (tokens // page)
+                gpu += resident * pages + len(state.host) * tail
+                staged.update(dict.fromkeys(state.host, tokens // page))
+                kept += len(state.host) * (tokens // page)
             if core.policy.data_plane.write_through:
                 host += layers * (tokens // page)
         if core.policy.data_plane.ring_groups:
@@ -189,7 +189,7 @@ CROWD = [Request(i, 0.3 * i, 20 + 3 * i, 50) for i in range(10)]
 def test_growth_parks_somebody_and_nothing_is_lost(policy: str, chunk: int) -> None:
     run = audit(policy, small_machine(200), CROWD, chunk=chunk)
     assert run.parks > 0
-    assert any(m.kind is MoveKind.PARK for step, _, _ in run.steps for m in step.moves)
+    assert any(m.kind is MoveKind.PAUSE for step, _, _ in run.steps for m in step.moves)
     assert any(m.kind is MoveKind.RESUME for step, _, _ in run.steps for m in step.moves)
 
 

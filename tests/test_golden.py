@@ -45,7 +45,7 @@ def run(
     limits = KvLimits.from_tokens(LAYERS, PAGE, capacity_tokens)
     policy = make_policy(policy_name)
     policy.bind(limits, cost)
-    core = ServingCore(policy, limits, tau_s=slo.tau_s)
+    core = ServingCore(policy, limits, tbt_limit_s=slo.tbt_limit_s)
     lines = Lines()
     recorder = Recorder(
         core,
@@ -81,7 +81,7 @@ def test_three_requests_without_offloading() -> None:
     TTFT limit 1 + prefill: A 0.66 <= 1.66, B 1.49 <= 1.66, C 3.42 > 1.58. Both limits: only B.
     """
     cost = cost_model(DecodeFit(1.0, 0.0, 0.01, 0.0), PrefillFit(0.5, 0.01, 0.0), page_s=1.0)
-    slo = Slo(tau_s=1.5, ttft_s=1.0, ttft_scale=1.0, origin="by hand")
+    slo = Slo(tbt_limit_s=1.5, ttft_s=1.0, ttft_scale=1.0, origin="by hand")
     requests = [Request(0, 0.0, 16, 3), Request(1, 1.0, 16, 2), Request(2, 1.0, 8, 1)]
     figures, rows = run("no-offload", cost, 64, slo, requests)
 
@@ -118,7 +118,7 @@ def test_one_request_that_streams_every_second_layer() -> None:
     all 4 layers go down once: 8 pages, 128 bytes; no page fills up while decoding.
     """
     cost = cost_model(DecodeFit(1.0, 0.0, 0.0, 0.0), PrefillFit(1.0, 0.0, 0.0), page_s=0.2)
-    slo = Slo(tau_s=1.2, ttft_s=1.0, ttft_scale=1.0, origin="by hand")
+    slo = Slo(tbt_limit_s=1.2, ttft_s=1.0, ttft_scale=1.0, origin="by hand")
     figures, rows = run("static-1", cost, 4096, slo, [Request(0, 0.0, 40, 3)])
 
     assert rows[0]["first_token_s"] == pytest.approx(1.0)
@@ -148,7 +148,7 @@ def test_the_latest_of_two_gives_way(policy_name: str, a_ends_s: float, b_ends_s
       They come back in 1.2 s, then B's last 7 tokens                                     -> 50.4
     """
     cost = cost_model(DecodeFit(1.0, 0.0, 0.0, 0.0), PrefillFit(1.0, 0.0, 0.0), page_s=0.1)
-    slo = Slo(tau_s=1.2, ttft_s=1.0, ttft_scale=1.0, origin="by hand")
+    slo = Slo(tbt_limit_s=1.2, ttft_s=1.0, ttft_scale=1.0, origin="by hand")
     requests = [Request(0, 0.0, 16, 40), Request(1, 0.0, 16, 40)]
     figures, rows = run(policy_name, cost, 7 * PAGE, slo, requests)
 

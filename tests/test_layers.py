@@ -37,13 +37,13 @@ def serve_layers(
     requests: tuple[Request, ...],
     *,
     prefill_chunk: int = 0,
-    tau_s: float = 0.1,
+    tbt_limit_s: float = 0.1,
     overlap: Overlap | None = None,
     spans: list[Span] | None = None,
 ) -> Run:
     policy = make_policy(policy_name)
     policy.bind(machine.limits, machine.cost)
-    core = ServingCore(policy, machine.limits, tau_s=tau_s, prefill_chunk=prefill_chunk)
+    core = ServingCore(policy, machine.limits, tbt_limit_s=tbt_limit_s, prefill_chunk=prefill_chunk)
     plane = policy.data_plane
     if overlap is not None and plane.overlap is Overlap.RING:
         plane = replace(plane, overlap=overlap)

@@ -175,7 +175,7 @@ def test_other_numbers_change_no_time_and_scaling_every_time_constant_scales_eve
         later,
         max_batch=max_batch,
         prefill_chunk=chunk,
-        tau_s=0.1 * by,
+        tbt_limit_s=0.1 * by,
         planner_latency_s=0.005 * by,
     )
     same_times(scaled, {key: [t * by for t in times] for key, times in plain.times.items()})
@@ -188,7 +188,7 @@ def refused_on_arrival(policy: str, machine: Machine, requests: Iterable[Request
     """Who is refused, without serving the others."""
     chosen = make_policy(policy)
     chosen.bind(machine.limits, machine.cost)
-    core = ServingCore(chosen, machine.limits, tau_s=0.1)
+    core = ServingCore(chosen, machine.limits, tbt_limit_s=0.1)
     return {r.id for r in requests if core.submit(r, r.arrival_s) is not None}
 
 

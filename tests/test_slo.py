@@ -66,13 +66,13 @@ def test_limits_of_requests() -> None:
     """TTFT: 2 s + 5 x (5 ms + 1,000 x 0.1 ms + 1e-7 x 500,000) = 2.775 s."""
     slo = Slo(0.1, 2.0, 5.0, "")
     plain = Request(0, 0.0, 1000, 10)
-    assert slo.tau_of(plain) == 0.1
+    assert slo.tbt_limit_of(plain) == 0.1
     assert slo.ttft_of(plain, COST) == pytest.approx(2.775)
 
 
 def test_a_requests_own_limits_win() -> None:
     slo = Slo(0.1, 2.0, 5.0, "")
-    assert slo.tau_of(Request(0, 0.0, 1000, 10, slo_tbt_s=0.3)) == 0.3
+    assert slo.tbt_limit_of(Request(0, 0.0, 1000, 10, slo_tbt_s=0.3)) == 0.3
     assert slo.ttft_of(Request(0, 0.0, 1000, 10, slo_ttft_s=0.7), COST) == 0.7
 
 
@@ -84,51 +84,51 @@ def times_of(gaps: list[float]) -> FloatArray:
     return np.cumsum(np.array(gaps))
 
 
-def loop(generated: list[float], tau_s: float) -> list[float]:
+def loop(generated: list[float], tbt_limit_s: float) -> list[float]:
     delivered = generated[:1]
     for at in generated[1:]:
-        delivered.append(max(at, delivered[-1] + tau_s))
+        delivered.append(max(at, delivered[-1] + tbt_limit_s))
     return delivered
 
 
 @given(GAPS, TAUS)
 @settings(derandomize=True, deadline=None)
-def test_delivery_is_the_plain_loop(gaps: list[float], tau_s: float) -> None:
+def test_delivery_is_the_plain_loop(gaps: list[float], tbt_limit_s: float) -> None:
     generated = times_of(gaps)
-    wanted = loop(generated.tolist(), tau_s)
-    assert deliver(generated, tau_s) == pytest.approx(wanted, abs=1e-9)
+    wanted = loop(generated.tolist(), tbt_limit_s)
+    assert deliver(generated, tbt_limit_s) == pytest.approx(wanted, abs=1e-9)
 
 
 @given(GAPS, TAUS)
 @settings(derandomize=True, deadline=None)
-def test_a_token_is_late_iff_its_reader_waited(gaps: list[float], tau_s: float) -> None:
+def test_a_token_is_late_iff_its_reader_waited(gaps: list[float], tbt_limit_s: float) -> None:
     """Rounding aside: tokens within a billionth of their due time are left out of the check."""
     generated = times_of(gaps)
-    delivered = loop(generated.tolist(), tau_s)
-    is_late = late(generated, deliver(generated, tau_s), tau_s).tolist()
+    delivered = loop(generated.tolist(), tbt_limit_s)
+    is_late = late(generated, deliver(generated, tbt_limit_s), tbt_limit_s).tolist()
     for k in range(1, len(delivered)):
-        over = float(generated[k]) - (delivered[k - 1] + tau_s)
+        over = float(generated[k]) - (delivered[k - 1] + tbt_limit_s)
         if abs(over - LATE_TOLERANCE_S) > 1e-10:
             assert is_late[k - 1] == (over > LATE_TOLERANCE_S)
 
 
 @given(GAPS, TAUS)
 @settings(derandomize=True, deadline=None)
-def test_next_due_is_one_tau_after_the_last_delivery(gaps: list[float], tau_s: float) -> None:
+def test_next_due_is_one_tau_after_the_last_delivery(gaps: list[float], tbt_limit_s: float) -> None:
     generated = times_of(gaps)
-    wanted = loop(generated.tolist(), tau_s)[-1] + tau_s
-    assert next_due_s(generated, tau_s) == pytest.approx(wanted, abs=1e-9)
+    wanted = loop(generated.tolist(), tbt_limit_s)[-1] + tbt_limit_s
+    assert next_due_s(generated, tbt_limit_s) == pytest.approx(wanted, abs=1e-9)
 
 
 @given(GAPS, TAUS, st.floats(0, 1000))
 @settings(derandomize=True, deadline=None)
 def test_the_bank_is_what_is_not_delivered_yet(
-    gaps: list[float], tau_s: float, now_s: float
+    gaps: list[float], tbt_limit_s: float, now_s: float
 ) -> None:
     generated = times_of(gaps)
-    delivered = loop(generated.tolist(), tau_s)
+    delivered = loop(generated.tolist(), tbt_limit_s)
     if min(abs(d - now_s) for d in delivered) > 1e-9:
-        assert deposit_tokens(generated, tau_s, now_s) == sum(d > now_s for d in delivered)
+        assert deposit_tokens(generated, tbt_limit_s, now_s) == sum(d > now_s for d in delivered)
 
 
 def test_by_hand() -> None:

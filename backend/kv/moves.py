@@ -2,7 +2,7 @@
 
 demote   the device pages are free once their stores are done; nothing is copied
 promote  pages of its own are loaded with the next pass's group, instead of ring pages
-park     the tails (without write-through, everything) are stored; then all pages are free but the
+pause    the tails (without write-through, everything) are stored; then all pages are free but the
          full ones of layers that stay
 resume   the tails (without write-through, everything) come back; compute waits for them
 load     see `orbitflow.backend.kv.loads`
@@ -48,7 +48,7 @@ class Relocator:
                 for layer in move.layers:
                     self.demote(request.layers[layer])
                 self._done.append(move.id)
-            elif move.kind is MoveKind.PARK:
+            elif move.kind is MoveKind.PAUSE:
                 self._park(request, move.layers)
                 self._done.append(move.id)
 

@@ -58,7 +58,9 @@ def plan_paper(points: Sequence[Point], seeds: int) -> PaperStudy:
     base = RunConfig(trace="paper", profile=A5000)
     scenario = build_scenario(base, raw=read(base.trace, None))
     scenario = replace(scenario, trace=replace(scenario.trace, name="paper"))  # names the folder
-    study = PaperStudy(base, Grid(()), seeds, scenario, scenario.slo.tau_s, {}, (), points=cells)
+    study = PaperStudy(
+        base, Grid(()), seeds, scenario, scenario.slo.tbt_limit_s, {}, (), points=cells
+    )
     study.inputs.update(_inputs(study))
     return study
 

@@ -21,8 +21,8 @@ from orbitflow.step import Events, Step, StepOutcome
 class StepTimes:
     """Observer of one run under one limit `tau_s` on the time between tokens."""
 
-    def __init__(self, tau_s: float) -> None:
-        self._tau_s = tau_s
+    def __init__(self, tbt_limit_s: float) -> None:
+        self._tbt_limit_s = tbt_limit_s
         self._spans: dict[int, list[FloatArray]] = {}
         self._times = Distribution()
         self._requests = 0
@@ -73,11 +73,11 @@ class StepTimes:
         self._requests += 1
         self._tokens += request.output_tokens
         mean_s = float(step_s.mean()) if len(step_s) else None
-        self._in_pace += meets(mean_s, self._tau_s)
+        self._in_pace += meets(mean_s, self._tbt_limit_s)
         self._times.extend(step_s)
         clock = np.concatenate(([0.0], np.cumsum(step_s)))
-        self._late += pace(clock, self._tau_s, deposit=False).late_tokens
-        self._late_banked += pace(clock, self._tau_s, deposit=True).late_tokens
+        self._late += pace(clock, self._tbt_limit_s, deposit=False).late_tokens
+        self._late_banked += pace(clock, self._tbt_limit_s, deposit=True).late_tokens
 
     def _attainment(self, late: int) -> float | None:
         return None if not self._tokens else 1 - late / self._tokens

@@ -49,7 +49,7 @@ def do_paper_task(task: StudyTask) -> dict[str, object]:
     config = task.config
     scenario = build_scenario(config, slo=task.slo, raw=read(config.trace, config.num_requests))
     (policy,) = scenario.policies
-    counted = StepTimes(task.slo.tau_s)
+    counted = StepTimes(task.slo.tbt_limit_s)
     report = simulate_policy(scenario, policy, Discard(), lambda _: None, counted)
     fair = {name: value for name in FAIR_FIGURES if (value := _find(report.figures, name))
             is not None}  # fmt: skip

@@ -101,8 +101,8 @@ class Result:
 
     def _title(self) -> str:
         trace, machine = self.summary.trace, self.summary.profile
-        tau = format_seconds(self.summary.slo.tau_s)
-        return f"{trace.requests:,} requests of {trace.name} on {machine.name}, TBT limit {tau}"
+        limit = format_seconds(self.summary.slo.tbt_limit_s)
+        return f"{trace.requests:,} requests of {trace.name} on {machine.name}, TBT limit {limit}"
 
     def _cells(self) -> list[tuple[str, ...]]:
         return [("", *self.policies), *_rows(list(self.summary.policies.values()))]

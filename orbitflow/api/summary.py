@@ -48,7 +48,7 @@ class SloSummary:
     first.
     """
 
-    tau_s: float
+    tbt_limit_s: float
     origin: str
     ttft_s: float
     ttft_scale: float

@@ -127,7 +127,7 @@ def relax(
     prompt = np.array([r.prompt_tokens for r in ordered], dtype=np.int64)
     passes = np.array([r.output_tokens for r in ordered], dtype=np.int64) - 1
     arrival = np.array([r.arrival_s for r in ordered])
-    tau = np.array([slo.tau_of(r) for r in ordered])
+    tbt_limit = np.array([slo.tbt_limit_of(r) for r in ordered])
     ttft = np.array([slo.ttft_of(r, cost) for r in ordered])
     page_s, last = _page_s(cost), prompt + passes
     decode, prefill = cost.decode, cost.prefill
@@ -136,12 +136,12 @@ def relax(
     pass_s = np.asarray(decode.token_s * (prompt + 1.0), dtype=np.float64)
     pass_s += decode.base_s + decode.request_s
     alone = np.asarray(decode.base_s * passes + compute, dtype=np.float64)
-    due: FloatArray = tau * passes
-    reading = np.maximum(due, alone) if deposit else _paced(prompt, passes, tau, cost)
+    due: FloatArray = tbt_limit * passes
+    reading = np.maximum(due, alone) if deposit else _paced(prompt, passes, tbt_limit, cost)
     whole = limits.layers * _pages(last, limits)
     for row in np.flatnonzero((whole > limits.gpu_pages) & (passes > 0)).tolist():
         alone[row], reading[row] = _streamed(
-            int(prompt[row]), int(passes[row]), float(tau[row]), cost, limits, deposit=deposit
+            int(prompt[row]), int(passes[row]), float(tbt_limit[row]), cost, limits, deposit=deposit
         )
     first_due = arrival + ttft + LATE_TOLERANCE_S
     least = 1.0 if prefill.bend is None else min(prefill.bend.factors)  # in whatever pieces
@@ -149,7 +149,7 @@ def relax(
         prompt,
         arrival,
         first_due,
-        first_due + (tau + LATE_TOLERANCE_S) * passes,
+        first_due + (tbt_limit + LATE_TOLERANCE_S) * passes,
         least * (prefill.token_s * prompt + prefill.pair_s * prompt.astype(np.float64) ** 2 / 2),
         passes.astype(np.float64),
         compute,
@@ -226,23 +226,33 @@ def _is_certain(tokens: IntArray, limits: KvLimits) -> BoolArray:
 # -- one request with the machine to itself --------------------------------------------------------
 
 
-def _paced(prompt: IntArray, passes: IntArray, tau_s: FloatArray, cost: CostModel) -> FloatArray:
+def _paced(
+    prompt: IntArray, passes: IntArray, tbt_limit_s: FloatArray, cost: CostModel
+) -> FloatArray:
     """Sum of max(tau, pass) when pass k takes first + token k: those after the k-th are longer."""
     decode = cost.decode
     first = decode.base_s + decode.request_s + decode.token_s * prompt
     with np.errstate(divide="ignore", invalid="ignore"):
         short = np.where(
-            decode.token_s > 0, (tau_s - first) // decode.token_s, (first <= tau_s) * passes
+            decode.token_s > 0,
+            (tbt_limit_s - first) // decode.token_s,
+            (first <= tbt_limit_s) * passes,
         )
     short = np.clip(short, 0, passes)
     long_s = first * (passes - short)
     long_s += decode.token_s * (passes * (passes + 1.0) - short * (short + 1)) / 2
-    total: FloatArray = short * tau_s + long_s
+    total: FloatArray = short * tbt_limit_s + long_s
     return total
 
 
 def _streamed(
-    prompt: int, passes: int, tau_s: float, cost: CostModel, limits: KvLimits, *, deposit: bool
+    prompt: int,
+    passes: int,
+    tbt_limit_s: float,
+    cost: CostModel,
+    limits: KvLimits,
+    *,
+    deposit: bool,
 ) -> tuple[float, float]:
     """Least time from first to last token, and least reading time, of a request that outgrows the
     GPU: its passes take the time of compute and of what the GPU cannot hold, and no token is out
@@ -263,8 +273,8 @@ def _streamed(
     ends = np.cumsum(spans)
     waits = np.maximum.accumulate(np.maximum(np.cumsum(link) - ends, 0.0))
     ends += waits
-    alone_s, due_s = float(ends[-1]), tau_s * passes
+    alone_s, due_s = float(ends[-1]), tbt_limit_s * passes
     if deposit:
-        left = tau_s * np.arange(passes - 1, -1, -1)
+        left = tbt_limit_s * np.arange(passes - 1, -1, -1)
         return alone_s, max(due_s, float((ends + left).max()))
-    return alone_s, max(alone_s, float(np.maximum(spans, tau_s).sum()))
+    return alone_s, max(alone_s, float(np.maximum(spans, tbt_limit_s).sum()))

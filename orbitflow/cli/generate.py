@@ -255,7 +255,7 @@ def _answer(
     from orbitflow.session import outfit
 
     policy, limits = outfit(scenario, scenario.policies[0]), scenario.limits
-    core = ServingCore(policy, limits, tau_s=scenario.slo.tau_s, max_batch=1)
+    core = ServingCore(policy, limits, tbt_limit_s=scenario.slo.tbt_limit_s, max_batch=1)
     (request,) = scenario.trace.requests()
     clock = AlarmClock()
     backend = Backend(parts.machine, parts.decoder, lambda _: prompt, say)

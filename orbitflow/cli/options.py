@@ -180,13 +180,13 @@ def split_policies(values: Sequence[str]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def arguments_of_sim(config: RunConfig, *, tau_s: float) -> list[str]:
+def arguments_of_sim(config: RunConfig, *, tbt_limit_s: float) -> list[str]:
     """The words after `orbitflow sim` that run `config` with `tau_s` as its limit between tokens.
 
     What is default is left out, and `--gpu-memory` where the KV capacity is given. Read back they
     are the same configuration, save for these two.
     """
-    config = replace(config, slo_tbt_s=tau_s, slo_scale=RunConfig.slo_scale, timeline=False)
+    config = replace(config, slo_tbt_s=tbt_limit_s, slo_scale=RunConfig.slo_scale, timeline=False)
     if config.kv_capacity_tokens is not None:
         config = replace(config, gpu_memory_bytes=None)
     words: list[str] = []

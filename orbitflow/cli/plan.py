@@ -197,7 +197,7 @@ def _document(
         "schema_version": SCHEMA_VERSION,
         "profile": scenario.profile.name,
         "model": scenario.profile.model.name,
-        "slo": {"tau_s": scenario.slo.tau_s, "origin": scenario.slo.origin},
+        "slo": {"tau_s": scenario.slo.tbt_limit_s, "origin": scenario.slo.origin},
         "notices": list(scenario.notices),
         "decisions": [encode(answer) for answer in shown],
         "not_shown": [encode(answer) for answer in not_shown],

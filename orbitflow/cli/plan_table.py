@@ -30,7 +30,7 @@ def print_answers(scenario: Scenario, answers: list[DecisionShown | NotShown]) -
     machine = (
         f"{profile.name}: {profile.model.name}, KV capacity "
         f"{format_count(scenario.limits.capacity_tokens)} tokens, SLO "
-        f"{format_seconds(scenario.slo.tau_s)} between tokens ({scenario.slo.origin})"
+        f"{format_seconds(scenario.slo.tbt_limit_s)} between tokens ({scenario.slo.origin})"
     )
     out.print(escape(machine), soft_wrap=True)
     for notice in scenario.notices:
@@ -119,7 +119,7 @@ def _lines(shown: DecisionShown) -> list[tuple[str, str]]:
                 f"{format_seconds(decode.pass_s)} for {_counted(decode.requests)}: compute "
                 f"{format_seconds(decode.compute_s)}, stall {format_seconds(decode.stall_s)}; link "
                 f"busy {format_seconds(decode.link_s)} with {format_bytes(decode.h2d_bytes)}; "
-                f"limit {format_seconds(decode.tau_s)}: {verdict}",
+                f"limit {format_seconds(decode.tbt_limit_s)}: {verdict}",
             )
         )
     lines.append(("memory", _memory(shown.memory, shown.layers)))

@@ -101,8 +101,8 @@ def print_notices(study: Study, lines: Sequence[str]) -> None:
     title = f"{scenario.trace.name} on {scenario.profile.name}: "
     out.print(Text(title + "; ".join(lines)))
     if not {"slo_scale", "slo_tbt_s"} & set(study.grid.keys):
-        tau = format_seconds(scenario.slo.tau_s)
-        out.print(Text(f"SLO of all cells: time between tokens {tau} ({scenario.slo.origin})"))
+        limit = format_seconds(scenario.slo.tbt_limit_s)
+        out.print(Text(f"SLO of all cells: time between tokens {limit} ({scenario.slo.origin})"))
     for notice in dict.fromkeys((*study.notices, *scenario.notices)):
         out.print(Text(f"note: {notice}", style="yellow"))
 
@@ -286,7 +286,7 @@ def _trial_cells(
 def _print_command(out: Console, study: Study, first: CellResult) -> None:
     """On one line, to be copied, however narrow the terminal is."""
     job = Job(first.cell, study.base.seed)
-    words = arguments_of_sim(study.config(job), tau_s=study.slo(job).tau_s)
+    words = arguments_of_sim(study.config(job), tbt_limit_s=study.slo(job).tbt_limit_s)
     out.print(Text("to run it by itself, under the study's limit on the time between tokens:"))
     if not _PROMISED.isdisjoint(study.grid.keys):
         out.print(Text("(its TTFT limits are then its own machine's, not those of the base)"))

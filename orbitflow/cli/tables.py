@@ -58,7 +58,7 @@ def print_scenario(scenario: Scenario) -> None:
     grid.add_row(
         "SLO",
         escape(
-            f"time between tokens {format_seconds(slo.tau_s)} ({slo.origin}); TTFT "
+            f"time between tokens {format_seconds(slo.tbt_limit_s)} ({slo.origin}); TTFT "
             f"{format_seconds(slo.ttft_s)} + {slo.ttft_scale:g} x isolated prefill; batch {batch}"
         ),
     )
@@ -136,7 +136,7 @@ _ROWS = (
     _Row("TBT p99", ("tbt_s", "p99"), format_seconds, min),
     _Row("TBT max", ("tbt_s", "max"), format_seconds, min),
     _Row("makespan", ("makespan_s",), format_seconds, min),
-    _Row("parked, sum", ("paused_s",), format_seconds),
+    _Row("paused, sum", ("paused_s",), format_seconds),
     _Row("KV on the GPU", ("link", "resident_share"), _percent),
     _Row("host to GPU", ("link", "h2d_bytes"), format_bytes),
     _Row("GPU to host", ("link", "d2h_bytes"), format_bytes),

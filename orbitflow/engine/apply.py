@@ -107,10 +107,12 @@ _NO_NEWS = News()
 class DecisionApplier:
     """Applies decisions to one server. `window_end` is the pass that ends the current one."""
 
-    def __init__(self, queues: Queues, account: KvAccount, policy: Policy, tau_s: float) -> None:
+    def __init__(
+        self, queues: Queues, account: KvAccount, policy: Policy, tbt_limit_s: float
+    ) -> None:
         self._queues = queues
         self._policy = policy
-        self._tau_s = tau_s
+        self._tbt_limit_s = tbt_limit_s
         self._layers = account.limits.layers
         self._reservation = Reservation(account, policy.data_plane)
         self._uniform: HostLayers | None = RESIDENT  # what all active want on the host, if the same
@@ -125,7 +127,7 @@ class DecisionApplier:
 
         Raise a PolicyError if the decision names an unknown request or contradicts itself.
         """
-        for request_id in decision.park:
+        for request_id in decision.pause:
             state = self._queues.pause(request_id, passes, now_s)
             stays = decision.placement.exceptions.get(request_id)
             self.relocations.pause(state, passes, stays)
@@ -141,19 +143,19 @@ class DecisionApplier:
             host = decision.placement.host_layers(request_id)
             request = self._queues.waiting.get(request_id)
             own = None if request is None else request.slo_tbt_s
-            state = self._queues.admit(request_id, host, own or self._tau_s, now_s)
+            state = self._queues.admit(request_id, host, own or self._tbt_limit_s, now_s)
             self._reservation.admit(state, to_the_end=decision.window is None)
         if decision.resume:
             self._queues.batch.touch()  # a resumed request may have come back whole
-        changed = bool(decision.park or decision.drop or decision.resume or decision.admit)
+        changed = bool(decision.pause or decision.drop or decision.resume or decision.admit)
         if changed:
             self._news = News(
                 self._news.admitted + decision.admit,
-                self._news.paused + decision.park + decision.drop,
+                self._news.paused + decision.pause + decision.drop,
                 self._news.resumed + decision.resume,
             )
         if decision.window is None:
-            if decision.park or decision.drop or decision.resume:
+            if decision.pause or decision.drop or decision.resume:
                 raise PolicyError(f"{self._policy.name} pauses, drops or resumes without a window")
             self.window_end = NEVER
             return changed

@@ -60,7 +60,7 @@ class ServingCore:
         policy: Policy,
         limits: KvLimits,
         *,
-        tau_s: float,
+        tbt_limit_s: float,
         max_batch: int | None = None,
         prefill_chunk: int = 0,
         ttft_of: Callable[[Request], float] | None = None,
@@ -73,10 +73,10 @@ class ServingCore:
         self._on_decision = on_decision
         self._queues = Queues(max_batch, prefill_chunk)
         self._clock = PassClock(self._oldest_needed_pass)
-        self._applier = DecisionApplier(self._queues, self.account, policy, tau_s)
+        self._applier = DecisionApplier(self._queues, self.account, policy, tbt_limit_s)
         moving = self._applier.relocations.arriving
         self._view = View(
-            *(self._queues, self.account, self.token_times_s, tau_s, ttft_of, moving),
+            *(self._queues, self.account, self.token_times_s, tbt_limit_s, ttft_of, moving),
             policy.data_plane,
         )
         self._stale = True  # something changed that the policy has not seen

@@ -2,7 +2,7 @@
 
 promote  host -> GPU of a running request: its staged copy is kept, so no bytes beyond streaming
 demote   GPU -> host: free once the pages' stores are done (write-through)
-park     flush the tail pages (and, without write-through, everything), then free all but the full
+pause    flush the tail pages (and, without write-through, everything), then free all but the full
          pages of layers that are to stay
 resume   bring the tail pages back; what the target wants resident is promoted
 load     host -> GPU of a paused request, in the background
@@ -48,7 +48,7 @@ class Relocations:
         if not self._write_through:
             resident = self._limits.layers - held_on_host
             pages += resident * self._limits.full_pages(tokens)
-        self._ask(MoveKind.PARK, state.id, state.host, pages, blocking=True)
+        self._ask(MoveKind.PAUSE, state.id, state.host, pages, blocking=True)
 
     def resume(self, state: RequestState, passes: int) -> None:
         """Bring a paused request's tail pages back; without write-through, everything."""

@@ -66,7 +66,7 @@ class View:
         queues: Queues,
         account: KvAccount,
         token_times_s: Callable[[RequestState], FloatArray],
-        tau_s: float,
+        tbt_limit_s: float,
         ttft_of: Callable[[Request], float] | None = None,
         arriving: Callable[[int], set[int]] | None = None,
         data_plane: DataPlane | None = None,
@@ -75,7 +75,7 @@ class View:
         self.account = account
         self.limits = account.limits
         self.token_times_s = token_times_s
-        self._tau_s = tau_s
+        self._tbt_limit_s = tbt_limit_s
         self._ttft_of = ttft_of
         self._arriving = arriving
         self._plane = data_plane
@@ -94,29 +94,29 @@ class View:
         return self._queues.contexts(self.passes)
 
     @property
-    def parked(self) -> tuple[RequestState, ...]:
+    def paused(self) -> tuple[RequestState, ...]:
         """Paused sequences, in order of arrival."""
-        parked = self._queues.paused
-        return tuple(sorted(parked.values(), key=lambda s: s.order)) if parked else ()
+        paused = self._queues.paused
+        return tuple(sorted(paused.values(), key=lambda s: s.order)) if paused else ()
 
     @property
     def waiting(self) -> Reversible[Request]:
         """Requests not yet admitted, in order of arrival."""
         return self._queues.waiting.values()
 
-    def tau_of(self, request: Request) -> float:
+    def tbt_limit_of(self, request: Request) -> float:
         """Limit on the time between two tokens of a request, in seconds."""
-        return self._tau_s if request.slo_tbt_s is None else request.slo_tbt_s
+        return self._tbt_limit_s if request.slo_tbt_s is None else request.slo_tbt_s
 
     def ttft_of(self, request: Request) -> float:
         """Limit on the time from a request's arrival to its first token, in seconds."""
         return inf if self._ttft_of is None else self._ttft_of(request)
 
-    def arriving(self, sequence: RequestState) -> set[int]:
+    def arriving(self, state: RequestState) -> set[int]:
         """Layers of a sequence on their way to the GPU, which cannot be called back."""
-        if sequence.host is sequence.target or self._arriving is None:
+        if state.host is state.target or self._arriving is None:
             return set()
-        return self._arriving(sequence.id)
+        return self._arriving(state.id)
 
     @property
     def batch_room(self) -> int:
@@ -129,7 +129,7 @@ class View:
         window: int,
         *,
         admit: Collection[int] = (),
-        park: Collection[int] = (),
+        pause: Collection[int] = (),
         resume: Collection[int] = (),
     ) -> bool:
         """Whether the engine would accept a decision of these: everybody active, with these ids
@@ -144,16 +144,16 @@ class View:
         new = [queues.waiting[i] for i in admit]
         stored = [(r.final_tokens, 1) for r in new]
         if not plane.write_through:  # only what is paused lies on the host
-            swaps = [(s, 1) for i, s in queues.active.items() if i in park]
+            swaps = [(s, 1) for i, s in queues.active.items() if i in pause]
             swaps += [(s, -1) for i, s in queues.paused.items() if i in resume]
             stored = [(s.request.final_tokens, n) for s, n in swaps if s.prefilled_tokens]
         host_pages = sum(n * limits.whole_pages(tokens) for tokens, n in stored)
         if len(new) > self.batch_room or host_pages > self.account.host_free:
             return False
-        active = [s for s in queues.active.values() if s.id not in park]
+        active = [s for s in queues.active.values() if s.id not in pause]
         active += [queues.paused[i] for i in resume]
         paused = [s for s in queues.paused.values() if s.id not in resume]
-        paused += [queues.active[i] for i in park]
+        paused += [queues.active[i] for i in pause]
         contexts = [s.context_tokens(self.passes) for s in active]
         contexts += [r.prompt_tokens + 1 for r in new]
         placed = [self._placed(s, placement.host_layers(s.id)) for s in active]
@@ -170,16 +170,16 @@ class View:
                 needs += ceil(kept_share * len(host) * full)
         return needs <= limits.gpu_pages
 
-    def _placed(self, sequence: RequestState, host: HostLayers) -> HostLayers:
+    def _placed(self, state: RequestState, host: HostLayers) -> HostLayers:
         """Host layers that count: what is on its way to the GPU cannot be called back."""
-        coming = self.arriving(sequence)
+        coming = self.arriving(state)
         return tuple(x for x in host if x not in coming) if coming else host
 
-    def _staying(self, sequence: RequestState, placement: Placement) -> int:
+    def _staying(self, state: RequestState, placement: Placement) -> int:
         """GPU pages that a paused request keeps: none, save for layers that a placement names."""
-        host = placement.exceptions.get(sequence.id, stride(self.limits.layers, 0))
-        layers = self.limits.layers - len(self._placed(sequence, host))
-        return layers * self.limits.full_pages(sequence.context_tokens(self.passes))
+        host = placement.exceptions.get(state.id, stride(self.limits.layers, 0))
+        layers = self.limits.layers - len(self._placed(state, host))
+        return layers * self.limits.full_pages(state.context_tokens(self.passes))
 
 
 class Decision(NamedTuple):
@@ -187,12 +187,12 @@ class Decision(NamedTuple):
 
     `window` is the number of decode passes that the memory is reserved for; None reserves every
     admitted request to its end. An active request that is named nowhere runs on. Requests in
-    `park` are paused and keep their KV on the host; those in `drop` are paused and lose it, and
+    `pause` are paused and keep their KV on the host; those in `drop` are paused and lose it, and
     prefill everything once resumed.
     """
 
     admit: tuple[int, ...] = ()
-    park: tuple[int, ...] = ()
+    pause: tuple[int, ...] = ()
     resume: tuple[int, ...] = ()
     placement: Placement = ALL_RESIDENT
     window: int | None = None

@@ -70,12 +70,16 @@ class Queues:
         self._orders[request.id] = self._submitted
         self._submitted += 1
 
-    def admit(self, request_id: int, host: HostLayers, tau_s: float, now_s: float) -> RequestState:
+    def admit(
+        self, request_id: int, host: HostLayers, tbt_limit_s: float, now_s: float
+    ) -> RequestState:
         """Start a waiting request's prefill."""
         if request_id not in self.waiting or self.room <= 0:
             raise PolicyError(f"request {request_id} cannot be admitted: not waiting, or no room")
         order = self._orders.pop(request_id)
-        state = RequestState(self.waiting.pop(request_id), now_s, tau_s, host, host, order=order)
+        state = RequestState(
+            self.waiting.pop(request_id), now_s, tbt_limit_s, host, host, order=order
+        )
         self.active[request_id] = state
         self.prefills.add(state)
         return state

@@ -80,20 +80,20 @@ class Batch:
         yield from (("--contexts", LEAST_CONTEXT, tokens) for tokens in self.contexts)
         yield from (("--waiting", 1, tokens) for tokens in self.waiting)
 
-    def seats(self, tau_s: float) -> list[Seat]:
+    def seats(self, tbt_limit_s: float) -> list[Seat]:
         """The running requests at time 0. Raise a UserError for a balance that no context has."""
         balances = self.balances_s or (0.0,) * len(self.contexts)
         seats = []
         for number, (context, balance_s) in enumerate(zip(self.contexts, balances, strict=True)):
-            tokens = max(1, ceil(balance_s / tau_s - ROUNDING))
+            tokens = max(1, ceil(balance_s / tbt_limit_s - ROUNDING))
             if tokens >= context:
                 raise UserError(
-                    f"--balances {balance_s:g}s is {tokens} tokens ahead at {tau_s:.3g} s each, "
-                    f"but request {number} has a context of {context}: at most "
-                    f"{(context - 1) * tau_s:.4g}s"
+                    f"--balances {balance_s:g}s is {tokens} tokens ahead at {tbt_limit_s:.3g} s "
+                    f"each, but request {number} has a context of {context}: at most "
+                    f"{(context - 1) * tbt_limit_s:.4g}s"
                 )
             times = np.zeros(tokens)
-            times[0] = balance_s - tokens * tau_s
+            times[0] = balance_s - tokens * tbt_limit_s
             request = Request(number, 0.0, context - tokens, tokens + self.output_tokens)
             seats.append(Seat(request, times))
         return seats
@@ -108,17 +108,17 @@ class Batch:
 
 def explain_batch(scenario: Scenario, name: str, batch: Batch) -> DecisionShown | NotShown:
     """What the policy called `name` decides for these requests on the scenario's machine."""
-    policy, tau_s = outfit(scenario, name), scenario.slo.tau_s
+    policy, tbt_limit_s = outfit(scenario, name), scenario.slo.tbt_limit_s
     planned = InlinePlanning(policy)
     core = SeatedCore(
         planned,
         scenario.limits,
-        tau_s=tau_s,
+        tbt_limit_s=tbt_limit_s,
         max_batch=scenario.max_batch,
         prefill_chunk=scenario.config.prefill_chunk,
     )
     all_waiting = policy.places_at_admission
-    seats = [] if all_waiting else batch.seats(tau_s)
+    seats = [] if all_waiting else batch.seats(tbt_limit_s)
     arrivals = batch.arrivals(all_waiting=all_waiting)
     for request in (*(seat.request for seat in seats), *arrivals):
         if (reason := core.submit(request, 0.0)) is not None:
@@ -150,9 +150,9 @@ def _meet(policy: Policy, core: SeatedCore, seat: Seat) -> None:
     request, times = seat
     queues = Queues(None, 0)
     queues.submit(request)
-    tau_s = core.queues.active[request.id].tau_s
+    tbt_limit_s = core.queues.active[request.id].tbt_limit_s
     account = KvAccount(core.limits)
-    policy.decide(View(queues, account, _no_times, tau_s, data_plane=policy.data_plane))
+    policy.decide(View(queues, account, _no_times, tbt_limit_s, data_plane=policy.data_plane))
     nothing = np.empty(0)
     _tell(policy, (), nothing, float(times[0]), first=(request.id,))
     if len(times) > 1:
@@ -172,5 +172,5 @@ def _tell(
     policy.observe(step, outcome, Events((), first, TokenSegment(ids, times_s), (), (), ()))
 
 
-def _no_times(sequence: RequestState) -> FloatArray:
+def _no_times(state: RequestState) -> FloatArray:
     return np.empty(0)

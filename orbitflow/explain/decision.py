@@ -68,12 +68,12 @@ class PassShown:
     stall_s: float
     pass_s: float
     h2d_bytes: int
-    tau_s: float  # the tightest limit among who decodes
+    tbt_limit_s: float  # the tightest limit among who decodes
 
     @property
     def is_in_time(self) -> bool:
         """Whether such passes meet the limit on the time between tokens."""
-        return self.pass_s <= self.tau_s
+        return self.pass_s <= self.tbt_limit_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,13 +211,13 @@ def _pass(binding: Binding, decode: PassShown, plane: DataPlane) -> str:
 def _slo(decode: PassShown, rows: Sequence[RequestShown]) -> Iterator[str]:
     if decode.is_in_time:
         return
-    pass_s, tau_s = format_seconds(decode.pass_s), format_seconds(decode.tau_s)
+    pass_s, tbt_limit_s = format_seconds(decode.pass_s), format_seconds(decode.tbt_limit_s)
     running = [r.balance_s for r in rows if r.fate is Fate.RUNS and r.balance_s is not None]
     least_s = max(0.0, min(running, default=0.0))
-    lasts = int(least_s / (decode.pass_s - decode.tau_s))
+    lasts = int(least_s / (decode.pass_s - decode.tbt_limit_s))
     ends = f"lasts {format_count(lasts)} passes" if lasts else "does not last a pass"
     yield (
-        f"late tokens: a pass takes {pass_s}, a token is due every {tau_s}; the smallest "
+        f"late tokens: a pass takes {pass_s}, a token is due every {tbt_limit_s}; the smallest "
         f"balance {ends}"
     )
 

@@ -58,13 +58,13 @@ def describe(
     it was asked.
     """
     look = _Look(core, scenario.true, policy.data_plane, moment)
-    sequences = [*core.queues.active.values(), *core.queues.paused.values()]
-    sequences.sort(key=lambda s: s.order)
-    rows = [look.at_sequence(s) for s in sequences]
+    states = [*core.queues.active.values(), *core.queues.paused.values()]
+    states.sort(key=lambda s: s.order)
+    rows = [look.at_sequence(s) for s in states]
     rows += [look.at_waiting(r) for r in core.queues.waiting.values()]
-    active = [s for s in sequences if s.phase is not Phase.PAUSED]
+    active = [s for s in states if s.phase is not Phase.PAUSED]
     decode = steady_pass(scenario, policy.data_plane, active, look.passes, core.account.ring_pages)
-    memory = look.at_memory(sequences)
+    memory = look.at_memory(states)
     binding = binding_of(memory, decode, policy.data_plane)
     planner = _planner(policy, solved)
     window = None if core.window is None else max(0, core.window - len(moment.since_s))
@@ -93,23 +93,23 @@ class _Look:
         self._moment = moment
         self.passes = core.passes + len(moment.since_s)
 
-    def at_sequence(self, sequence: RequestState) -> RequestShown:
+    def at_sequence(self, state: RequestState) -> RequestShown:
         return RequestShown(
-            id=sequence.id,
-            fate=_fate(sequence),
-            context_tokens=sequence.context_tokens(self.passes),
-            balance_s=self._balance_s(sequence),
-            host_layers=sequence.target,
-            gpu_bytes=self._gpu_pages(sequence) * self._page_bytes,
-            streamed_bytes=self._streamed_bytes(sequence),
+            id=state.id,
+            fate=_fate(state),
+            context_tokens=state.context_tokens(self.passes),
+            balance_s=self._balance_s(state),
+            host_layers=state.target,
+            gpu_bytes=self._gpu_pages(state) * self._page_bytes,
+            streamed_bytes=self._streamed_bytes(state),
         )
 
     def at_waiting(self, request: Request) -> RequestShown:
         return RequestShown(request.id, Fate.WAITS, request.prompt_tokens + 1, None, (), 0, 0)
 
-    def at_memory(self, sequences: list[RequestState]) -> MemoryShown:
+    def at_memory(self, states: list[RequestState]) -> MemoryShown:
         limits, account = self._limits, self._core.account
-        pages = sum(limits.pages(s.context_tokens(self.passes)) for s in sequences)
+        pages = sum(limits.pages(s.context_tokens(self.passes)) for s in states)
         return MemoryShown(
             wanted_tokens=pages * limits.page_tokens,
             capacity_tokens=limits.capacity_tokens,
@@ -123,39 +123,39 @@ class _Look:
             link_bytes_per_s=self._link_bytes_per_s,
         )
 
-    def _balance_s(self, sequence: RequestState) -> float | None:
-        if not sequence.generated_tokens(self.passes):
+    def _balance_s(self, state: RequestState) -> float | None:
+        if not state.generated_tokens(self.passes):
             return None
-        times = self._core.token_times_s(sequence)
-        if sequence.phase is Phase.RUNNING:
+        times = self._core.token_times_s(state)
+        if state.phase is Phase.RUNNING:
             times = np.concatenate([times, self._moment.since_s])
-        return next_due_s(times, sequence.tau_s) - self._moment.now_s
+        return next_due_s(times, state.tbt_limit_s) - self._moment.now_s
 
-    def _gpu_pages(self, sequence: RequestState) -> int:
+    def _gpu_pages(self, state: RequestState) -> int:
         """Pages now, with everything where it is wanted."""
-        limits, hosted = self._limits, len(sequence.target)
-        context = sequence.context_tokens(self.passes)
+        limits, hosted = self._limits, len(state.target)
+        context = state.context_tokens(self.passes)
         resident = (limits.layers - hosted) * limits.pages(context)
-        if sequence.phase is Phase.PAUSED:
+        if state.phase is Phase.PAUSED:
             return resident
         kept = ceil(self._read.kept_share * hosted * limits.full_pages(context))
         return resident + hosted + kept
 
-    def _streamed_bytes(self, sequence: RequestState) -> int:
-        if sequence.phase is Phase.PAUSED:
+    def _streamed_bytes(self, state: RequestState) -> int:
+        if state.phase is Phase.PAUSED:
             return 0
-        group = self._limits.full_pages(sequence.context_tokens(self.passes)) * self._page_bytes
-        worked = len(self._read.worked_on(sequence.target))
+        group = self._limits.full_pages(state.context_tokens(self.passes)) * self._page_bytes
+        worked = len(self._read.worked_on(state.target))
         fetched = 0 if self._read.attends else floor(group * self._read.fetched_share)
-        return (len(sequence.target) - worked) * group + worked * fetched
+        return (len(state.target) - worked) * group + worked * fetched
 
 
-def _fate(sequence: RequestState) -> Fate:
-    if sequence.phase is Phase.RUNNING:
+def _fate(state: RequestState) -> Fate:
+    if state.phase is Phase.RUNNING:
         return Fate.RUNS
-    if sequence.phase is Phase.PREFILL:
+    if state.phase is Phase.PREFILL:
         return Fate.ADMITTED
-    return Fate.DROPPED if not sequence.prefilled_tokens else Fate.PAUSED
+    return Fate.DROPPED if not state.prefilled_tokens else Fate.PAUSED
 
 
 def _planner(policy: Policy, solved: PlanAnswer | None) -> PlannerShown | None:
@@ -205,15 +205,15 @@ def steady_pass(
         stall_s=outcome.stall_s,
         pass_s=pass_s,
         h2d_bytes=outcome.h2d_bytes,
-        tau_s=min(sequence.tau_s for sequence in active),
+        tbt_limit_s=min(state.tbt_limit_s for state in active),
     )
 
 
 def _step(active: Listed[RequestState], passes: int, ring_pages: int) -> Step:
     contexts = np.array([s.context_tokens(passes) for s in active], dtype=np.int64)
     rows: defaultdict[HostLayers, list[int]] = defaultdict(list)
-    for row, sequence in enumerate(active):
-        rows[sequence.target].append(row)
+    for row, state in enumerate(active):
+        rows[state.target].append(row)
     return Step(
         number=1,
         chunks=(),

@@ -50,7 +50,7 @@ def explain_moment(scenario: Scenario, name: str, at_s: float) -> DecisionShown 
     core = SeatedCore(
         policy,
         scenario.limits,
-        tau_s=scenario.slo.tau_s,
+        tbt_limit_s=scenario.slo.tbt_limit_s,
         max_batch=scenario.max_batch,
         prefill_chunk=scenario.config.prefill_chunk,
     )

@@ -39,11 +39,11 @@ class SeatedCore(ServingCore):
         self._applier.apply(Decision(admit=ids, placement=ALL_RESIDENT, window=1), now_s, 0)
         self._applier.take_news()
         for request, times in seats:
-            sequence = self._queues.active[request.id]
-            sequence.prefilled_tokens = sequence.prefill_goal
+            state = self._queues.active[request.id]
+            state.prefilled_tokens = state.prefill_goal
             *before, last = times.tolist()
-            sequence.generated_before, sequence.history = len(before), before
-            self._queues.first_token(sequence, 0, last)
+            state.generated_before, state.history = len(before), before
+            self._queues.first_token(state, 0, last)
 
     def _decide(self, now_s: float) -> PlanRequest | None:
         self.decided_s = now_s

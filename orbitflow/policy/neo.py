@@ -45,7 +45,7 @@ class _Sides:
     @classmethod
     def of(cls, view: View) -> _Sides:
         """As the last decision left them."""
-        rows = sorted((*view.active, *view.parked), key=lambda s: s.order)
+        rows = sorted((*view.active, *view.paused), key=lambda s: s.order)
         on_gpu = [s for s in rows if s.phase is not Phase.PAUSED and s.target == RESIDENT]
         on_host = [s for s in rows if s.phase is Phase.PAUSED or s.target != RESIDENT]
         return cls(on_gpu, on_host, view.passes)
@@ -82,8 +82,8 @@ class Neo(Policy):
         on_host = [*(s.id for s in hosted), *(r.id for r in to_host)]
         return Decision(
             admit=tuple(r.id for r in (*to_gpu, *to_host)),
-            park=tuple(s.id for s in view.active if s.id not in runs),
-            resume=tuple(s.id for s in view.parked if s.id in runs),
+            pause=tuple(s.id for s in view.active if s.id not in runs),
+            resume=tuple(s.id for s in view.paused if s.id in runs),
             placement=Placement(RESIDENT, dict.fromkeys(on_host, stride(self.limits.layers, 0))),
             window=self._window(contexts, len(on_host)),
         )

@@ -34,7 +34,7 @@ def first_owed(members: Sequence[Served], deposit: TokenDeposit, now_s: float) -
     waits = []
     for member in members:
         due_s = deposit.due_s(member.id)
-        if due_s is not None and now_s - due_s >= PATIENCE * member.tau_s:
+        if due_s is not None and now_s - due_s >= PATIENCE * member.tbt_limit_s:
             waits.append((due_s, member.id))
     return min(waits)[1] if waits else None
 

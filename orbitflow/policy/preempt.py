@@ -44,12 +44,12 @@ class Preempt(UniformPolicy):
     def _park(self, view: View) -> Decision:
         decision = super()._park(view)
         if not self._swaps:
-            return decision._replace(park=(), drop=decision.park)
+            return decision._replace(pause=(), drop=decision.pause)
         host_free = view.account.host_free
         swap: list[int] = []
         drop: list[int] = []
-        for request_id in decision.park:
-            sequence = next(s for s in view.active if s.id == request_id)
-            host_free -= self.limits.whole_pages(sequence.request.final_tokens)
+        for request_id in decision.pause:
+            state = next(s for s in view.active if s.id == request_id)
+            host_free -= self.limits.whole_pages(state.request.final_tokens)
             (swap if host_free >= 0 else drop).append(request_id)
-        return decision._replace(park=tuple(swap), drop=tuple(drop))
+        return decision._replace(pause=tuple(swap), drop=tuple(drop))

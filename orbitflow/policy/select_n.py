@@ -64,14 +64,14 @@ class MeanLength:
         self._tokens = 0
         self._newest = -1
 
-    def meet(self, sequences: Iterable[RequestState]) -> None:
+    def meet(self, states: Iterable[RequestState]) -> None:
         """Count those who are new."""
         newest = self._newest
-        for sequence in sequences:
-            if sequence.order > newest:
+        for state in states:
+            if state.order > newest:
                 self._met += 1
-                self._tokens += sequence.request.final_tokens
-                self._newest = max(self._newest, sequence.order)
+                self._tokens += state.request.final_tokens
+                self._newest = max(self._newest, state.order)
 
     @property
     def tokens(self) -> int:
@@ -87,7 +87,7 @@ class SelectN(UniformPolicy):
     def __init__(self) -> None:
         super().__init__("select-n", Overlap.RING, ring_groups=2)
         self._interval: int | None = None  # as of the last decision; None: nobody is here yet
-        self._tau_s = 0.0
+        self._tbt_limit_s = 0.0
 
     def choices(self) -> tuple[HostLayers, ...]:
         """The interval's layers, then those of ever smaller ones, which leave more on the host."""
@@ -100,8 +100,8 @@ class SelectN(UniformPolicy):
 
     def decide(self, view: View) -> Decision:
         """Choose the interval for who is here, then go on as every uniform policy."""
-        contexts, requests = view.contexts, [s.request for s in (*view.active, *view.parked)]
-        self._tau_s = min(map(view.tau_of, requests or view.waiting), default=0.0)
+        contexts, requests = view.contexts, [s.request for s in (*view.active, *view.paused)]
+        self._tbt_limit_s = min(map(view.tbt_limit_of, requests or view.waiting), default=0.0)
         self._interval = None
         if len(contexts):
             group_s = float(self.cost.stream_s(contexts, 1)[0][0])
@@ -114,7 +114,7 @@ class SelectN(UniformPolicy):
         """N of a batch whose layer travels in `group_s`."""
         cost = self.cost
         pass_s = cost.decode_pass_s(requests, context_tokens)
-        allowed_s = (pass_s - cost.decode.outside_s) / cost.layers * self._tau_s / pass_s
+        allowed_s = (pass_s - cost.decode.outside_s) / cost.layers * self._tbt_limit_s / pass_s
         return cost.layers if group_s >= cost.layers * allowed_s else ceil(group_s / allowed_s) or 1
 
     def _lets_in(self, batch: BatchPages) -> bool:
@@ -145,7 +145,7 @@ class SelectNArtifact(UniformPolicy):
     def decide(self, view: View) -> Decision:
         """Choose anew if others decode than last time, then go on as every uniform policy."""
         running = [s for s in view.active if s.phase is Phase.RUNNING]
-        batch = tuple(sequence.id for sequence in running)
+        batch = tuple(state.id for state in running)
         if running and batch != self._batch:
             self._batch = batch
             self._mean.meet(running)

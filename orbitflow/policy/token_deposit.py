@@ -22,7 +22,7 @@ from orbitflow.arrays import FloatArray
 class _Account:
     """The tokens of one request."""
 
-    tau_s: float
+    tbt_limit_s: float
     first_s: float
     anchor_s: float
     tokens: int
@@ -39,9 +39,9 @@ class TokenDeposit:
         self._is_on = is_on
         self._accounts: dict[int, _Account] = {}
 
-    def open(self, request_id: int, tau_s: float, now_s: float) -> None:
+    def open(self, request_id: int, tbt_limit_s: float, now_s: float) -> None:
         """Start with the first token, which was generated now."""
-        self._accounts[request_id] = _Account(tau_s, now_s, now_s, 1, now_s)
+        self._accounts[request_id] = _Account(tbt_limit_s, now_s, now_s, 1, now_s)
 
     def add(self, request_ids: Iterable[int], times_s: FloatArray) -> None:
         """Book one token for each of these requests at each of these times, in seconds."""
@@ -52,10 +52,10 @@ class TokenDeposit:
         last_s = float(times_s[-1])
         for request_id in request_ids:
             account = self._accounts[request_id]
-            tau_s = account.tau_s
-            if tau_s not in behind:
-                behind[tau_s] = float((times_s - tau_s * np.arange(count)).max())
-            anchor_s = behind[tau_s] - account.tokens * tau_s
+            tbt_limit_s = account.tbt_limit_s
+            if tbt_limit_s not in behind:
+                behind[tbt_limit_s] = float((times_s - tbt_limit_s * np.arange(count)).max())
+            anchor_s = behind[tbt_limit_s] - account.tokens * tbt_limit_s
             if anchor_s > account.anchor_s:
                 account.anchor_s = anchor_s
             account.tokens += count
@@ -71,8 +71,8 @@ class TokenDeposit:
         if account is None:
             return None
         if not self._is_on:
-            return account.last_s + account.tau_s
-        return account.anchor_s + account.tokens * account.tau_s
+            return account.last_s + account.tbt_limit_s
+        return account.anchor_s + account.tokens * account.tbt_limit_s
 
     def lag_s(self, request_id: int) -> float:
         """Seconds by which all its late tokens together have put back its schedule."""

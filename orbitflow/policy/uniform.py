@@ -55,17 +55,17 @@ class UniformPolicy(Policy):
         near = BatchPages.of(self.limits, contexts, head_room)
         let_in: list[int] = []
         resume: list[int] = []
-        for sequence in view.parked:
-            context = sequence.context_tokens(view.passes)
+        for state in view.paused:
+            context = state.context_tokens(view.passes)
             more = near.plus(self.limits, context + head_room)
             if near.requests and not self._fits(more):
                 break
             near = more
             let_in.append(context)
-            resume.append(sequence.id)
+            resume.append(state.id)
         admit: list[int] = []
         host_free = view.account.host_free
-        for request in view.waiting if len(resume) == len(view.parked) else ():
+        for request in view.waiting if len(resume) == len(view.paused) else ():
             if self.data_plane.write_through:
                 host_free -= self.limits.whole_pages(request.final_tokens)
             more = near.plus(self.limits, request.prompt_tokens + 1 + head_room)
@@ -113,15 +113,15 @@ class UniformPolicy(Policy):
         """Pause the latest arrivals until the next pass fits."""
         passes, limits = view.passes, self.limits
         kept = sorted(view.active, key=lambda s: s.order)
-        park: list[int] = []
+        pause: list[int] = []
         while True:
             contexts = np.array([s.context_tokens(passes) for s in kept], dtype=np.int64)
             if len(kept) == 1 or self._fits(BatchPages.of(limits, contexts)):
                 break
-            park.append(kept.pop().id)
+            pause.append(kept.pop().id)
         near = BatchPages.of(limits, contexts, self._lookahead - 1)
         placement, window = self._place(contexts, near)
-        return Decision(park=tuple(park), placement=placement, window=window)
+        return Decision(pause=tuple(pause), placement=placement, window=window)
 
     def _place(self, contexts: IntArray, near: BatchPages) -> tuple[Placement, int]:
         """The preferred choice with head-room, and for how many passes it is sure to fit."""

@@ -23,12 +23,12 @@ _PANELS = (("by_profile_s", "by the profile"), ("believed_s", "as the policy bel
 _SHORTEST_S = 1e-5  # where a logarithmic axis begins
 
 
-def distributions(series: Sequence[Series], tau_s: float) -> list[Chart]:
+def distributions(series: Sequence[Series], tbt_limit_s: float) -> list[Chart]:
     """One chart each of TTFT, TPOT and TBT , save where nothing was measured."""
     requests = [one.policy.files.requests for one in series]
     many = any(len(columns["id"]) > POINTS for columns in requests)
     thinned = f" Drawn from {POINTS} quantiles where there are more values." if many else ""
-    pace = f"The dashed line is the SLO's time between tokens, {format_seconds(tau_s)}."
+    pace = f"The dashed line is the SLO's time between tokens, {format_seconds(tbt_limit_s)}."
     found = [
         _chart(
             "Time to first token",
@@ -43,7 +43,7 @@ def distributions(series: Sequence[Series], tau_s: float) -> list[Chart]:
             f"TPOT: mean gap between a completed request's tokens. {pace}{thinned}",
             series,
             lambda n: _of_values(requests[n]["tpot_s"]),
-            tau_s,
+            tbt_limit_s,
         ),
         _chart(
             "Time between tokens",
@@ -51,7 +51,7 @@ def distributions(series: Sequence[Series], tau_s: float) -> list[Chart]:
             f"{pace} Drawn from 231 quantiles, denser towards the longest.",
             series,
             lambda n: _of_gaps(series[n].policy.files.gaps()),
-            tau_s,
+            tbt_limit_s,
         ),
     ]
     return [one for one in found if one is not None]

@@ -20,7 +20,7 @@ _PROFILE_KEYS = ("name", "layers", "token_layer_bytes", "kv_capacity_tokens", "p
 class SloKey(NamedTuple):
     """The limits that requests were judged by. Figures under different limits are not compared."""
 
-    tau_s: float
+    tbt_limit_s: float
     ttft_s: float
     ttft_scale: float
 

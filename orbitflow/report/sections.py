@@ -97,7 +97,7 @@ def sections(inputs: ReportInputs) -> Iterator[Section]:
 def slo_text(slo: SloKey) -> str:
     """The limits in words."""
     ttft = f"{format_seconds(slo.ttft_s)} + {slo.ttft_scale:g} x isolated prefill"
-    return f"TBT {format_seconds(slo.tau_s)}, TTFT {ttft}"
+    return f"TBT {format_seconds(slo.tbt_limit_s)}, TTFT {ttft}"
 
 
 def _runs_section(slo: SloKey, runs: Sequence[ReportRun], every: _Looks, budget: Budget) -> Section:
@@ -168,7 +168,7 @@ def _shapes(series: Sequence[Series], slo: SloKey) -> Iterator[Block]:
             f"Of the first {len(some)} of {len(series)} lines of the table; report fewer runs to "
             "see the others.",
         )
-    charts = tuple(distributions(some, slo.tau_s))
+    charts = tuple(distributions(some, slo.tbt_limit_s))
     left = left if charts else ("No token was generated.",)
     yield Block("Distributions", left, charts=charts)
 

@@ -153,9 +153,9 @@ class _Undelivered:
         self._waiting: list[tuple[FloatArray, FloatArray]] = []
         self._uncounted = 0
 
-    def add(self, generated_s: FloatArray, tau_s: float) -> None:
+    def add(self, generated_s: FloatArray, tbt_limit_s: float) -> None:
         """Count one request's tokens."""
-        self._waiting.append((generated_s, deliver(generated_s, tau_s)))
+        self._waiting.append((generated_s, deliver(generated_s, tbt_limit_s)))
         self._uncounted += len(generated_s)
         if self._uncounted > _AT_ONCE:
             self._count()
@@ -187,7 +187,7 @@ def deposit_history(
     left_out = 0
     names = ("id", "first_token_s", "last_token_s", "output_tokens", "slo_tbt_s")
     columns = (requests[name].tolist() for name in names)
-    for request_id, first_s, last_s, tokens, tau_s in zip(*columns, strict=True):
+    for request_id, first_s, last_s, tokens, tbt_limit_s in zip(*columns, strict=True):
         if math.isnan(last_s):
             continue
         spans = _spans(passes, first_s, last_s, stops.get(int(request_id), ()))
@@ -195,7 +195,7 @@ def deposit_history(
             left_out += 1
             continue
         times = [np.array([first_s]), *(passes.end_s[a:b] for a, b in spans)]
-        undelivered.add(np.concatenate(times), tau_s)
+        undelivered.add(np.concatenate(times), tbt_limit_s)
     return DepositHistory(undelivered.tokens(), left_out)
 
 

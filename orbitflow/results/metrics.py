@@ -45,23 +45,23 @@ class Pace(NamedTuple):
     last_delivered_s: float
 
 
-def pace(token_times_s: FloatArray, tau_s: float, *, deposit: bool) -> Pace:
+def pace(token_times_s: FloatArray, tbt_limit_s: float, *, deposit: bool) -> Pace:
     """Judge one request's tokens.
 
     With deposit the gaps are those of the SLO-paced delivery, none of which is shorter than tau, so
     reading_s = d_n - d_1. Without, every generation gap stands alone and early tokens do not count.
     """
     due = len(token_times_s) - 1
-    delivered = deliver(token_times_s, tau_s)
+    delivered = deliver(token_times_s, tbt_limit_s)
     last = float(delivered[-1])
     if deposit:
-        late_tokens = int(np.count_nonzero(late(token_times_s, delivered, tau_s)))
+        late_tokens = int(np.count_nonzero(late(token_times_s, delivered, tbt_limit_s)))
         reading_s = last - float(token_times_s[0])
     else:
         gaps = gaps_s(token_times_s)
-        late_tokens = int(np.count_nonzero(gaps > tau_s + LATE_TOLERANCE_S))
-        reading_s = float(np.maximum(gaps, tau_s).sum())
-    return Pace(late_tokens, due, due * tau_s, reading_s, last)
+        late_tokens = int(np.count_nonzero(gaps > tbt_limit_s + LATE_TOLERANCE_S))
+        reading_s = float(np.maximum(gaps, tbt_limit_s).sum())
+    return Pace(late_tokens, due, due * tbt_limit_s, reading_s, last)
 
 
 def share(part: float, whole: float) -> float | None:

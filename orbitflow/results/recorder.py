@@ -132,7 +132,7 @@ class Recorder:
         result = failed(
             request,
             reason,
-            tau_s=slo.tau_of(request),
+            tbt_limit_s=slo.tbt_limit_of(request),
             ttft_limit_s=slo.ttft_of(request, self._cost),
         )
         self.totals.add(result)
@@ -149,7 +149,7 @@ class Recorder:
             request = finished.request
             judged = judge(
                 finished,
-                tau_s=slo.tau_of(request),
+                tbt_limit_s=slo.tbt_limit_of(request),
                 ttft_limit_s=slo.ttft_of(request, self._cost),
                 deposit=self._deposit,
                 delivery=self._delivery,
@@ -206,7 +206,7 @@ def decision_line(record: DecisionRecord) -> str:
         "t_s": record.now_s,
         "pass": record.passes,
         "admit": decision.admit,
-        "park": decision.park,
+        "park": decision.pause,
         "drop": decision.drop,
         "resume": decision.resume,
         "host_layers": decision.placement.default,

@@ -61,7 +61,7 @@ class Judgement(NamedTuple):
 def judge(
     finished: Finished,
     *,
-    tau_s: float,
+    tbt_limit_s: float,
     ttft_limit_s: float,
     deposit: bool,
     delivery: DeliveryPace,
@@ -73,7 +73,7 @@ def judge(
     assert tokens == request.output_tokens, "a completed request lacks tokens"
     assert tokens < 2 or gaps.min() >= 0, "tokens out of order"
     first, last = float(times[0]), float(times[-1])
-    paced = pace(times, tau_s, deposit=deposit)
+    paced = pace(times, tbt_limit_s, deposit=deposit)
     ttft = ttft_s(first, request.arrival_s)
     tpot = tpot_s(first, last, tokens)
     result = RequestResult(
@@ -93,17 +93,19 @@ def judge(
         paced.late_tokens,
         finished.paused_s,
         ttft_limit_s,
-        tau_s,
+        tbt_limit_s,
         meets(ttft, ttft_limit_s),
-        meets(tpot, tau_s),
+        meets(tpot, tbt_limit_s),
         None,
     )
     return Judgement(result, paced, gaps)
 
 
-def failed(request: Request, reason: str, *, tau_s: float, ttft_limit_s: float) -> RequestResult:
+def failed(
+    request: Request, reason: str, *, tbt_limit_s: float, ttft_limit_s: float
+) -> RequestResult:
     """The result of a request that was never served: it misses everything."""
     unknown = (None,) * 8
     return RequestResult(
-        *request[:4], "failed", *unknown, 0, 0.0, ttft_limit_s, tau_s, False, False, reason
+        *request[:4], "failed", *unknown, 0, 0.0, ttft_limit_s, tbt_limit_s, False, False, reason
     )

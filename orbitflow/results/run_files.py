@@ -53,7 +53,7 @@ def summary(
             },
         },
         "slo": {
-            "tau_s": slo.tau_s,
+            "tau_s": slo.tbt_limit_s,
             "origin": slo.origin,
             "ttft_s": slo.ttft_s,
             "ttft_scale": slo.ttft_scale,
@@ -86,7 +86,7 @@ def resolved(scenario: Scenario) -> dict[str, object]:
         "rate_scale": scenario.rate_scale,
         "max_batch": scenario.max_batch or 0,
         "kv_capacity_tokens": scenario.limits.capacity_tokens,
-        "slo_tbt_s": scenario.slo.tau_s,
+        "slo_tbt_s": scenario.slo.tbt_limit_s,
     }
 
 
@@ -134,7 +134,7 @@ class RecordedConfig:
     policies: tuple[str, ...]
     kv_capacity_tokens: int
     max_batch: int | None
-    tau_s: float
+    tbt_limit_s: float
     is_backend: bool
 
 

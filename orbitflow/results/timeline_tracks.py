@@ -110,30 +110,30 @@ class UndeliveredTokens:
 
     def __init__(self) -> None:
         self._bank = TokenDeposit()
-        self._taus: dict[int, float] = {}
+        self._tbt_limits_s: dict[int, float] = {}
 
-    def open(self, request_id: int, tau_s: float, now_s: float) -> None:
+    def open(self, request_id: int, tbt_limit_s: float, now_s: float) -> None:
         """A first token is out, and delivered at once."""
-        self._bank.open(request_id, tau_s, now_s)
-        self._taus[request_id] = tau_s
+        self._bank.open(request_id, tbt_limit_s, now_s)
+        self._tbt_limits_s[request_id] = tbt_limit_s
 
     def add(self, request_ids: tuple[int, ...], now_s: float) -> None:
         """Each of these requests got a token. Those that `open` has not seen have no deposit."""
-        known = [request_id for request_id in request_ids if request_id in self._taus]
+        known = [request_id for request_id in request_ids if request_id in self._tbt_limits_s]
         self._bank.add(known, np.array([now_s]))
 
     def tokens(self, now_s: float, gone: set[int]) -> int:
         """The deposit now. A request in `gone` is forgotten once all its tokens are delivered."""
         total = 0
-        for request_id, tau_s in list(self._taus.items()):
+        for request_id, tbt_limit_s in list(self._tbt_limits_s.items()):
             due_s = self._bank.due_s(request_id)
             assert due_s is not None
-            left = max(0, ceil((due_s - tau_s - now_s) / tau_s - _EQUAL))
+            left = max(0, ceil((due_s - tbt_limit_s - now_s) / tbt_limit_s - _EQUAL))
             total += left
             if not left and request_id in gone:
                 gone.discard(request_id)
                 self._bank.close(request_id)
-                del self._taus[request_id]
+                del self._tbt_limits_s[request_id]
         return total
 
 
@@ -182,7 +182,7 @@ class Counters(_StepObserver):
         for request_id in events.first_tokens:
             sequence = self._core.queues.active.get(request_id)
             if sequence is not None:  # else its first token was its last
-                deposits.open(request_id, sequence.tau_s, outcome.end_s)
+                deposits.open(request_id, sequence.tbt_limit_s, outcome.end_s)
         self._gone.update(finished.request.id for finished in events.finished)
 
     def _show_deposit(self, deposits: UndeliveredTokens, now_s: float) -> None:

@@ -207,7 +207,7 @@ def _start(key: str, config: RunConfig, scenario: Scenario) -> Number | None:
         "gpu_memory_bytes": config.gpu_memory_bytes or profile.gpu_memory_bytes,
         "kv_capacity_tokens": scenario.limits.capacity_tokens,
         "host_memory_bytes": config.host_memory_bytes or profile.host_memory_bytes,
-        "slo_tbt_s": scenario.slo.tau_s,
+        "slo_tbt_s": scenario.slo.tbt_limit_s,
     }
     return resolved[key] if key in resolved else getattr(config, key)
 

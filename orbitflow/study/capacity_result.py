@@ -104,7 +104,7 @@ def capacity_document(question: CapacityQuestion, result: CapacityResult) -> dic
             "rate_scale": scenario.rate_scale,
         },
         "profile": result.profile,
-        "slo": {"tau_s": scenario.slo.tau_s, "origin": scenario.slo.origin},
+        "slo": {"tau_s": scenario.slo.tbt_limit_s, "origin": scenario.slo.origin},
         "targets": [
             {"figure": t.figure, "at_least" if t.is_least else "at_most": t.value}
             for t in result.targets

@@ -125,7 +125,7 @@ def row_of(study: Study, job: Job, reply: Reply) -> Row:
         "seed": job.seed,
         "status": "failed" if reply.figures is None else "ok",
         "error": reply.error,
-        "slo_tbt_s": study.slo(job).tau_s,
+        "slo_tbt_s": study.slo(job).tbt_limit_s,
         "figures": reply.figures,
     }
 

@@ -95,15 +95,15 @@ class Study:
     def slo(self, job: Job) -> Slo:
         """The limits of one simulation."""
         config, keys, slo = self.config(job), self.grid.keys, self.scenario.slo
-        tau_s, origin = slo.tau_s, slo.origin
+        tbt_limit_s, origin = slo.tbt_limit_s, slo.origin
         if "slo_tbt_s" in keys:
             assert config.slo_tbt_s is not None
-            tau_s, origin = config.slo_tbt_s, "--slo-tbt"
+            tbt_limit_s, origin = config.slo_tbt_s, "--slo-tbt"
         elif "slo_scale" in keys:
-            tau_s = config.slo_scale * self.full_pass_s
+            tbt_limit_s = config.slo_scale * self.full_pass_s
             origin = f"{config.slo_scale:g} x {format_seconds(self.full_pass_s)} of the base"
         cost = self.scenario.believed
-        return Slo(tau_s, config.slo_ttft_s, config.slo_ttft_scale, origin, cost)
+        return Slo(tbt_limit_s, config.slo_ttft_s, config.slo_ttft_scale, origin, cost)
 
     def definition(self) -> dict[str, object]:
         """What makes two studies the same; the content of `study.json`."""
@@ -114,7 +114,7 @@ class Study:
             "base": {k: list(v) if isinstance(v, tuple) else v for k, v in base.items()},
             "grid": {axis.key: list(axis.values) for axis in self.grid.axes},
             "seeds": self.seeds,
-            "slo_tbt_s": self.scenario.slo.tau_s,
+            "slo_tbt_s": self.scenario.slo.tbt_limit_s,
             "full_pass_s": self.full_pass_s,
             "inputs": self.inputs,
         }
@@ -152,7 +152,7 @@ def plan_study(
         grid=grid,
         seeds=seeds,
         scenario=build_scenario(base, raw=read(base.trace, base.num_requests)),
-        full_pass_s=whole.slo.tau_s,
+        full_pass_s=whole.slo.tbt_limit_s,
         inputs=_inputs(base, grid, guests),
         notices=tuple(notices),
         bounded=bounded,

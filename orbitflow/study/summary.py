@@ -66,7 +66,7 @@ def summary(study: Study, found: Sequence[CellResult]) -> dict[str, object]:
         "orbitflow_version": __version__,
         "trace": {"name": scenario.trace.name, "requests": len(scenario.trace)},
         "profile": scenario.profile.name,
-        "slo": {"tau_s": scenario.slo.tau_s, "origin": scenario.slo.origin},
+        "slo": {"tau_s": scenario.slo.tbt_limit_s, "origin": scenario.slo.origin},
         "grid": _grid(study),
         "seeds": study.seeds,
         "arrival_jitter": study.base.arrival_jitter,

@@ -63,7 +63,7 @@ def read_run(path: Path) -> RecordedRun:
         kv_capacity_tokens=recorded.kv_capacity_tokens,
         max_batch=recorded.max_batch or 0,
     )
-    slo = Slo(recorded.tau_s, config.slo_ttft_s, config.slo_ttft_scale, "as recorded")
+    slo = Slo(recorded.tbt_limit_s, config.slo_ttft_s, config.slo_ttft_scale, "as recorded")
     trace = _trace(config.trace, read_journal(path / labels[0] / JOURNAL))
     profile = load(path / "profile.json")
     scenario = build_scenario(config, slo=slo, raw=trace, profile=profile)

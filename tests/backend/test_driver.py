@@ -180,7 +180,7 @@ class Instant:
 def test_it_runs_in_real_time() -> None:
     toy = Toy(asking)
     toy.bind(MACHINE.limits, MACHINE.cost)
-    core = ServingCore(toy, MACHINE.limits, tau_s=0.1)
+    core = ServingCore(toy, MACHINE.limits, tbt_limit_s=0.1)
     run, clock = Run(core), AlarmClock()
     trace = [Request(i, 0.0007 * i, 9, 20) for i in range(8)]
     end = Driver(core, Instant(clock), trace, run, clock=clock).run()

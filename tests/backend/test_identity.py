@@ -56,7 +56,7 @@ def test_orbit_parks_some_layers_loads_others_and_changes_nothing(
     policy.configure(Tuning(gate=False))
     served = Served(server(policy, tokens, mode))
     same(served.logits, alone())
-    parks = [m for step, _ in served.steps for m in step.moves if m.kind is MoveKind.PARK]
+    parks = [m for step, _ in served.steps for m in step.moves if m.kind is MoveKind.PAUSE]
     assert parks
     assert tokens < 120 or MoveKind.LOAD in served.kinds
     assert tokens < 120 or min(len(m.layers) for m in parks) < 8, "nobody kept a layer"

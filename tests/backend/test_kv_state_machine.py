@@ -41,8 +41,8 @@ class KvLife(RuleBasedStateMachine):
         self.loading: dict[int, Move] = {}
         self.steps = 0
 
-    def pick(self, index: int, *, parked: bool) -> int | None:
-        ids = [i for i, r in self.bench.requests.items() if r.parked is parked]
+    def pick(self, index: int, *, paused: bool) -> int | None:
+        ids = [i for i, r in self.bench.requests.items() if r.paused is paused]
         return ids[index % len(ids)] if ids else None
 
     @property
@@ -50,7 +50,7 @@ class KvLife(RuleBasedStateMachine):
         return [
             i
             for i, r in self.bench.requests.items()
-            if not r.parked and 0 < r.tokens < MOST_TOKENS - 8
+            if not r.paused and 0 < r.tokens < MOST_TOKENS - 8
         ]
 
     def settle(self, done: tuple[int, ...]) -> None:
@@ -85,7 +85,7 @@ class KvLife(RuleBasedStateMachine):
     @rule(index=st.integers(0, 2), layers=layer_sets)
     def place(self, index: int, layers: tuple[int, ...]) -> None:
         """Demote and promote as a new placement wants it."""
-        request_id = self.pick(index, parked=False)
+        request_id = self.pick(index, paused=False)
         if request_id is None or request_id not in self.running or request_id in self.loading:
             return
         host = set(self.bench.requests[request_id].host)
@@ -95,14 +95,14 @@ class KvLife(RuleBasedStateMachine):
         self.settle(self.bench.step(self.running, moves=moves))
 
     @rule(index=st.integers(0, 2))
-    def park(self, index: int) -> None:
-        request_id = self.pick(index, parked=False)
+    def pause(self, index: int) -> None:
+        request_id = self.pick(index, paused=False)
         if request_id is not None and request_id not in self.loading:
-            self.settle(self.bench.step(moves=[self.bench.move(MoveKind.PARK, request_id, ALL)]))
+            self.settle(self.bench.step(moves=[self.bench.move(MoveKind.PAUSE, request_id, ALL)]))
 
     @rule(index=st.integers(0, 2), layers=layer_sets, waits=st.booleans())
     def load(self, index: int, layers: tuple[int, ...], waits: bool) -> None:
-        request_id = self.pick(index, parked=True)
+        request_id = self.pick(index, paused=True)
         if request_id is None or request_id in self.loading:
             return
         up = tuple(x for x in layers if x in self.bench.requests[request_id].host)
@@ -116,17 +116,17 @@ class KvLife(RuleBasedStateMachine):
 
     @rule(index=st.integers(0, 2))
     def resume(self, index: int) -> None:
-        request_id = self.pick(index, parked=True)
+        request_id = self.pick(index, paused=True)
         if request_id is not None:
             move = self.bench.move(MoveKind.RESUME, request_id, ALL)
-            self.bench.requests[request_id].parked = False
+            self.bench.requests[request_id].paused = False
             ids = self.running
-            self.bench.requests[request_id].parked = True
+            self.bench.requests[request_id].paused = True
             self.settle(self.bench.step(ids, moves=[move]))
 
-    @rule(index=st.integers(0, 2), parked=st.booleans())
-    def finish(self, index: int, parked: bool) -> None:
-        request_id = self.pick(index, parked=parked)
+    @rule(index=st.integers(0, 2), paused=st.booleans())
+    def finish(self, index: int, paused: bool) -> None:
+        request_id = self.pick(index, paused=paused)
         if request_id is not None:
             self.bench.finish(request_id)
             self.settle(self.bench.settle())

@@ -49,9 +49,9 @@ def test_parking_moves_what_its_moves_say(write_through: bool) -> None:
     bench = Bench(write_through=write_through)
     bench.prefill(1, 10)
     sent = bench.store.traffic.sent
-    park = bench.move(MoveKind.PARK, 1, ALL)
-    assert bench.step(moves=[park]) == (park.id,)
-    assert bench.store.traffic.sent - sent == park.pages * PAGE_BYTES
+    pause = bench.move(MoveKind.PAUSE, 1, ALL)
+    assert bench.step(moves=[pause]) == (pause.id,)
+    assert bench.store.traffic.sent - sent == pause.pages * PAGE_BYTES
     resume = bench.move(MoveKind.RESUME, 1, ALL)
     bench.step(moves=[resume])
     assert bench.store.traffic.fetched == resume.pages * PAGE_BYTES
@@ -60,7 +60,7 @@ def test_parking_moves_what_its_moves_say(write_through: bool) -> None:
 def test_a_load_moves_what_its_move_says_and_is_done_when_awaited() -> None:
     bench = Bench()
     bench.prefill(1, 10)
-    bench.step(moves=[bench.move(MoveKind.PARK, 1, ALL)])
+    bench.step(moves=[bench.move(MoveKind.PAUSE, 1, ALL)])
     load = bench.move(MoveKind.LOAD, 1, (0, 2))
     assert bench.step(moves=[load]) == ()
     bench.store.await_load()

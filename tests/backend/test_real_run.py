@@ -53,7 +53,7 @@ def run(decoder: Decoder, name: str, gpu_tokens: int) -> tuple[dict[int, list[in
     )  # fmt: skip
     policy = make_policy(name)
     policy.bind(limits, cost)
-    core = ServingCore(policy, limits, tau_s=0.02, max_batch=6)
+    core = ServingCore(policy, limits, tbt_limit_s=0.02, max_batch=6)
     clock = AlarmClock()
     plane = cpu_plane(shape, limits.gpu_pages, 2000, clock, poison=True)
     executor = TorchExecutor(

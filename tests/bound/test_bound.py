@@ -72,14 +72,14 @@ def machine(gpu_pages: int = 1000) -> Machine:
 
 def bound(
     *requests: Request,
-    tau_s: float = 1.2,
+    tbt_limit_s: float = 1.2,
     ttft_s: float = 9.0,
     gpu_pages: int = 1000,
     max_batch: int | None = None,
     deposit: bool = True,
 ) -> Bound:
     cost, limits = machine(gpu_pages)
-    slo = Slo(tau_s, ttft_s, 0.0, "test")
+    slo = Slo(tbt_limit_s, ttft_s, 0.0, "test")
     return upper_bound(requests, cost, limits, max_batch, slo, deposit=deposit)
 
 
@@ -98,13 +98,13 @@ def test_one_request_in_time() -> None:
 
 def test_one_request_at_a_pace_that_nobody_can_keep() -> None:
     # Two tokens are read in 2.2 s at the pace asked for, but take 2.31 s.
-    assert figures(bound(ONE, tau_s=1.1)) == [2.2 / 2.31, 0, 1, 0, 0]
+    assert figures(bound(ONE, tbt_limit_s=1.1)) == [2.2 / 2.31, 0, 1, 0, 0]
 
 
 def test_without_deposit_a_quick_token_makes_up_for_none() -> None:
     # At 1.155 s, the second pass is late by 0.005 s; that the first is early by as much is lost.
-    assert bound(ONE, tau_s=1.155).timely_share == pytest.approx(1)
-    alone = bound(ONE, tau_s=1.155, deposit=False)
+    assert bound(ONE, tbt_limit_s=1.155).timely_share == pytest.approx(1)
+    alone = bound(ONE, tbt_limit_s=1.155, deposit=False)
     assert alone.timely_share == pytest.approx(2.31 / (1.155 + 1.16))
 
 
@@ -126,15 +126,15 @@ def test_a_batch_of_one_serves_in_turn() -> None:
 
 def test_two_requests_side_by_side() -> None:
     # Passes of two take 1.3 s and 1.32 s, so both are over at 2.1 + 2.62 = 4.72 s.
-    assert bound(ONE, OTHER, tau_s=1.4).goodput_rps == pytest.approx(2 / 4.72)
+    assert bound(ONE, OTHER, tbt_limit_s=1.4).goodput_rps == pytest.approx(2 / 4.72)
 
 
 def test_what_the_gpu_cannot_hold_is_streamed() -> None:
     # A context of 5 tokens is 10 pages; 8 hold one layer of 5 and the tail of the other, whose 4
     # full pages cross in 2 s: longer than the 1.15 s of compute, and than the pace of 1.5 s.
     request = Request(0, 0.0, 4, 2)
-    assert figures(bound(request, tau_s=1.5, gpu_pages=8)) == [0.75, 0, 1, 0, 0]
-    assert bound(request, tau_s=2.0, gpu_pages=8).slo_attainment == 1
+    assert figures(bound(request, tbt_limit_s=1.5, gpu_pages=8)) == [0.75, 0, 1, 0, 0]
+    assert bound(request, tbt_limit_s=2.0, gpu_pages=8).slo_attainment == 1
 
 
 def test_what_fits_nowhere_is_on_time_in_no_schedule() -> None:
@@ -163,7 +163,7 @@ def test_a_looser_limit_on_the_first_token_lowers_no_bound(seed: int, more: floa
 @given(cases, st.sampled_from((1.01, 1.3, 2.0)))
 def test_a_slower_reader_lowers_no_bound(seed: int, more: float) -> None:
     case = random_case(seed)
-    slower = replace(case.slo, tau_s=case.slo.tau_s * more)
+    slower = replace(case.slo, tbt_limit_s=case.slo.tbt_limit_s * more)
     before, after = bound_at(seed), bound_of(case._replace(slo=slower))
     for figure in FIGURES:
         assert getattr(after, figure) >= getattr(before, figure) * (1 - 1e-9), figure

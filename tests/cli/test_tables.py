@@ -134,7 +134,7 @@ def test_many_refusals_stay_short(scenario: Scenario, capsys: Shown) -> None:
 
 def test_a_real_failure_renders(scenario: Scenario, capsys: Shown) -> None:
     totals = Totals(layers=4)
-    totals.add(failed(Request(0, 0.0, 9, 9), "", tau_s=0.1, ttft_limit_s=2.0))
+    totals.add(failed(Request(0, 0.0, 9, 9), "", tbt_limit_s=0.1, ttft_limit_s=2.0))
     print_results(scenario, {"a": PolicyReport(totals.to_json(DECLARED), ())}, Path("x"))
     shown = capsys.readouterr().out
     assert row(shown, "failed") == ["1"]

@@ -67,7 +67,7 @@ class Bench(Run):
         clock: VirtualClock | None = None,
     ) -> None:
         policy.bind(machine.limits, machine.cost)
-        super().__init__(ServingCore(policy, machine.limits, tau_s=0.1))
+        super().__init__(ServingCore(policy, machine.limits, tbt_limit_s=0.1))
         self.journal = Journal(self.core)
         self.latencies_s: list[float] = []
         clock = VirtualClock() if clock is None else clock

@@ -43,12 +43,12 @@ def covered(core: ServingCore, step: Step, outcome: StepOutcome, events: Events)
     """Assert that the account holds the pages that are on the GPU."""
     limits = core.limits
     pages = 0
-    for sequence in core.queues.active.values():
-        tokens = sequence.context_tokens(core.passes) - 1 if sequence.generated_before else 0
-        pages += (limits.layers - len(sequence.host)) * limits.pages(tokens)
-    for sequence in core.queues.paused.values():
-        tokens = sequence.context_tokens(core.passes) - 1
-        pages += (limits.layers - len(sequence.host)) * limits.pages(tokens)
+    for state in core.queues.active.values():
+        tokens = state.context_tokens(core.passes) - 1 if state.generated_before else 0
+        pages += (limits.layers - len(state.host)) * limits.pages(tokens)
+    for state in core.queues.paused.values():
+        tokens = state.context_tokens(core.passes) - 1
+        pages += (limits.layers - len(state.host)) * limits.pages(tokens)
     assert pages <= core.account.gpu_used, "KV on the GPU that the account knows nothing of"
 
 
@@ -57,7 +57,7 @@ def drive(
 ) -> Driven:
     """Let the driver serve the requests; check what must hold of every run."""
     policy.bind(machine.limits, machine.cost)
-    core = ServingCore(policy, machine.limits, tau_s=0.1)
+    core = ServingCore(policy, machine.limits, tbt_limit_s=0.1)
     journal = Journal(core)
     run = Run(core, covered)
     driver(journal, machine, policy.data_plane, requests, run, LATENCY_S)
@@ -100,10 +100,10 @@ def rotate(toy: Toy, view: View) -> Decision:
     """Park request 1, load half of it back in the background, resume it when that is there."""
     everywhere = Placement(HALF)
     if view.passes < 8 or 0 not in {s.id for s in view.active}:
-        return Decision(resume=tuple(s.id for s in view.parked), placement=everywhere, window=4)
+        return Decision(resume=tuple(s.id for s in view.paused), placement=everywhere, window=4)
     host = host_of(view, 1)
     if host is None and view.passes < 12:
-        return Decision(park=(1,), placement=everywhere, window=4)
+        return Decision(pause=(1,), placement=everywhere, window=4)
     if host is not None and host != HALF:
         return Decision(placement=Placement(HALF, {1: HALF}), window=4)
     return Decision(resume=() if host is None else (1,), placement=everywhere, window=4)
@@ -116,14 +116,14 @@ def swing(toy: Toy, view: View) -> Decision:
 
 def test_a_parked_request_is_loaded_in_the_background_and_resumes(driver: Driver) -> None:
     run = drive(driver, Toy(rotate), PAIR).run
-    (park,) = moves(run, MoveKind.PARK)
+    (pause,) = moves(run, MoveKind.PAUSE)
     loads = moves(run, MoveKind.LOAD)
     (resume,) = moves(run, MoveKind.RESUME)
-    assert (park.request_id, resume.request_id) == (1, 1)
+    assert (pause.request_id, resume.request_id) == (1, 1)
     assert {layer for load in loads for layer in load.layers} == set(ALL) - set(HALF)
     assert not any(load.blocking for load in loads)
     last = max(done_in(run, load.id) for load in loads)
-    assert asked_in(run, park.id) < asked_in(run, loads[0].id) <= last < asked_in(run, resume.id)
+    assert asked_in(run, pause.id) < asked_in(run, loads[0].id) <= last < asked_in(run, resume.id)
     for step, outcome, _ in run.steps[asked_in(run, loads[0].id) : last + 1]:
         assert step.decode_ids == (0,)
         assert len(outcome.pass_end_s) >= 1, "a background load held up the passes"
@@ -238,17 +238,17 @@ def test_a_load_that_is_no_longer_wanted_leaves_nothing_on_the_gpu(
     """The account must hold what a load brings, also when the policy has changed its mind."""
 
     def fickle(toy: Toy, view: View) -> Decision:
-        now, parked = view.passes, host_of(view, 1) is not None
+        now, paused = view.passes, host_of(view, 1) is not None
         plain, ahead = Placement(HALF), Placement(HALF, {1: ()})
         if 0 not in {s.id for s in view.active} or not 4 <= now < 30:
-            return Decision(resume=tuple(s.id for s in view.parked), placement=plain, window=1)
+            return Decision(resume=tuple(s.id for s in view.paused), placement=plain, window=1)
         if now == 4:
-            return Decision(park=(1,), placement=plain, window=1)
+            return Decision(pause=(1,), placement=plain, window=1)
         if now == 5:
             return Decision(placement=ahead, window=1)
         if now == 6 and after == "resumed and parked again":
-            return Decision(resume=(1,) if parked else (), placement=plain, window=1)
-        return Decision(park=() if parked else (1,), placement=plain, window=1)
+            return Decision(resume=(1,) if paused else (), placement=plain, window=1)
+        return Decision(pause=() if paused else (1,), placement=plain, window=1)
 
     slow_link = small_machine(2000, link_bytes_per_s=6e6)  # a load takes several passes
     drive(driver, Toy(fickle), PAIR, slow_link)
@@ -266,7 +266,7 @@ def test_a_journal_replays_bit_for_bit(driver: Driver, name: str) -> None:
     entries = drive(driver, policy(), requests).entries
     fresh = policy()
     fresh.bind(MACHINE.limits, MACHINE.cost)
-    core = ServingCore(fresh, MACHINE.limits, tau_s=0.1)
+    core = ServingCore(fresh, MACHINE.limits, tbt_limit_s=0.1)
     assert replay(entries, core) is None
     assert core.is_drained
     assert drive(driver, policy(), requests).entries[-1] == entries[-1]

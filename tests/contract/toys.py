@@ -53,4 +53,4 @@ class Toy(Policy):
 
 def host_of(view: View, request_id: int) -> HostLayers | None:
     """Where a parked request's KV is now; None if it is not parked."""
-    return next((s.host for s in view.parked if s.id == request_id), None)
+    return next((s.host for s in view.paused if s.id == request_id), None)

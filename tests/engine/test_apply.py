@@ -19,22 +19,22 @@ def make(*, write_through: bool = True, ring: int = 2) -> tuple[Reservation, KvA
     return Reservation(account, plane), account
 
 
-def sequence(number: int, prompt: int, output: int, target: HostLayers = ()) -> RequestState:
+def state(number: int, prompt: int, output: int, target: HostLayers = ()) -> RequestState:
     return RequestState(Request(number, 0.0, prompt, output), 0.0, 0.1, target, target)
 
 
 def test_to_the_end_holds_the_final_length() -> None:
     """40 + 10 - 1 = 49 tokens: 4 pages in each of 4 layers; nothing on the host."""
     reservation, account = make(write_through=False)
-    reservation.admit(sequence(0, 40, 10), to_the_end=True)
+    reservation.admit(state(0, 40, 10), to_the_end=True)
     assert (account.gpu_used, account.host_used) == (16, 0)
-    reservation.end(sequence(0, 40, 10), is_last=True)
+    reservation.end(state(0, 40, 10), is_last=True)
     assert account.is_empty
 
 
 def test_written_through_requests_reserve_the_host_to_their_end() -> None:
     reservation, account = make()
-    reservation.admit(sequence(0, 40, 10), to_the_end=False)
+    reservation.admit(state(0, 40, 10), to_the_end=False)
     assert (account.gpu_used, account.host_used) == (0, 16)
 
 
@@ -42,7 +42,7 @@ def test_written_through_requests_reserve_the_host_to_their_end() -> None:
 def test_a_window_of_residents_pays_for_its_growth(window: int, gpu: int) -> None:
     """33 tokens are 3 pages; 15 more fit into the third, the 16th starts the fourth."""
     reservation, account = make()
-    reservation.for_window(window, np.array([33]), [sequence(0, 32, 99)], ())
+    reservation.for_window(window, np.array([33]), [state(0, 32, 99)], ())
     assert (account.gpu_used, account.ring_pages) == (gpu, 0)
 
 
@@ -52,7 +52,7 @@ def test_a_uniform_window_with_two_layers_on_the_host() -> None:
     2 layers x 5 pages, 2 x 2 tails, a ring of 2 groups of 3 pages: 10 + 4 + 6.
     """
     reservation, account = make()
-    members = [sequence(0, 32, 99, (1, 3)), sequence(1, 15, 99, (1, 3))]
+    members = [state(0, 32, 99, (1, 3)), state(1, 15, 99, (1, 3))]
     reservation.for_window(16, np.array([33, 16]), members, (1, 3))
     assert (account.window_pages, account.ring_pages, account.gpu_used) == (14, 6, 20)
 
@@ -63,14 +63,14 @@ def test_the_ring_fits_the_largest_layer() -> None:
     Layer 3 has both: 3 pages, a ring of 6. Each request: 2 layers whole and 2 tails: 6 + 2, 4 + 2.
     """
     reservation, account = make()
-    members = [sequence(0, 32, 99, (1, 3)), sequence(1, 15, 99, (2, 3))]
+    members = [state(0, 32, 99, (1, 3)), state(1, 15, 99, (2, 3))]
     reservation.for_window(16, np.array([33, 16]), members, None)
     assert (account.window_pages, account.ring_pages) == (14, 6)
 
 
 def test_phase_shifted_requests_need_a_smaller_ring() -> None:
     reservation, account = make()
-    members = [sequence(0, 32, 99, (1,)), sequence(1, 32, 99, (2,))]
+    members = [state(0, 32, 99, (1,)), state(1, 32, 99, (2,))]
     reservation.for_window(1, np.array([33, 33]), members, None)
     assert account.ring_pages == 4
 
@@ -85,7 +85,7 @@ def test_parked_requests_keep_the_host_and_pay_for_what_is_loaded_ahead() -> Non
     """All on the host: nothing on the GPU. Two layers loaded ahead: their full
     pages, 2 x 2; the tails stay on the host."""
     reservation, account = make()
-    one = sequence(0, 32, 10, (0, 1, 2, 3))
+    one = state(0, 32, 10, (0, 1, 2, 3))
     reservation.admit(one, to_the_end=False)
     reservation.pause(one, 0)
     assert (account.gpu_used, account.host_used) == (0, 12)
@@ -99,9 +99,9 @@ def test_parked_requests_keep_the_host_and_pay_for_what_is_loaded_ahead() -> Non
 def test_the_window_ends_with_the_last_request() -> None:
     reservation, account = make()
     for number in (0, 1):
-        reservation.admit(sequence(number, 32, 10), to_the_end=False)
+        reservation.admit(state(number, 32, 10), to_the_end=False)
     reservation.for_window(1, np.array([33, 33]), [], ())
-    reservation.end(sequence(0, 32, 10), is_last=False)
+    reservation.end(state(0, 32, 10), is_last=False)
     assert account.window_pages == 24
-    reservation.end(sequence(1, 32, 10), is_last=True)
+    reservation.end(state(1, 32, 10), is_last=True)
     assert account.is_empty

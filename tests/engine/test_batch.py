@@ -14,7 +14,7 @@ from orbitflow.request import Phase, Request, RequestState
 PLACES: tuple[HostLayers, ...] = ((), (1,), (1, 3))
 
 
-def sequence(number: int, prompt: int, host: HostLayers, target: HostLayers) -> RequestState:
+def state(number: int, prompt: int, host: HostLayers, target: HostLayers) -> RequestState:
     return RequestState(
         Request(number, 0.0, prompt, 10**6),
         0.0,
@@ -45,7 +45,7 @@ def test_kept_up_to_date(ops: list[tuple[str, int, HostLayers, HostLayers, int]]
     running: dict[int, RequestState] = {}
     for number, (kind, pick, host, target, count) in enumerate(ops):
         if kind == "j":
-            running[number] = sequence(number, pick + 1, host, target)
+            running[number] = state(number, pick + 1, host, target)
             batch.join(running[number], passes)
         elif running and kind == "l":
             one = running.pop(sorted(running)[pick % len(running)])
@@ -76,7 +76,7 @@ def test_kept_up_to_date(ops: list[tuple[str, int, HostLayers, HostLayers, int]]
 
 def test_version_grows_with_every_change_and_only_then() -> None:
     batch = DecodeBatch()
-    one, two = sequence(0, 5, (), ()), sequence(1, 6, (), ())
+    one, two = state(0, 5, (), ()), state(1, 6, (), ())
     versions = [batch.version]
 
     def refreshed() -> int:
@@ -101,10 +101,10 @@ def test_version_grows_with_every_change_and_only_then() -> None:
 def test_equal_placements_are_one_stream() -> None:
     """Three requests stream layers 1 and 3; one of them is being promoted off layer 3."""
     batch = DecodeBatch()
-    batch.join(sequence(0, 10, (1, 3), (1, 3)), 0)
-    batch.join(sequence(1, 20, (1, 3), (1, 3)), 0)
-    batch.join(sequence(2, 30, (1, 3), (1,)), 0)
-    batch.join(sequence(3, 40, (), ()), 0)
+    batch.join(state(0, 10, (1, 3), (1, 3)), 0)
+    batch.join(state(1, 20, (1, 3), (1, 3)), 0)
+    batch.join(state(2, 30, (1, 3), (1,)), 0)
+    batch.join(state(3, 40, (), ()), 0)
     batch.refresh()
     streams = [(s.layers, s.staged, s.contexts.tolist()) for s in batch.streams(2)]
     assert streams == [((1, 3), (1, 3), [13, 23]), ((1, 3), (1,), [33])]
@@ -112,7 +112,7 @@ def test_equal_placements_are_one_stream() -> None:
 
 def test_nobody_streams_when_all_is_resident() -> None:
     batch = DecodeBatch()
-    batch.join(sequence(0, 10, (), ()), 0)
+    batch.join(state(0, 10, (), ()), 0)
     batch.refresh()
     assert batch.streams(0) == ()
 

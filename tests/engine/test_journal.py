@@ -45,7 +45,7 @@ def fresh_core(policy_name: str, capacity_tokens: int = 3200) -> ServingCore:
     limits = KvLimits.from_tokens(COST.layers, COST.page_tokens, capacity_tokens)
     policy = make_policy(policy_name)
     policy.bind(limits, COST)
-    return ServingCore(policy, limits, tau_s=0.1, prefill_chunk=256)
+    return ServingCore(policy, limits, tbt_limit_s=0.1, prefill_chunk=256)
 
 
 def recorded(policy_name: str) -> Journal:

@@ -20,7 +20,7 @@ def running(host: HostLayers = RESIDENT, context: int = 50) -> RequestState:
     return one
 
 
-def parked(host: HostLayers = ALL) -> RequestState:
+def paused(host: HostLayers = ALL) -> RequestState:
     one = running(host)
     one.stop(0, Phase.PAUSED)
     return one
@@ -33,7 +33,7 @@ def moves(*, write_through: bool = True) -> Relocations:
 def test_parking_flushes_the_tails_of_what_is_stored() -> None:
     relocations, one = moves(), running((1, 3))
     relocations.pause(one, 0)
-    assert relocations.take(decoding=False) == (Move(0, MoveKind.PARK, 5, ALL, 4, True),)
+    assert relocations.take(decoding=False) == (Move(0, MoveKind.PAUSE, 5, ALL, 4, True),)
     assert one.host == one.target == ALL
 
 
@@ -61,7 +61,7 @@ def test_parking_leaves_what_is_to_stay() -> None:
     """Layers 1 and 3 are on the host; of the others 0 is to stay. Its tail is flushed as well."""
     relocations, one = moves(), running((1, 3))
     relocations.pause(one, 0, (1, 2, 3))
-    assert relocations.take(decoding=False) == (Move(0, MoveKind.PARK, 5, (1, 2, 3), 4, True),)
+    assert relocations.take(decoding=False) == (Move(0, MoveKind.PAUSE, 5, (1, 2, 3), 4, True),)
     assert one.host == one.target == (1, 2, 3)
 
 
@@ -73,7 +73,7 @@ def test_without_write_through_nothing_stays() -> None:
 
 def test_resuming_brings_the_tails_back() -> None:
     relocations = moves()
-    relocations.resume(parked(), 0)
+    relocations.resume(paused(), 0)
     assert relocations.take(decoding=True) == (Move(0, MoveKind.RESUME, 5, ALL, 4, True),)
 
 
@@ -118,14 +118,14 @@ def test_a_change_of_mind_before_the_step_leaves_no_trace() -> None:
 
 def test_loading_ahead_of_the_resumption_counts_its_pages() -> None:
     """Two layers of three full pages, in the background."""
-    relocations, one = moves(), parked()
+    relocations, one = moves(), paused()
     relocations.place(one, (0, 1), 0)
     (move,) = relocations.take(decoding=False)
     assert move == Move(0, MoveKind.LOAD, 5, (2, 3), 6, False)
 
 
 def test_what_is_loading_is_not_loaded_twice() -> None:
-    relocations, one = moves(), parked()
+    relocations, one = moves(), paused()
     relocations.place(one, (0, 1), 0)
     relocations.take(decoding=False)
     relocations.place(one, (0,), 0)
@@ -137,14 +137,14 @@ def test_parking_forgets_what_was_only_wanted() -> None:
     relocations, one = moves(), running((0,))
     relocations.place(one, (1,), 0)
     relocations.pause(one, 0)
-    assert [m.kind for m in relocations.take(decoding=True)] == [MoveKind.PARK]
+    assert [m.kind for m in relocations.take(decoding=True)] == [MoveKind.PAUSE]
 
 
 def test_done_moves_are_struck_off_and_ids_are_unique() -> None:
     relocations, one = moves(), running((0, 2))
     relocations.place(one, (2, 3), 0)
     taken = relocations.take(decoding=True)
-    relocations.resume(parked(), 0)
+    relocations.resume(paused(), 0)
     assert relocations.pending == 3
     assert relocations.done([m.id for m in taken]) == list(taken)
     assert relocations.pending == 1

@@ -91,12 +91,12 @@ def test_the_cpu_is_named_where_it_works() -> None:
 
 @given(
     balance_s=st.floats(0, 50, allow_nan=False),
-    tau_s=st.floats(0.01, 2),
+    tbt_limit_s=st.floats(0.01, 2),
 )
-def test_seats_have_the_balance_asked_for(balance_s: float, tau_s: float) -> None:
-    (seat,) = Batch((100_000,), (balance_s,)).seats(tau_s)
+def test_seats_have_the_balance_asked_for(balance_s: float, tbt_limit_s: float) -> None:
+    (seat,) = Batch((100_000,), (balance_s,)).seats(tbt_limit_s)
     times = seat.token_times_s
-    assert next_due_s(times, tau_s) == pytest.approx(balance_s, abs=1e-6)
+    assert next_due_s(times, tbt_limit_s) == pytest.approx(balance_s, abs=1e-6)
     assert times[0] <= 1e-6
     assert (times[1:] == 0).all()
     assert seat.request.prompt_tokens + len(times) == 100_000
@@ -163,19 +163,19 @@ def test_a_moment_shows_what_the_run_decided(name: str, tmp_path: Path) -> None:
         answer = explain_moment(scenario, name, at_s)
         assert isinstance(answer, DecisionShown)
         inside: set[int] = set()
-        parked: set[int] = set()
+        paused: set[int] = set()
         last = None
         for decision in decisions:
             if decision["t_s"] > answer.decided_s:
                 break
             last = decision
             inside |= {*decision["admit"]}
-            parked = (parked | {*decision["park"]}) - {*decision["resume"]}
+            paused = (paused | {*decision["park"]}) - {*decision["resume"]}
         assert last is not None
         assert answer.decided_s <= at_s
         there = {row.id for row in answer.requests if row.fate is not Fate.WAITS}
         assert there <= inside
-        assert {row.id for row in answer.requests if row.fate is Fate.PAUSED} == parked & there
+        assert {row.id for row in answer.requests if row.fate is Fate.PAUSED} == paused & there
         if last["t_s"] == answer.decided_s:
             for row in answer.requests:
                 if row.fate in (Fate.RUNS, Fate.ADMITTED):

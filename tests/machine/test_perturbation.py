@@ -48,7 +48,7 @@ def test_policies_and_limits_keep_the_profile() -> None:
         RunConfig(trace="azure_conv", num_requests=50, perturb="link=0.5,compute=1.3,noise=0.1")
     )
     assert odd.believed == plain.believed == plain.true
-    assert odd.slo.tau_s == plain.slo.tau_s
+    assert odd.slo.tbt_limit_s == plain.slo.tbt_limit_s
     assert odd.true.decode_pass_s(3, 700) == pytest.approx(1.3 * plain.true.decode_pass_s(3, 700))
     assert odd.true.prefill_s(300) == pytest.approx(1.3 * plain.true.prefill_s(300))
     assert odd.true.h2d.bytes_per_s[0] == pytest.approx(0.5 * plain.true.h2d.bytes_per_s[0])

@@ -72,7 +72,7 @@ def test_figures_share_their_points(scope: Scope) -> None:
 def test_every_workload_has_its_own_limit() -> None:
     settings = [Setting(requests=5), Setting(requests=5, context=0.25), Setting(slo_scale=3.0)]
     study = plan_paper([Point(DYNAMIC, setting) for setting in settings], 1)
-    full_s = [study.slo(job).tau_s / study.config(job).slo_scale for job in study.jobs()]
+    full_s = [study.slo(job).tbt_limit_s / study.config(job).slo_scale for job in study.jobs()]
     assert full_s[1] < full_s[0] < full_s[2]  # a quarter, five requests, fifty-two
 
 

@@ -62,13 +62,13 @@ def test_nothing_to_measure() -> None:
 @given(
     pass_s=st.lists(st.floats(0.001, 1), min_size=1, max_size=30),
     cuts=st.lists(st.tuples(st.integers(1, 5), st.floats(0, 100)), max_size=10),
-    tau_s=st.floats(0.01, 1),
+    tbt_limit_s=st.floats(0.01, 1),
 )
 def test_gaps_between_steps_do_not_count(
-    pass_s: list[float], cuts: list[tuple[int, float]], tau_s: float
+    pass_s: list[float], cuts: list[tuple[int, float]], tbt_limit_s: float
 ) -> None:
     """However passes fall into steps, it is the pace of passes without a gap."""
-    counted, rest, now_s = StepTimes(tau_s), list(pass_s), 0.0
+    counted, rest, now_s = StepTimes(tbt_limit_s), list(pass_s), 0.0
     for count, idle_s in [*cuts, (len(pass_s), 0.0)]:
         taken, rest = rest[:count], rest[count:]
         now_s += idle_s
@@ -79,7 +79,7 @@ def test_gaps_between_steps_do_not_count(
     counted.stepped(step((), 0), outcome(now_s), events(Request(0, 0.0, 1, tokens)))
     clock = np.concatenate(([0.0], np.cumsum(pass_s)))
     for banks in (False, True):
-        late = pace(clock, tau_s, deposit=banks).late_tokens
+        late = pace(clock, tbt_limit_s, deposit=banks).late_tokens
         found = counted.figures(banks=banks)["paper.tbt_attainment"]
         assert isinstance(found, float)
         assert abs(found - (1 - late / tokens)) <= 1.5 / tokens  # a pass of tau, give or take 1e-16

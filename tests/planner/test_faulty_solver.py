@@ -63,7 +63,7 @@ def test_a_run_goes_on_and_counts(
     requests = [Request(i, 0.01 * i, 20 + 3 * i, 50) for i in range(8)]
     policy = kind()
     policy.configure(Tuning(gate=False, solver=SolverName.ILP))
-    run = serve(policy, machine, requests, tau_s=0.03)
+    run = serve(policy, machine, requests, tbt_limit_s=0.03)
     assert len(run.finished) == 8
     assert policy.planning is not None
     assert policy.planning.troubles, "every plan is asked of the program"

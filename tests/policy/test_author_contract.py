@@ -36,8 +36,8 @@ class EvenStream(Policy):
         best, kept = self._placed(view), len(active)
         while best is None:
             kept -= 1
-            best = self._placed(view, park=tuple(active[kept:]))
-        queue = [("resume", s.id) for s in view.parked] + [("admit", r.id) for r in view.waiting]
+            best = self._placed(view, pause=tuple(active[kept:]))
+        queue = [("resume", s.id) for s in view.paused] + [("admit", r.id) for r in view.waiting]
         for how, request_id in queue if kept == len(active) else ():
             who = {"admit": best.admit, "resume": best.resume}
             more = self._placed(view, **(who | {how: (*who[how], request_id)}))
@@ -50,8 +50,8 @@ class EvenStream(Policy):
         for window in (64, 16, 1):
             for placement in [Placement(stride(self.limits.layers, d)) for d in (999, 7, 3, 1, 0)]:
                 if view.fits(placement, window, **who):
-                    admit, park, resume = (who.get(k, ()) for k in ("admit", "park", "resume"))
-                    return Decision(admit, park, resume, placement, window)
+                    admit, pause, resume = (who.get(k, ()) for k in ("admit", "park", "resume"))
+                    return Decision(admit, pause, resume, placement, window)
         return None
 
 
@@ -107,7 +107,7 @@ class Anything(Policy):
                 decision.placement,
                 decision.window,
                 admit=decision.admit,
-                park=decision.park,
+                pause=decision.pause,
                 resume=decision.resume,
             )
             if is_alive and (self.fits or self.dice.random() > self.trust):
@@ -123,17 +123,17 @@ class Anything(Policy):
         def host() -> tuple[int, ...]:
             return tuple(sorted(dice.sample(range(layers), dice.choice((0, 1, 3, layers)))))
 
-        active, parked = [s.id for s in view.active], [s.id for s in view.parked]
-        admit, park, resume = some([r.id for r in view.waiting]), some(active), some(parked)
+        active, paused = [s.id for s in view.active], [s.id for s in view.paused]
+        admit, pause, resume = some([r.id for r in view.waiting]), some(active), some(paused)
         named: dict[int, HostLayers] = {}
         default = stride(layers, 0)
         if self.data_plane.write_through:
-            named = {i: host() for i in (*active, *parked, *admit) if dice.random() < 0.5}
+            named = {i: host() for i in (*active, *paused, *admit) if dice.random() < 0.5}
             default = host()
         else:
             named.update(dict.fromkeys((*active, *admit, *resume), RESIDENT))
-        decision = Decision(admit, park, resume, Placement(default, named), dice.randint(1, 40))
-        return decision, len(active) + len(admit) + len(resume) > len(park)
+        decision = Decision(admit, pause, resume, Placement(default, named), dice.randint(1, 40))
+        return decision, len(active) + len(admit) + len(resume) > len(pause)
 
 
 PLANES = (
@@ -175,7 +175,7 @@ def test_fits_by_hand() -> None:
     """
     policy, limits = EvenStream(), KvLimits(8, 16, 20, 40)
     policy.bind(limits, Server("dynamic", 20).policy.cost)
-    core = ServingCore(policy, limits, tau_s=TAU_S)
+    core = ServingCore(policy, limits, tbt_limit_s=TAU_S)
     core.submit(Request(0, 0.0, 32, 20), 0.0)
     core.submit(Request(1, 0.0, 32, 20), 0.0)
     half, view = Placement(stride(8, 1)), core._view

@@ -90,7 +90,7 @@ def test_neo_moves_the_latest_to_the_host_when_growth_does_not_fit() -> None:
     server.run(65)
     decision = server.apply()
     assert decision.placement.exceptions == {1: ALL}
-    assert decision.park == ()
+    assert decision.pause == ()
     assert server.account.gpu_used >= 48
 
 
@@ -98,10 +98,10 @@ def test_neo_moves_back_only_into_95_percent() -> None:
     for gpu_pages, back in ((85, True), (84, False)):  # 80 pages are 95 % of 84.2
         server = Server("neo", gpu_pages)
         server.run(65)
-        parked = server.park(65)
+        paused = server.pause(65)
         decision = server.apply()
-        assert decision.resume == (parked.id,)
-        assert (parked.id in decision.placement.exceptions) != back
+        assert decision.resume == (paused.id,)
+        assert (paused.id in decision.placement.exceptions) != back
 
 
 def test_nobody_overtakes_neos_host_list() -> None:
@@ -121,7 +121,7 @@ def test_neo_parks_whom_the_cpu_has_no_time_for() -> None:
     """
     server = Server("neo", 200)
     server.run(65)
-    long, short = server.park(80_001), server.park(300)
+    long, short = server.pause(80_001), server.pause(300)
     decision = server.apply()
     assert decision.resume == ()
     assert {s.id for s in server.queues.paused.values()} == {long.id, short.id}

@@ -50,10 +50,10 @@ def passes(run: Run, request_id: int = 0) -> list[float]:
     return [b - a for a, b in pairwise(times)]
 
 
-def served(policy: str, on: Machine, *requests: Request, tau_s: float = 0.1) -> Run:
+def served(policy: str, on: Machine, *requests: Request, tbt_limit_s: float = 0.1) -> Run:
     """The run, which both fidelities must agree on."""
-    run = serve(policy, on, requests, tau_s=tau_s)
-    layers = serve_layers(policy, on, requests, tau_s=tau_s)
+    run = serve(policy, on, requests, tbt_limit_s=tbt_limit_s)
+    layers = serve_layers(policy, on, requests, tbt_limit_s=tbt_limit_s)
     for key, times in run.times.items():
         assert layers.times[key] == pytest.approx(times, rel=1e-12)
     return run
@@ -127,10 +127,10 @@ def test_flexgen_plus_takes_the_stride_of_its_formula() -> None:
     ],
 )
 def test_select_n_spends_the_slack_on_host_layers(
-    tau_s: float, layers: tuple[int, ...], pass_s: float
+    tbt_limit_s: float, layers: tuple[int, ...], pass_s: float
 ) -> None:
     """Context 41: 0.4 s a layer. T = groups max(N t_c, x) once the ring is warm."""
-    run = served("select-n", machine(), Request(0, 0.0, 40, 8), tau_s=tau_s)
+    run = served("select-n", machine(), Request(0, 0.0, 40, 8), tbt_limit_s=tbt_limit_s)
     assert run.steps[-1][0].streams[0].layers == layers
     assert passes(run)[-1] == pytest.approx(pass_s)
 
@@ -140,7 +140,7 @@ def test_the_artifact_looks_at_neither_slo_nor_memory() -> None:
 
     1 page: off = 1, all on the GPU. Layer 3 waits for 2 x 0.4 s, hidden but for the first pass.
     """
-    run = served("select-n-artifact", machine(), Request(0, 0.0, 40, 4), tau_s=100.0)
+    run = served("select-n-artifact", machine(), Request(0, 0.0, 40, 4), tbt_limit_s=100.0)
     assert run.steps[-1][0].streams[0].layers == (1, 3)
     assert passes(run)[1:] == pytest.approx([1.0, 1.0])
     short = served("select-n-artifact", machine(), Request(0, 0.0, 16, 4))

@@ -27,17 +27,19 @@ def _run(
     *,
     tuning: Tuning | None = None,
     max_batch: int | None = None,
-    tau_s: float = TAU_S,
+    tbt_limit_s: float = TAU_S,
 ) -> tuple[Run, Orbit]:
     policy = Orbit()
     policy.configure(tuning or Tuning())
-    run = serve(policy, machine, requests, tau_s=tau_s, max_batch=max_batch, ttft_of=_limit)
+    run = serve(
+        policy, machine, requests, tbt_limit_s=tbt_limit_s, max_batch=max_batch, ttft_of=_limit
+    )
     assert len(run.finished) == len(requests)
     return run, policy
 
 
-def _timely(run: Run, tau_s: float = TAU_S) -> float:
-    paces = [pace(f.token_times_s, tau_s, deposit=True) for f in run.finished.values()]
+def _timely(run: Run, tbt_limit_s: float = TAU_S) -> float:
+    paces = [pace(f.token_times_s, tbt_limit_s, deposit=True) for f in run.finished.values()]
     return sum(p.due_s for p in paces) / sum(p.reading_s for p in paces)
 
 
@@ -63,11 +65,11 @@ def test_who_can_still_make_it_goes_before_who_cannot() -> None:
 def test_an_arrival_ends_the_step_while_others_are_parked_or_wait() -> None:
     """First come first served would not look at it before the window is over."""
     run, _ = _run(_overload())
-    parked = False
+    paused = False
     for step, _, events in run.steps:
-        parked |= bool(events.paused)
+        paused |= bool(events.paused)
         assert step.stop_on_arrival
-    assert parked
+    assert paused
 
 
 def test_without_room_turns_are_taken_and_nobody_starves() -> None:
@@ -76,7 +78,7 @@ def test_without_room_turns_are_taken_and_nobody_starves() -> None:
     assert policy.planning is not None
     assert policy.planning.searches > 10
     kinds = {move.kind for step, _, _ in run.steps for move in step.moves}
-    assert {MoveKind.PARK, MoveKind.RESUME, MoveKind.LOAD} <= kinds
+    assert {MoveKind.PAUSE, MoveKind.RESUME, MoveKind.LOAD} <= kinds
 
 
 @pytest.mark.parametrize(
@@ -166,5 +168,5 @@ def test_streaming_does_not_keep_for_ever_what_loads_in_the_background() -> None
         for i, (prompt, output, limit_s) in enumerate(lengths)
     ]
     machine = small_machine(600, link_bytes_per_s=1278169.9534573557)
-    run, _ = _run(requests, machine, tau_s=0.2)
+    run, _ = _run(requests, machine, tbt_limit_s=0.2)
     assert max(times[-1] for times in run.times.values()) < 100

@@ -27,7 +27,7 @@ def _first_tokens(
         Orbit(),
         machine,
         requests,
-        tau_s=TAU_S,
+        tbt_limit_s=TAU_S,
         ttft_of=lambda r: limits[r.id],
         max_batch=max_batch,
     )
@@ -90,7 +90,7 @@ def _of_a_giant(most_s: float) -> tuple[float, float]:
     ]
     machine = small_machine(240, link_bytes_per_s=2e5)
     limits = {r.id: r.slo_ttft_s or 1e9 for r in requests}
-    run = serve(Orbit(), machine, requests, tau_s=TAU_S, ttft_of=lambda r: limits[r.id])
+    run = serve(Orbit(), machine, requests, tbt_limit_s=TAU_S, ttft_of=lambda r: limits[r.id])
     assert len(run.finished) == len(requests)
     return run.times[1][0], run.times[0][-1]
 
@@ -141,7 +141,7 @@ def _late_ones_first_token(max_batch: int, late_load: float) -> tuple[float, flo
         policy,
         small_machine(20_000),
         [*readers, late],
-        tau_s=TAU_S,
+        tbt_limit_s=TAU_S,
         ttft_of=lambda r: r.slo_ttft_s or 1e9,
         max_batch=max_batch,
     )

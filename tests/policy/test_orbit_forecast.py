@@ -34,15 +34,15 @@ def _served(ttft_s: float, stalled_s: float) -> float | None:
     view = View(roster, KvAccount(limits), lambda _: np.zeros(0), TAU_S, lambda _: ttft_s)
     request = Request(1, 0.0, 20, 2 + LEFT, None, None)
     roster.submit(request)
-    sequence = roster.admit(1, RESIDENT, TAU_S, 0.0)
-    assert forecaster.due_s(view, MACHINE.cost, sequence) is None
+    state = roster.admit(1, RESIDENT, TAU_S, 0.0)
+    assert forecaster.due_s(view, MACHINE.cost, state) is None
     forecaster.admitted(view, request)
-    roster.first_token(sequence, 0, FIRST_S)
+    roster.first_token(state, 0, FIRST_S)
     outcome = StepOutcome(0.0, np.array([FIRST_S]), 0.0, 0.0, 0, 0, (), FIRST_S)
     forecaster.observe(outcome, Events((), (1,), TokenSegment((), np.zeros(0)), (), (), ()))
     deposit.add([1], np.array([FIRST_S + TAU_S + stalled_s]))
     view.passes = 1
-    return forecaster.due_s(view, MACHINE.cost, sequence)
+    return forecaster.due_s(view, MACHINE.cost, state)
 
 
 def test_who_never_made_its_reader_wait_is_due_when_it_wants_more() -> None:

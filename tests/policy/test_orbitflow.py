@@ -54,7 +54,7 @@ def test_without_room_for_both_the_latest_rests() -> None:
     server = Server("uniform-ilp", 46)  # A alone: 4 x 6 + 4 + 10 = 38; B's smallest, 24 more
     server.run(65)
     latest = server.run(33)
-    assert server.decide().park == (latest.id,)
+    assert server.decide().pause == (latest.id,)
 
 
 @pytest.mark.parametrize(
@@ -87,10 +87,10 @@ def test_the_gate_waits_for_balances_and_then_lets_in() -> None:
     ungated = OrbitFlow()
     ungated.configure(Tuning(gate=False))
     starts = {}
-    for tau_s in (0.4, 0.3):
-        run = serve(OrbitFlow(), machine, requests, tau_s=tau_s)
-        starts[tau_s] = run.finished[1].admitted_s
-    run = serve(ungated, machine, requests, tau_s=0.3)
+    for tbt_limit_s in (0.4, 0.3):
+        run = serve(OrbitFlow(), machine, requests, tbt_limit_s=tbt_limit_s)
+        starts[tbt_limit_s] = run.finished[1].admitted_s
+    run = serve(ungated, machine, requests, tbt_limit_s=0.3)
     assert starts[0.4] == run.finished[1].admitted_s < 0.2
     assert 0.2 < starts[0.3] < 3.0, "as soon as a token or two are banked"
 
@@ -98,14 +98,14 @@ def test_the_gate_waits_for_balances_and_then_lets_in() -> None:
 def test_nobody_new_while_somebody_rests_and_first_come_first_served() -> None:
     machine = small_machine(160)
     requests = [Request(i, 0.001 * i, 30, 25) for i in range(9)]
-    run = serve("orbitflow", machine, requests, tau_s=0.1)
+    run = serve("orbitflow", machine, requests, tbt_limit_s=0.1)
     starts = [run.finished[i].admitted_s for i in range(9)]
     assert starts == sorted(starts)
-    parked: set[int] = set()
+    paused: set[int] = set()
     for _, _, events in run.steps:
-        parked |= set(events.paused)
-        assert not (events.admitted and parked - set(events.resumed))
-        parked -= set(events.resumed)
+        paused |= set(events.paused)
+        assert not (events.admitted and paused - set(events.resumed))
+        paused -= set(events.resumed)
 
 
 def test_the_program_is_asked_beside_the_passes_and_once_per_batch() -> None:
@@ -115,7 +115,7 @@ def test_the_program_is_asked_beside_the_passes_and_once_per_batch() -> None:
     for solver in SolverName:
         policy = OrbitFlow()
         policy.configure(Tuning(gate=False, solver=solver))
-        run = serve(policy, machine, requests, tau_s=0.03)
+        run = serve(policy, machine, requests, tbt_limit_s=0.03)
         assert policy.planning is not None
         assert not policy.planning.troubles
         assert run.plans <= policy.planning.searches

@@ -66,24 +66,24 @@ def _longest_lull_s(run: Run) -> float:
 @given(
     machine=machines(),
     requests=workloads(8),
-    tau_s=st.sampled_from((0.01, 0.04, 0.08)),
+    tbt_limit_s=st.sampled_from((0.01, 0.04, 0.08)),
 )
 def test_nobody_starves(
     victim: Victim,
     deposit: bool,
     machine: Machine,
     requests: tuple[Request, ...],
-    tau_s: float,
+    tbt_limit_s: float,
 ) -> None:
     policy = OrbitFlow()
     policy.configure(Tuning(gate=False, deposit=deposit, victim=victim))
-    run = serve(policy, machine, requests, tau_s=tau_s)
+    run = serve(policy, machine, requests, tbt_limit_s=tbt_limit_s)
     lull_s, members = _longest_lull_s(run), len(requests)
-    bound_s = PATIENCE * tau_s + (RESTED_PASSES + members * OWED_PASSES) * lull_s
+    bound_s = PATIENCE * tbt_limit_s + (RESTED_PASSES + members * OWED_PASSES) * lull_s
     for finished in run.finished.values():
         times = finished.token_times_s
         for k in range(1, len(times)):
-            due = next_due_s(times[:k], tau_s) if deposit else times[k - 1] + tau_s
+            due = next_due_s(times[:k], tbt_limit_s) if deposit else times[k - 1] + tbt_limit_s
             balance = max(0.0, due - times[k - 1])
             assert times[k] - times[k - 1] <= balance + bound_s + 1e-9
 
@@ -95,7 +95,7 @@ def test_parking_happens_and_costs_nothing_while_balances_last() -> None:
     requests = [Request(0, 0.0, 100, 60), Request(1, 0.0, 100, 60)]
     policy = OrbitFlow()
     policy.configure(Tuning(gate=False))
-    run = serve(policy, machine, requests, tau_s=0.2)
+    run = serve(policy, machine, requests, tbt_limit_s=0.2)
     assert run.parks > 0
     for finished in run.finished.values():
         times = finished.token_times_s

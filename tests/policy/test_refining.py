@@ -29,7 +29,7 @@ def _run(
     policy = OrbitFlow()
     policy.configure(Tuning(refine=refine))
     run = serve(
-        policy, believed, _requests(), tau_s=TAU_S, max_batch=6,
+        policy, believed, _requests(), tbt_limit_s=TAU_S, max_batch=6,
         executor=lambda _, plane: SimExecutor(true.cost, plane, noise),
     )  # fmt: skip
     paced = [pace(f.token_times_s, TAU_S, deposit=True) for f in run.finished.values()]

@@ -102,7 +102,7 @@ def test_the_latest_is_parked_when_growth_no_longer_fits() -> None:
     server.run(65)
     server.run(65)
     decision = server.apply()
-    assert decision.park == (1,)
+    assert decision.pause == (1,)
     assert decision.window == 96
 
 
@@ -112,7 +112,7 @@ def test_without_head_room_the_window_lasts_as_long_as_it_fits() -> None:
     server.run(65)
     server.run(65)
     decision = server.apply()
-    assert decision.park == ()
+    assert decision.pause == ()
     assert decision.window == 16
 
 
@@ -121,35 +121,35 @@ def test_as_many_as_needed_are_parked_the_latest_first() -> None:
     server = Server("static-1", 100)
     for _ in range(5):
         server.run(65)
-    assert server.decide().park == (4, 3)
+    assert server.decide().pause == (4, 3)
 
 
 def test_the_last_one_is_never_parked() -> None:
     server = Server("static-1", 32)
     server.run(65)
     server.run(65)
-    assert server.decide().park == (1,)
+    assert server.decide().pause == (1,)
 
 
 def test_the_parked_come_before_the_new() -> None:
     """The parked one needs more than is free, so the small newcomer waits behind it."""
     server = Server("static-1", 64)
     server.run(20)
-    server.park(200)
+    server.pause(200)
     small = server.wait(5, 3)
     assert (server.decide().resume, server.decide().admit) == ((), ())
     roomy = Server("static-1", 640)
     roomy.run(20)
-    parked = roomy.park(200)
+    paused = roomy.pause(200)
     assert roomy.wait(5, 3) == small
     decision = roomy.apply()
-    assert (decision.resume, decision.admit) == ((parked.id,), (small,))
+    assert (decision.resume, decision.admit) == ((paused.id,), (small,))
 
 
 def test_an_empty_machine_resumes_whatever_it_is() -> None:
     server = Server("static-1", 38)
-    parked = server.park(65)
-    assert server.apply().resume == (parked.id,)
+    paused = server.pause(65)
+    assert server.apply().resume == (paused.id,)
 
 
 def test_host_memory_bounds_admission() -> None:
@@ -298,7 +298,7 @@ def test_whoever_is_not_refused_can_be_served_alone(
 )
 @settings(derandomize=True, deadline=None, max_examples=300)
 def test_every_decision_fits_at_the_end_of_its_window(
-    name: str, running: list[int], parked: list[int], waiting: list[int], capacity_pages: int
+    name: str, running: list[int], paused: list[int], waiting: list[int], capacity_pages: int
 ) -> None:
     """Whoever is there could be served alone, growth of a window included."""
     server = Server(name, 8 * capacity_pages)
@@ -309,8 +309,8 @@ def test_every_decision_fits_at_the_end_of_its_window(
 
     for context in filter(alone, running):
         server.run(context)
-    for context in filter(alone, parked):
-        server.park(context)
+    for context in filter(alone, paused):
+        server.pause(context)
     for prompt in filter(alone, waiting):
         server.wait(prompt, 50)
     here = len(server.queues.active) + len(server.queues.paused) + len(server.queues.waiting)

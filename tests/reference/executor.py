@@ -37,7 +37,7 @@ class SlowExecutor:
             size = move.pages * cost.page_bytes
             if move.blocking:
                 done.append(move.id)
-                if move.kind in (MoveKind.PARK, MoveKind.DEMOTE):
+                if move.kind in (MoveKind.PAUSE, MoveKind.DEMOTE):
                     self.d2h_free_s = max(self.d2h_free_s, start_s)
                     self.d2h_free_s += self.copy(cost.d2h, size, cost.layers)
                     waits, d2h = True, d2h + size

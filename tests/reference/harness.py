@@ -85,7 +85,7 @@ def serve(
     *,
     max_batch: int | None = None,
     prefill_chunk: int = 0,
-    tau_s: float = 0.1,
+    tbt_limit_s: float = 0.1,
     ttft_of: Callable[[Request], float] | None = None,
     overlap: Overlap | None = None,
     executor: MakeExecutor = simulated,
@@ -98,7 +98,7 @@ def serve(
     core = ServingCore(
         chosen,
         machine.limits,
-        tau_s=tau_s,
+        tbt_limit_s=tbt_limit_s,
         max_batch=max_batch,
         prefill_chunk=prefill_chunk,
         ttft_of=ttft_of,

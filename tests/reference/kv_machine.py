@@ -38,7 +38,7 @@ class Reference:
 
     layers: list[list[torch.Tensor]] = field(default_factory=lambda: [[] for _ in range(LAYERS)])
     host: HostLayers = ()
-    parked: bool = False
+    paused: bool = False
 
     @property
     def tokens(self) -> int:
@@ -84,7 +84,7 @@ class Bench:
         tokens = self.requests[request_id].tokens
         full, held = tokens // PAGE_TOKENS, len(self.requests[request_id].host)
         pages = {
-            MoveKind.PARK: LAYERS if self.write_through else LAYERS + (LAYERS - held) * full,
+            MoveKind.PAUSE: LAYERS if self.write_through else LAYERS + (LAYERS - held) * full,
             MoveKind.RESUME: LAYERS if self.write_through else LAYERS + LAYERS * full,
             MoveKind.LOAD: len(layers) * full,
         }.get(kind, 0)
@@ -198,10 +198,10 @@ class Bench:
             host |= {*move.layers}
         elif move.kind in (MoveKind.PROMOTE, MoveKind.LOAD):
             host -= {*move.layers}
-        elif move.kind is MoveKind.PARK:
-            host, reference.parked = {*range(LAYERS)}, True
+        elif move.kind is MoveKind.PAUSE:
+            host, reference.paused = {*range(LAYERS)}, True
         elif move.kind is MoveKind.RESUME:
-            reference.parked = False
+            reference.paused = False
             host = host if self.write_through else set()
         reference.host = tuple(sorted(host))
 
@@ -226,7 +226,7 @@ class Bench:
             resident = LAYERS - len(reference.host)
             tokens = reference.tokens + chunks.get(request_id, passes)
             pages = -(-tokens // PAGE_TOKENS)
-            tails = 0 if reference.parked else len(reference.host)
+            tails = 0 if reference.paused else len(reference.host)
             window += resident * pages + tails
             self.account.charge(request_id, 0, LAYERS * self.final_pages[request_id])
         for request_id in [i for i in self.account._held if i not in self.requests]:

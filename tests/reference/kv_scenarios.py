@@ -46,13 +46,13 @@ def demote(bench: Bench) -> None:
     bench.step([1, 2], passes=3)
 
 
-def park(bench: Bench) -> None:
+def pause(bench: Bench) -> None:
     """Parked in the middle of a page, twice, with others in between."""
     bench.prefill(1, 10, (1,))
     bench.prefill(2, 12)
     for _ in range(2):
         bench.step([1, 2], passes=3)
-        bench.step([2], moves=[bench.move(MoveKind.PARK, 1, ALL)], passes=2)
+        bench.step([2], moves=[bench.move(MoveKind.PAUSE, 1, ALL)], passes=2)
         bench.step([1, 2], moves=[bench.move(MoveKind.RESUME, 1, ALL)], passes=2)
 
 
@@ -60,7 +60,7 @@ def load(bench: Bench) -> None:
     """Loaded while parked, beside another's streaming, then resumed."""
     bench.prefill(1, 17)
     bench.prefill(2, 8, ALL)
-    bench.step([2], moves=[bench.move(MoveKind.PARK, 1, ALL)])
+    bench.step([2], moves=[bench.move(MoveKind.PAUSE, 1, ALL)])
     bench.catch_up()
     bench.step([2], moves=[bench.move(MoveKind.LOAD, 1, (0, 2))], passes=3)
     bench.store.await_load()
@@ -70,7 +70,7 @@ def load(bench: Bench) -> None:
 def load_cut_short(bench: Bench) -> None:
     """Resumed while it is still being loaded."""
     bench.prefill(1, 17)
-    bench.step(moves=[bench.move(MoveKind.PARK, 1, ALL)])
+    bench.step(moves=[bench.move(MoveKind.PAUSE, 1, ALL)])
     moves = [bench.move(MoveKind.LOAD, 1, (1,)), bench.move(MoveKind.RESUME, 1, ALL)]
     bench.step(moves=moves[:1])
     bench.step([1], moves=moves[1:], passes=3)
@@ -91,17 +91,17 @@ def swap(bench: Bench) -> None:
     bench.prefill(1, 10)
     bench.prefill(2, 13)
     bench.step([1, 2], passes=3)
-    bench.step([2], moves=[bench.move(MoveKind.PARK, 1, ALL)], passes=2)
+    bench.step([2], moves=[bench.move(MoveKind.PAUSE, 1, ALL)], passes=2)
     bench.catch_up()
     bench.step([1, 2], moves=[bench.move(MoveKind.RESUME, 1, ALL)])
-    bench.step([1], moves=[bench.move(MoveKind.PARK, 2, ALL)], passes=2)
+    bench.step([1], moves=[bench.move(MoveKind.PAUSE, 2, ALL)], passes=2)
     bench.step([1, 2], moves=[bench.move(MoveKind.RESUME, 2, ALL)], passes=2)
 
 
 SCENARIOS: dict[str, Scenario] = {
     s.__name__: s
     for s in (
-        *(stream, prompt_in_pieces, promote, demote, park, load, load_cut_short),
+        *(stream, prompt_in_pieces, promote, demote, pause, load, load_cut_short),
         *(finish, swap),
     )
 }

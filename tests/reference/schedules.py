@@ -206,7 +206,7 @@ class Schedules:
             if limits.ttft and end > request.arrival_s + ttft_s:
                 return None
             if limits.tpot:
-                pace_s = slo.tau_of(request) + LATE_TOLERANCE_S
+                pace_s = slo.tbt_limit_of(request) + LATE_TOLERANCE_S
                 until[i] = end + pace_s * (request.output_tokens - 1)
         for i in run.last:
             until[i] = inf
@@ -226,7 +226,7 @@ class Schedules:
     def reading_s(self) -> float:
         """Least reading time of the first request, with the machine to itself."""
         request = self.requests[0]
-        tau_s, tokens = self.case.slo.tau_of(request), request.output_tokens
+        tbt_limit_s, tokens = self.case.slo.tbt_limit_of(request), request.output_tokens
         # by state: (time since the first token, how far behind the reader at worst), both least
         reached: dict[At, list[Label]] = {self.start: [Label(0.0, (0.0,))]}
         ends: list[float] = []
@@ -235,9 +235,11 @@ class Schedules:
             for at, labels in reached.items():
                 for label, run in product(labels, self.passes(at)):
                     now = label.now_s + run.seconds if at.tokens[0] else 0.0
-                    behind = max(-label.until_s[0], now - tau_s * max(0, run.after.tokens[0] - 1))
+                    behind = max(
+                        -label.until_s[0], now - tbt_limit_s * max(0, run.after.tokens[0] - 1)
+                    )
                     if run.last:
-                        ends.append(behind + tau_s * (tokens - 1))
+                        ends.append(behind + tbt_limit_s * (tokens - 1))
                     keep_best(following.setdefault(run.after, []), Label(now, (-behind,)))
             reached = {at: labels for at, labels in following.items() if not self.is_over(at, 0)}
         return min(ends)
@@ -264,7 +266,7 @@ def best(case: Case) -> Bound:
     for request in requests:
         alone = Schedules(case._replace(requests=(request,)))
         paced += alone.most(ttft=False, tpot=True)[0]
-        due[request] = case.slo.tau_of(request) * (request.output_tokens - 1)
+        due[request] = case.slo.tbt_limit_of(request) * (request.output_tokens - 1)
         reading[request] = alone.reading_s()
     timely, rate = 0.0 if any(due.values()) else 1.0, 0.0
     for size in range(len(optional) + 1):

@@ -131,7 +131,7 @@ def server(
     shape = PageShape(page, decoder.kv_heads, decoder.head_dim, decoder.dtype)
     chosen = make_policy(policy) if isinstance(policy, str) else policy
     chosen.bind(limits, cost_model(decoder, page))
-    core = ServingCore(chosen, limits, tau_s=0.003, max_batch=6, prefill_chunk=chunk)
+    core = ServingCore(chosen, limits, tbt_limit_s=0.003, max_batch=6, prefill_chunk=chunk)
     clock: Clock = WallClock() if mode is LinkMode.PACED else TickingClock()
     plane = cpu_plane(
         shape, limits.gpu_pages, HOST_PAGES, clock,

@@ -46,7 +46,7 @@ class Ledger:
         for move in step.moves:
             moved = self._move(move)
             up += moved if move.kind is MoveKind.RESUME else 0
-            down += moved if move.kind is MoveKind.PARK else 0
+            down += moved if move.kind is MoveKind.PAUSE else 0
         for stream in step.streams if passes else ():
             crossing = {*stream.layers} - ({*stream.staged} if self._attends else set())
             up += len(crossing) * int(cost.stream_bytes(stream.contexts, passes).sum())

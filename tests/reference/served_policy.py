@@ -30,16 +30,16 @@ class Restless(Policy):
         """Park some, let some go on, and put everybody's KV somewhere else."""
         dice = self._random
         admit = [request.id for request in view.waiting][: view.batch_room]
-        parked = [s.id for s in view.parked]
-        resume = [i for i in parked if dice.random() < 0.4]
-        park = [s.id for s in view.active if dice.random() < 0.25]
-        if len(park) == len(view.active) and not (admit or resume):
-            park, resume = park[1:], parked[:1]
-        drop = park[::2] if self._drops else []
+        paused = [s.id for s in view.paused]
+        resume = [i for i in paused if dice.random() < 0.4]
+        pause = [s.id for s in view.active if dice.random() < 0.25]
+        if len(pause) == len(view.active) and not (admit or resume):
+            pause, resume = pause[1:], paused[:1]
+        drop = pause[::2] if self._drops else []
         resume += drop[1:]
-        where = {i: self._layers() for i in (*admit, *parked, *(s.id for s in view.active))}
+        where = {i: self._layers() for i in (*admit, *paused, *(s.id for s in view.active))}
         return Decision(
-            admit=tuple(admit), park=tuple(i for i in park if i not in drop), drop=tuple(drop),
+            admit=tuple(admit), pause=tuple(i for i in pause if i not in drop), drop=tuple(drop),
             resume=tuple(resume), placement=Placement((), where), window=dice.randint(1, 7),
         )  # fmt: skip
 

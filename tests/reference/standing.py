@@ -59,7 +59,7 @@ class Server:
         self.queues.first_token(one, 0, 0.0)
         return one
 
-    def park(self, context: int) -> RequestState:
+    def pause(self, context: int) -> RequestState:
         one = self.run(context)
         self.applier.relocations.pause(one, 0)
         return self.queues.pause(one.id, 0, 0.0)
@@ -75,5 +75,5 @@ class Server:
         return decision
 
     @staticmethod
-    def _times(sequence: RequestState) -> FloatArray:
+    def _times(state: RequestState) -> FloatArray:
         return np.empty(0)

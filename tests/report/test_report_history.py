@@ -99,8 +99,8 @@ class _Watched(Recorder):
     def stepped(self, step: Step, outcome: StepOutcome, events: Events) -> None:
         super().stepped(step, outcome, events)
         for done in events.finished:
-            tau_s = self._slo.tau_of(done.request)
-            self.times[done.request.id] = (done.token_times_s, tau_s)
+            tbt_limit_s = self._slo.tbt_limit_of(done.request)
+            self.times[done.request.id] = (done.token_times_s, tbt_limit_s)
 
 
 @pytest.mark.parametrize("policy", ["no-offload", "orbitflow", "orbit", "preempt-swap"])
@@ -129,8 +129,8 @@ def test_deposits_are_what_the_tokens_say(
     assert found.left_out == 0
     for time_s, tokens in zip(at, found.tokens, strict=True):
         here = [
-            deposit_tokens(times[times <= time_s], tau_s, time_s)
-            for times, tau_s in _Watched.times.values()
+            deposit_tokens(times[times <= time_s], tbt_limit_s, time_s)
+            for times, tbt_limit_s in _Watched.times.values()
             if times[0] <= time_s
         ]
         assert tokens == pytest.approx(sum(here), rel=0.03, abs=len(here))

@@ -18,7 +18,7 @@ REQUEST = Request(4, 10.0, 100, 4)
 def judged(
     times: list[float],
     *,
-    tau_s: float = 1.0,
+    tbt_limit_s: float = 1.0,
     deposit: bool = True,
     delivery: DeliveryPace = DeliveryPace.SLO,
     ttft_limit_s: float = 2.0,
@@ -26,7 +26,7 @@ def judged(
     request = REQUEST._replace(output_tokens=len(times))
     return judge(
         Finished(request, 11.0, np.array(times), 3.0),
-        tau_s=tau_s,
+        tbt_limit_s=tbt_limit_s,
         ttft_limit_s=ttft_limit_s,
         deposit=deposit,
         delivery=delivery,
@@ -84,13 +84,13 @@ def test_a_single_token() -> None:
 def test_missing_or_disordered_tokens_are_a_bug() -> None:
     finished = Finished(REQUEST, 11.0, np.array([12.0, 13.0]), 0.0)
     with pytest.raises(AssertionError, match="lacks tokens"):
-        judge(finished, tau_s=1.0, ttft_limit_s=1.0, deposit=True, delivery=DeliveryPace.SLO)
+        judge(finished, tbt_limit_s=1.0, ttft_limit_s=1.0, deposit=True, delivery=DeliveryPace.SLO)
     with pytest.raises(AssertionError, match="out of order"):
         judged([12.0, 13.0, 12.9])
 
 
 def test_a_failed_request_misses_everything() -> None:
-    result = failed(REQUEST, "too large", tau_s=0.1, ttft_limit_s=2.0)
+    result = failed(REQUEST, "too large", tbt_limit_s=0.1, ttft_limit_s=2.0)
     assert (result.status, result.reason) == ("failed", "too large")
     assert (result.meets_ttft, result.meets_tpot, result.meets_slo) == (False, False, False)
     assert (result.slo_tbt_s, result.slo_ttft_s) == (0.1, 2.0)
@@ -109,12 +109,12 @@ def test_a_failed_request_misses_everything() -> None:
 
 def test_lines_are_json_with_the_same_keys() -> None:
     done = json.loads(judged([12.0, 13.0])[0].to_json_line())
-    refused = json.loads(failed(REQUEST, 'a "b"', tau_s=0.1, ttft_limit_s=2.0).to_json_line())
+    refused = json.loads(failed(REQUEST, 'a "b"', tbt_limit_s=0.1, ttft_limit_s=2.0).to_json_line())
     assert list(done) == list(refused) == list(RequestResult._fields)
     assert refused["reason"] == 'a "b"'
 
 
 def test_a_line_is_one_line_and_never_nan() -> None:
-    assert "\n" not in failed(REQUEST, "a\nb", tau_s=0.1, ttft_limit_s=2.0).to_json_line()
+    assert "\n" not in failed(REQUEST, "a\nb", tbt_limit_s=0.1, ttft_limit_s=2.0).to_json_line()
     with pytest.raises(ValueError, match="not JSON compliant"):
-        failed(REQUEST, "", tau_s=float("nan"), ttft_limit_s=2.0).to_json_line()
+        failed(REQUEST, "", tbt_limit_s=float("nan"), ttft_limit_s=2.0).to_json_line()

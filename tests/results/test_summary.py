@@ -26,7 +26,7 @@ KEYS = set(_KEYS.split())
 def completed(totals: Totals, request: Request, times: list[float], *, paused_s: float = 0) -> None:
     done = judge(
         Finished(request, request.arrival_s, np.array(times, dtype=float), paused_s),
-        tau_s=TAU,
+        tbt_limit_s=TAU,
         ttft_limit_s=2.0,
         deposit=True,
         delivery=DeliveryPace.SLO,
@@ -68,7 +68,7 @@ def test_four_requests_by_hand() -> None:
     completed(totals, Request(1, 5.5, 5000, 1), [10.5], paused_s=2.5)
     completed(totals, Request(2, 7.0, 500, 2), [8, 12], paused_s=1.0)
     refused = Request(3, 8.0, 10**6, 9)
-    totals.add(failed(refused, "too large", tau_s=TAU, ttft_limit_s=2.0))
+    totals.add(failed(refused, "too large", tbt_limit_s=TAU, ttft_limit_s=2.0))
     found = figures(totals)
     assert (found["requests"], found["completed"], found["failed"]) == (4, 3, 1)
     assert found["output_tokens"] == 6
@@ -113,7 +113,7 @@ def test_four_requests_by_hand() -> None:
 def test_everybody_failed() -> None:
     """No time, no tokens: what has no meaning is null, and no division fails."""
     totals = Totals(layers=4)
-    totals.add(failed(Request(0, 3.0, 9, 9), "", tau_s=TAU, ttft_limit_s=2.0))
+    totals.add(failed(Request(0, 3.0, 9, 9), "", tbt_limit_s=TAU, ttft_limit_s=2.0))
     found = figures(totals)
     assert (found["requests"], found["completed"], found["failed"]) == (1, 0, 1)
     assert found["makespan_s"] == 0

@@ -112,21 +112,21 @@ def test_the_deposit_is_what_is_generated_and_not_delivered(
 ) -> None:
     """Against the delivery of every token; readers with different tau, made in one sequence."""
     deposits = UndeliveredTokens()
-    taus = [0.1, 0.25, 1.0, 0.1]
+    tbt_limits_s = [0.1, 0.25, 1.0, 0.1]
     tokens = {r: np.cumsum([0.5 * r, *found]) for r, found in enumerate(gaps)}
     made = sorted((t, r, k) for r, times in tokens.items() for k, t in enumerate(times.tolist()))
     for now_s, request, number in made:
         if number:
             deposits.add((request,), now_s)
         else:
-            deposits.open(request, taus[request], now_s)
+            deposits.open(request, tbt_limits_s[request], now_s)
     if not made:
         assert deposits.tokens(0.0, set()) == 0
         return
     now_s = made[-1][0] + wait
     near = {now_s - 1e-7, now_s + 1e-7}  # at the moment of a delivery either count is right
     wanted = {
-        sum(deposit_tokens(times, taus[r], at) for r, times in tokens.items())
+        sum(deposit_tokens(times, tbt_limits_s[r], at) for r, times in tokens.items())
         for at in (*near, now_s)
     }
     gone = set(tokens)

@@ -265,7 +265,7 @@ def test_the_promise_is_the_bases() -> None:
     for value in (12_000_000_000, 90_000_000_000):
         for job in question.jobs(Ask("dynamic", value, question.seeds)):
             found = question.study.slo(job)
-            assert found.tau_s == slo.tau_s
+            assert found.tbt_limit_s == slo.tbt_limit_s
             assert found.cost == question.study.scenario.believed
             assert question.study.config(job).gpu_memory_bytes == value
 

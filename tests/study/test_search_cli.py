@@ -126,7 +126,7 @@ def test_the_command_of_a_configuration_reads_back_as_it(
     monkeypatch.setattr(
         "orbitflow.cli.sim.run_simulation", lambda config, *_, **__: seen.append(config)
     )
-    words = arguments_of_sim(config, tau_s=0.1 / 3)
+    words = arguments_of_sim(config, tbt_limit_s=0.1 / 3)
     assert CliRunner().invoke(app, ["sim", *words]).exit_code == 0
     assert seen == [replace(config, slo_tbt_s=0.1 / 3)]
 
@@ -135,7 +135,7 @@ def test_the_command_leaves_out_what_the_kv_capacity_stands_instead_of() -> None
     config = RunConfig(
         trace="t", policies=("orbit",), gpu_memory_bytes=2**34, kv_capacity_tokens=9000
     )
-    words = arguments_of_sim(config, tau_s=0.1)
+    words = arguments_of_sim(config, tbt_limit_s=0.1)
     assert words == [
         *("--trace", "t", "--policy", "orbit"),
         *("--kv-capacity-tokens", "9000", "--slo-tbt", "0.1s"),

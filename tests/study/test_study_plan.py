@@ -24,7 +24,7 @@ def test_what_if_changes_keep_the_promise_of_the_base(make_study: MakeStudy) -> 
     prompt = Request(0, 0.0, 10_000, 10)
     for job in study.jobs():
         slo = study.slo(job)
-        assert slo.tau_s == base.slo.tau_s
+        assert slo.tbt_limit_s == base.slo.tbt_limit_s
         # under half the speed a prefill takes twice as long, and its limit stays
         other = make_study("policy=dynamic").scenario.believed
         assert slo.ttft_of(prompt, other) == base.slo.ttft_of(prompt, base.believed)
@@ -32,15 +32,17 @@ def test_what_if_changes_keep_the_promise_of_the_base(make_study: MakeStudy) -> 
 
 
 def test_the_scale_in_the_grid_scales_the_base_full_pass(make_study: MakeStudy) -> None:
-    base = make_study("policy=dynamic", slo_scale=1.0).scenario.slo.tau_s
+    base = make_study("policy=dynamic", slo_scale=1.0).scenario.slo.tbt_limit_s
     study = make_study("slo_scale=1,2.5", "compute_scale=1,2", slo_tbt_s=0.3)
-    taus = {job.cell.values["slo_scale"]: study.slo(job).tau_s for job in study.jobs()}
-    assert taus == {1.0: base, 2.5: 2.5 * base}
+    tbt_limits_s = {
+        job.cell.values["slo_scale"]: study.slo(job).tbt_limit_s for job in study.jobs()
+    }
+    assert tbt_limits_s == {1.0: base, 2.5: 2.5 * base}
 
 
 def test_a_limit_in_the_grid_is_taken_as_it_is(make_study: MakeStudy) -> None:
     study = make_study("slo_tbt=100ms,200ms", "slo_ttft=1s,3s")
-    assert {study.slo(job).tau_s for job in study.jobs()} == {0.1, 0.2}
+    assert {study.slo(job).tbt_limit_s for job in study.jobs()} == {0.1, 0.2}
     assert {study.slo(job).ttft_s for job in study.jobs()} == {1.0, 3.0}
 
 

@@ -92,11 +92,11 @@ class DeadlineAdmission:
 
     def observe(self, cost: CostModel, step: Step, outcome: StepOutcome) -> None:
         """Average the share of time that prompts take."""
-        took_s, tau_s = outcome.end_s - outcome.start_s, self._forecaster.least_tau_s
-        if took_s <= 0 or tau_s is None:
+        took_s, tbt_limit_s = outcome.end_s - outcome.start_s, self._forecaster.least_tau_s
+        if took_s <= 0 or tbt_limit_s is None:
             return
         prompts_s = min(took_s, sum(cost.chunk_s(c.tokens, c.start) for c in step.chunks))
-        kept = exp(-took_s / (self._options.prefill_memory_tau * tau_s))
+        kept = exp(-took_s / (self._options.prefill_memory_tau * tbt_limit_s))
         self._prefill_share = kept * self._prefill_share + (1 - kept) * prompts_s / took_s
 
     # -- inside ------------------------------------------------------------------------------------
@@ -106,8 +106,8 @@ class DeadlineAdmission:
         hopeless = []
         for candidate in self._deadlines.candidates(view, cost.prefill_s):
             request, left = candidate.request, self._forecaster.left(candidate.request)
-            tau_s, prompt = view.tau_of(request), request.prompt_tokens
-            if self._forecaster.is_hopeless(cost, prompt, left, tau_s):
+            tbt_limit_s, prompt = view.tbt_limit_of(request), request.prompt_tokens
+            if self._forecaster.is_hopeless(cost, prompt, left, tbt_limit_s):
                 hopeless.append(Candidate(request, None))
             else:
                 yield candidate
@@ -121,13 +121,15 @@ class DeadlineAdmission:
         if not is_in_time and self._is_kept_free(view, len(running)):
             return False
         delay_s = cost.prefill_s(request.prompt_tokens)
-        late = sum(max(0.0, delay_s - r.balance_s) / r.tau_s for r in running if not r.is_hopeless)
+        late = sum(
+            max(0.0, delay_s - r.balance_s) / r.tbt_limit_s for r in running if not r.is_hopeless
+        )
         makes_few_late = late <= self._options.late_tokens
         if not makes_few_late and not is_in_time:
             return False
         left = self._forecaster.left(request)
         demands = [self._demand(r, delay_s) for r in running]
-        demands.append(Demand(request.prompt_tokens + left // 2, view.tau_of(request)))
+        demands.append(Demand(request.prompt_tokens + left // 2, view.tbt_limit_of(request)))
         load = self._load.of(cost, demands)
         limit = self._limit(view, cost, candidate, len(demands))
         if load > limit * (1 - self._prefill_share):
@@ -135,7 +137,7 @@ class DeadlineAdmission:
         if makes_few_late:
             return True
         spare = 1 - load - self._prefill_share
-        allowed = self._allowed(view.now_s, view.tau_of(request), request.prompt_tokens)
+        allowed = self._allowed(view.now_s, view.tbt_limit_of(request), request.prompt_tokens)
         return self._misses(running, delay_s, spare) <= allowed
 
     def _has_waited_enough(
@@ -156,12 +158,12 @@ class DeadlineAdmission:
         """Whether the next place of the batch is for requests that are in time."""
         return members >= self._late_load * (members + view.batch_room)
 
-    def _allowed(self, now_s: float, tau_s: float, prompt_tokens: int) -> float:
+    def _allowed(self, now_s: float, tbt_limit_s: float, prompt_tokens: int) -> float:
         """SLO misses of running requests that a request in time may cause."""
         options = self._options
         if self._share.is_owed(prompt_tokens):
             return options.owed_score
-        if self._deadlines.slack_s(now_s) >= options.hurry_tau * tau_s:
+        if self._deadlines.slack_s(now_s) >= options.hurry_tau * tbt_limit_s:
             return options.patient_score
         return options.hurried_score if self._deadlines.keeps_up else options.behind_score
 
@@ -170,17 +172,17 @@ class DeadlineAdmission:
         options, starts_s = self._options, candidate.starts_s
         if starts_s is None:
             return self._late_load
-        tau_s = view.tau_of(candidate.request)
-        if starts_s - view.now_s > options.urgent_tau * tau_s:
+        tbt_limit_s = view.tbt_limit_of(candidate.request)
+        if starts_s - view.now_s > options.urgent_tau * tbt_limit_s:
             return 1.0
         alone_s = cost.decode_pass_s(1, candidate.request.prompt_tokens)
         recovery = recovery_among(count, options, keeps_up=self._deadlines.keeps_up)
-        return 1 + recovery * max(0.0, 1 - alone_s / tau_s)
+        return 1 + recovery * max(0.0, 1 - alone_s / tbt_limit_s)
 
     def _demand(self, running: Forecast, delay_s: float) -> Demand:
         """What a running request needs after a prompt of `delay_s`."""
         balance_s = max(0.0, running.balance_s - delay_s)
-        pace_s = running.tau_s + self._options.deposit_share * balance_s / running.left
+        pace_s = running.tbt_limit_s + self._options.deposit_share * balance_s / running.left
         if running.is_hopeless:
             pace_s *= self._options.hopeless_pace
         return Demand(running.context_tokens + running.left // 2, pace_s)

@@ -38,7 +38,7 @@ class Forecast(NamedTuple):
     context_tokens: int
     generated: int
     left: int
-    tau_s: float
+    tbt_limit_s: float
     balance_s: float
     is_late: bool
     is_hopeless: bool
@@ -64,29 +64,29 @@ class Forecaster:
             quantile=options.quantile,
             first_tokens=options.first_tokens,
         )
-        self._taus: dict[int, float] = {}
+        self._tbt_limits_s: dict[int, float] = {}
         self._due_s: dict[int, float] = {}  # of first tokens
         self._late: set[int] = set()
 
     @property
     def least_tau_s(self) -> float | None:
         """The tightest TBT limit of all admitted requests; None if there are none."""
-        return min(self._taus.values(), default=None)
+        return min(self._tbt_limits_s.values(), default=None)
 
     def admitted(self, view: View, request: Request) -> None:
         """A request is admitted."""
-        self._taus[request.id] = view.tau_of(request)
+        self._tbt_limits_s[request.id] = view.tbt_limit_of(request)
         self._due_s[request.id] = request.arrival_s + view.ttft_of(request)
 
     def observe(self, outcome: StepOutcome, events: Events) -> None:
         """Book first tokens and finished requests."""
         for request_id in events.first_tokens:
-            self._deposit.open(request_id, self._taus[request_id], outcome.end_s)
+            self._deposit.open(request_id, self._tbt_limits_s[request_id], outcome.end_s)
             if outcome.end_s > self._due_s[request_id]:
                 self._late.add(request_id)
         for finished in events.finished:
             self._deposit.close(finished.request.id)
-            del self._taus[finished.request.id], self._due_s[finished.request.id]
+            del self._tbt_limits_s[finished.request.id], self._due_s[finished.request.id]
             self._late.discard(finished.request.id)
             self._lengths.finished(finished.request.output_tokens)
 
@@ -100,19 +100,24 @@ class Forecaster:
         """One for each of these."""
         return [self._forecast(view, cost, s) for s in members]
 
-    def weight(self, view: View, cost: CostModel, sequence: RequestState) -> float:
+    def weight(self, view: View, cost: CostModel, state: RequestState) -> float:
         """What one of its late tokens counts in plans, at most 1."""
-        if sequence.id in self._late:
+        if state.id in self._late:
             return self._lost_weight
-        is_hopeless = self._forecast(view, cost, sequence).is_hopeless
+        is_hopeless = self._forecast(view, cost, state).is_hopeless
         return self._options.hopeless_weight if is_hopeless else 1.0
 
     def is_hopeless(
-        self, cost: CostModel, context_tokens: int, left: int, tau_s: float, balance_s: float = 0.0
+        self,
+        cost: CostModel,
+        context_tokens: int,
+        left: int,
+        tbt_limit_s: float,
+        balance_s: float = 0.0,
     ) -> bool:
         """Whether a request is too slow even with the machine for itself."""
         alone_s = self._load.alone_s(cost, context_tokens + left // 2)
-        return left * (alone_s - tau_s) > max(0.0, balance_s)
+        return left * (alone_s - tbt_limit_s) > max(0.0, balance_s)
 
     def miss_chance(self, running: Forecast, delay_s: float, spare: float) -> float:
         """Growth of the probability that a request misses its TPOT limit if it waits `delay_s`.
@@ -121,41 +126,41 @@ class Forecaster:
         """
         if running.is_late or running.is_hopeless:
             return 0.0
-        before = max(0.0, -running.balance_s) / running.tau_s
-        after = max(0.0, delay_s - running.balance_s) / running.tau_s
+        before = max(0.0, -running.balance_s) / running.tbt_limit_s
+        after = max(0.0, delay_s - running.balance_s) / running.tbt_limit_s
         chances = [
             self._lengths.ends_within(running.request, running.generated, tokens / spare)
             for tokens in (before, after)
         ]
         return chances[1] - chances[0]
 
-    def due_s(self, view: View, cost: CostModel, sequence: RequestState) -> float | None:
+    def due_s(self, view: View, cost: CostModel, state: RequestState) -> float | None:
         """When it should have its next token, in seconds; None before its first one."""
-        context = sequence.context_tokens(view.passes)
-        left = self._lengths.left(sequence.request, sequence.generated_tokens(view.passes))
-        return self._next_due_s(cost, sequence, context, left)
+        context = state.context_tokens(view.passes)
+        left = self._lengths.left(state.request, state.generated_tokens(view.passes))
+        return self._next_due_s(cost, state, context, left)
 
     def _next_due_s(
-        self, cost: CostModel, sequence: RequestState, context_tokens: int, left: int
+        self, cost: CostModel, state: RequestState, context_tokens: int, left: int
     ) -> float | None:
-        due_s = self._deposit.due_s(sequence.id)
-        if due_s is None or sequence.id in self._late:
+        due_s = self._deposit.due_s(state.id)
+        if due_s is None or state.id in self._late:
             return due_s
-        lag_s = self._deposit.lag_s(sequence.id)
+        lag_s = self._deposit.lag_s(state.id)
         if lag_s <= 0:
             return due_s
-        gains_s = sequence.tau_s - self._load.alone_s(cost, context_tokens + left // 2)
+        gains_s = state.tbt_limit_s - self._load.alone_s(cost, context_tokens + left // 2)
         can_catch_up = lag_s <= self._options.caught_up * left * gains_s
         return due_s - lag_s if can_catch_up else due_s
 
-    def _forecast(self, view: View, cost: CostModel, sequence: RequestState) -> Forecast:
-        context, tau_s = sequence.context_tokens(view.passes), sequence.tau_s
-        generated = sequence.generated_tokens(view.passes)
-        left = self._lengths.left(sequence.request, generated)
-        due_s = self._next_due_s(cost, sequence, context, left)
+    def _forecast(self, view: View, cost: CostModel, state: RequestState) -> Forecast:
+        context, tbt_limit_s = state.context_tokens(view.passes), state.tbt_limit_s
+        generated = state.generated_tokens(view.passes)
+        left = self._lengths.left(state.request, generated)
+        due_s = self._next_due_s(cost, state, context, left)
         balance_s = 0.0 if due_s is None else due_s - view.now_s
-        is_hopeless = self.is_hopeless(cost, context, left, tau_s, balance_s)
-        is_late = sequence.id in self._late
+        is_hopeless = self.is_hopeless(cost, context, left, tbt_limit_s, balance_s)
+        is_late = state.id in self._late
         return Forecast(
-            *(sequence.request, context, generated, left, tau_s, balance_s, is_late, is_hopeless)
+            *(state.request, context, generated, left, tbt_limit_s, balance_s, is_late, is_hopeless)
         )

@@ -90,7 +90,7 @@ class Orbit(Policy):
 
     def decide(self, view: View) -> Decision:
         """Admit at most one request, then plan the next window."""
-        members = sorted((*view.active, *view.parked), key=lambda s: s.order)
+        members = sorted((*view.active, *view.paused), key=lambda s: s.order)
         newcomer = self._admission.newcomer(view, self._refiner.cost, members)
         if not members and newcomer is None:
             self.last_draft = None
@@ -106,7 +106,7 @@ class Orbit(Policy):
         if draft is None and newcomer is not None:
             newcomer, draft = None, self._draft(view, members, None) if members else None
         if draft is None:  # background loads have taken the room, and cannot be called back
-            return Decision(park=tuple(s.id for s in view.active), window=1)
+            return Decision(pause=tuple(s.id for s in view.active), window=1)
         self._admit(view, newcomer)
         self.last_draft = draft
         window = draft.staged.window
@@ -143,13 +143,19 @@ class Orbit(Policy):
         self, view: View, members: list[RequestState], newcomer: Request | None
     ) -> Decision | None:
         """Everything on the GPU, if that fits and is fast enough: then there is nothing to plan."""
-        if view.parked:
+        if view.paused:
             return None
         arriving = [] if newcomer is None else [newcomer.prompt_tokens + 1]
         contexts = np.concatenate([view.contexts, np.array(arriving, dtype=np.int64)])
-        taus = [s.tau_s for s in members]
-        tau_s = min(taus) if newcomer is None else min((*taus, view.tau_of(newcomer)))
-        window = resident_window(self.limits, self._refiner.cost, contexts, tau_s, self._lookahead)
+        tbt_limits_s = [s.tbt_limit_s for s in members]
+        tbt_limit_s = (
+            min(tbt_limits_s)
+            if newcomer is None
+            else min((*tbt_limits_s, view.tbt_limit_of(newcomer)))
+        )
+        window = resident_window(
+            self.limits, self._refiner.cost, contexts, tbt_limit_s, self._lookahead
+        )
         if window is None:
             return None
         admit = () if newcomer is None else (newcomer.id,)
@@ -177,8 +183,8 @@ class Orbit(Policy):
         placed = draft.staged.placed
         return Decision(
             admit=() if newcomer is None else (newcomer.id,),
-            park=tuple(s.id for s in view.active if s.id not in placed),
-            resume=tuple(s.id for s in view.parked if s.id in placed),
+            pause=tuple(s.id for s in view.active if s.id not in placed),
+            resume=tuple(s.id for s in view.paused if s.id in placed),
             placement=Placement(RESIDENT, {**placed, **draft.staged.loaded}),
             window=self._short(window),
         )

@@ -198,10 +198,10 @@ class Drafter:
             rests = s not in going and not scene.must_run(s)
             weight = self._weigh(view, cost, s)
             host = s.host if s.prefilled_tokens else RESIDENT
-            found.append(Candidate(s.id, context, s.tau_s, left_s, host, rests, weight))
+            found.append(Candidate(s.id, context, s.tbt_limit_s, left_s, host, rests, weight))
         if newcomer is not None:
-            tau_s, context = view.tau_of(newcomer), newcomer.prompt_tokens + 1
-            found.append(Candidate(newcomer.id, context, tau_s, inf, RESIDENT, False))
+            tbt_limit_s, context = view.tbt_limit_of(newcomer), newcomer.prompt_tokens + 1
+            found.append(Candidate(newcomer.id, context, tbt_limit_s, inf, RESIDENT, False))
         return tuple(found)
 
     def _alone(self, scene: Scene) -> Rotation | None:
@@ -241,9 +241,9 @@ def _without(problem: Problem, plan: Plan, resting: frozenset[int]) -> tuple[int
     return tuple(REST if one.id in resting else option for one, option in pairs)
 
 
-def _moves(view: View, sequence: RequestState) -> bool:
+def _moves(view: View, state: RequestState) -> bool:
     """Whether KV of a running request is on its way to the GPU."""
-    return sequence.phase is Phase.RUNNING and bool(view.arriving(sequence))
+    return state.phase is Phase.RUNNING and bool(view.arriving(state))
 
 
 def _nobody(_: RequestState) -> bool:

@@ -53,10 +53,10 @@ class Gate:
             return self.options.first_horizon_tokens
         return max(1, self._output_tokens // (2 * self._finished))
 
-    def admits(self, pass_s: float | None, tau_s: float) -> bool:
+    def admits(self, pass_s: float | None, tbt_limit_s: float) -> bool:
         """Whether passes may become this long; None says that memory does not allow the batch."""
         share = self.options.close_share if self.is_open else self.options.open_share
-        self.is_open = pass_s is not None and pass_s <= share * tau_s
+        self.is_open = pass_s is not None and pass_s <= share * tbt_limit_s
         return self.is_open
 
 
@@ -86,7 +86,7 @@ class SloAdmission:
         """Requests to admit now, from the head of the queue."""
         found: list[Request] = []
         self.waits_for_balances = False
-        if view.parked:
+        if view.paused:
             return found
         host_free, room = view.account.host_free, view.batch_room
         contexts: list[int] | None = None
@@ -100,14 +100,16 @@ class SloAdmission:
             contexts.append(request.prompt_tokens + 1)
             prompts_s += cost.prefill_s(request.prompt_tokens)
             if len(contexts) > 1:
-                tau_s = min(view.tau_of(request), *(s.tau_s for s in members), 1e9)
+                tbt_limit_s = min(
+                    view.tbt_limit_of(request), *(s.tbt_limit_s for s in members), 1e9
+                )
                 late = _made_late(view, members, deposit, prompts_s)
-                if not self._fits(np.array(contexts), tau_s, late, cost):
+                if not self._fits(np.array(contexts), tbt_limit_s, late, cost):
                     break
             found.append(request)
         return found
 
-    def _fits(self, contexts: IntArray, tau_s: float, late: float, cost: CostModel) -> bool:
+    def _fits(self, contexts: IntArray, tbt_limit_s: float, late: float, cost: CostModel) -> bool:
         """Whether these may be served together, if the prompts make `late` tokens late."""
         limits, ring = self._limits, self._ring_groups
         if self._gate is None:
@@ -118,7 +120,7 @@ class SloAdmission:
             )
         grown = contexts + self._gate.horizon_tokens
         pass_s = expected_pass_s(cost, limits, grown, self._placements, ring)
-        admits = self._gate.admits(pass_s, tau_s)
+        admits = self._gate.admits(pass_s, tbt_limit_s)
         self.waits_for_balances = admits and late > self._late_tokens
         return admits and not self.waits_for_balances
 
@@ -151,5 +153,7 @@ def _made_late(
 ) -> float:
     """Tokens of running requests that are late because prompts take `prompts_s`."""
     ends_s = view.now_s + prompts_s
-    dues = ((deposit.due_s(s.id), s.tau_s) for s in members)
-    return sum(max(0.0, ends_s - due_s) / tau_s for due_s, tau_s in dues if due_s is not None)
+    dues = ((deposit.due_s(s.id), s.tbt_limit_s) for s in members)
+    return sum(
+        max(0.0, ends_s - due_s) / tbt_limit_s for due_s, tbt_limit_s in dues if due_s is not None
+    )

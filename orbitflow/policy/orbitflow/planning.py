@@ -149,10 +149,10 @@ class Drafter:
             left_s = 0.0 if due_s is None else due_s - view.now_s
             rests = self._tuning.pause and s.id != owed and s.phase is not Phase.PREFILL
             context = s.context_tokens(view.passes)
-            found.append(Candidate(s.id, context, s.tau_s, left_s, s.host, rests))
+            found.append(Candidate(s.id, context, s.tbt_limit_s, left_s, s.host, rests))
         for r in newcomers:
             context = r.prompt_tokens + 1
-            found.append(Candidate(r.id, context, view.tau_of(r), inf, RESIDENT, False))
+            found.append(Candidate(r.id, context, view.tbt_limit_of(r), inf, RESIDENT, False))
         return tuple(found)
 
     def _forced(self, problem: Problem, owed: int | None) -> tuple[Problem, Plan | None]:

@@ -99,7 +99,7 @@ class OrbitFlow(Policy):
         self._admission = SloAdmission(
             limits, options, RING_GROUPS, self._lookahead, self._gate, self._constants
         )
-        self._taus: dict[int, float] = {}
+        self._tbt_limits_s: dict[int, float] = {}
         self._asked: tuple[int, tuple[int, ...]] = (0, ())  # plan requests so far, the last's ids
         self._window_end = 0
         self.last_draft: Draft | None = None  # of the last decision; None if it was plain
@@ -112,14 +112,14 @@ class OrbitFlow(Policy):
     # -- what the serving core calls ---------------------------------------------------------------
 
     def decide(self, view: View) -> Decision:
-        """Admit whom the gate lets in, then place and park as planned."""
-        members = sorted((*view.active, *view.parked), key=lambda s: s.order)
+        """Admit whom the gate lets in, then place and pause as planned."""
+        members = sorted((*view.active, *view.paused), key=lambda s: s.order)
         newcomers = self._admission.newcomers(view, members, self._bank, self._refiner.cost)
         self.last_draft = None
         if not (members or newcomers):
             return Decision()
         for request in newcomers:
-            self._taus[request.id] = view.tau_of(request)
+            self._tbt_limits_s[request.id] = view.tbt_limit_of(request)
         easy = self._easy(view, members, newcomers)
         if easy is not None:
             return easy
@@ -145,10 +145,10 @@ class OrbitFlow(Policy):
         """Book tokens, learn from times; whether the plan should be made anew."""
         self._bank.add(step.decode_ids, outcome.pass_end_s)
         for request_id in events.first_tokens:
-            self._bank.open(request_id, self._taus[request_id], outcome.end_s)
+            self._bank.open(request_id, self._tbt_limits_s[request_id], outcome.end_s)
         for finished in events.finished:
             self._bank.close(finished.request.id)
-            del self._taus[finished.request.id]
+            del self._tbt_limits_s[finished.request.id]
             if self._gate is not None:
                 self._gate.finished(finished.request.output_tokens)
         if not (self._tuning.refine and self._refiner.learn(step, outcome)):
@@ -173,12 +173,16 @@ class OrbitFlow(Policy):
         self, view: View, members: list[RequestState], newcomers: list[Request]
     ) -> Decision | None:
         """Everything on the GPU, where that fits and is fast enough: no question to ask."""
-        if view.parked:
+        if view.paused:
             return None
         arriving = [r.prompt_tokens + 1 for r in newcomers]
         contexts = np.concatenate([view.contexts, np.array(arriving, dtype=np.int64)])
-        tau_s = min((*(s.tau_s for s in members), *(self._taus[r.id] for r in newcomers)))
-        window = resident_window(self.limits, self._refiner.cost, contexts, tau_s, self._lookahead)
+        tbt_limit_s = min(
+            (*(s.tbt_limit_s for s in members), *(self._tbt_limits_s[r.id] for r in newcomers))
+        )
+        window = resident_window(
+            self.limits, self._refiner.cost, contexts, tbt_limit_s, self._lookahead
+        )
         if window is None:
             return None
         if self._admission.waits_for_balances:
@@ -197,8 +201,8 @@ class OrbitFlow(Policy):
             window = min(window, RETRY_PASSES)
         decision = Decision(
             admit=tuple(r.id for r in newcomers),
-            park=tuple(s.id for s in view.active if s.id not in placed),
-            resume=tuple(s.id for s in view.parked if s.id in placed),
+            pause=tuple(s.id for s in view.active if s.id not in placed),
+            resume=tuple(s.id for s in view.paused if s.id in placed),
             placement=_placement(placed),
             window=window,
             plan_request=self._plan_request(view, draft),
