@@ -17,7 +17,7 @@ from orbitflow.machine.pipeline import Overlap
 from orbitflow.memory import KvLimits
 from orbitflow.planner.planner import Plan, improve, quick
 from orbitflow.planner.problem import Candidate, Problem, Weights, paper_options
-from orbitflow.policy.orbitflow.planning import FORGONE, RING_GROUPS, SECOND
+from orbitflow.policy.orbitflow.planning import FORGONE, LIMIT, RING_GROUPS
 from orbitflow.policy.orbitflow.policy import ILP_NODES
 
 _REQUESTS = 8
@@ -62,7 +62,7 @@ def _problem(cost: CostModel, limits: KvLimits, dice: np.random.Generator) -> Pr
         Candidate(i, context, tbt_limit_s, dice.uniform(0, 30) * tbt_limit_s, (), True)
         for i, context in enumerate(contexts)
     )
-    weights = Weights((FORGONE,) * _REQUESTS, SECOND)
+    weights = Weights((FORGONE,) * _REQUESTS, LIMIT / tbt_limit_s)
     passes = 2 * limits.page_tokens
     placements = paper_options(limits.layers)
     return Problem(cost, limits, Overlap.RING, RING_GROUPS, passes, candidates, placements, weights)

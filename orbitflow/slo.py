@@ -75,7 +75,7 @@ LATE_TOLERANCE_S = 1e-9
 
 
 def deliver(generated_s: FloatArray, tbt_limit_s: float) -> FloatArray:
-    """Delivery times of tokens generated at `generated_s`, at one token per `tau_s` at most.
+    """Delivery times of tokens generated at `generated_s`, at one token per `tbt_limit_s` at most.
 
     >>> deliver(np.array([0.0, 0.1, 0.2, 5.0]), 1.0).tolist()
     [0.0, 1.0, 2.0, 5.0]

@@ -117,14 +117,16 @@ def longest_chain(graph: dict[str, set[str]]) -> list[str]:
 
     @cache
     def below(name: str) -> tuple[str, ...]:
-        chains = (below(other) for other in sorted(graph.get(name, ())))
-        return (name, *max(chains, key=_length, default=()))
+        return (name, *_longest([below(other) for other in sorted(graph.get(name, ()))]))
 
-    return list(max((below(name) for name in sorted(graph)), key=_length, default=()))
+    return list(_longest([below(name) for name in sorted(graph)]))
 
 
-def _length(chain: tuple[str, ...]) -> int:
-    return len(chain)
+def _longest(chains: list[tuple[str, ...]]) -> tuple[str, ...]:
+    longest: tuple[str, ...] = ()
+    for chain in chains:
+        longest = chain if len(chain) > len(longest) else longest
+    return longest
 
 
 def import_statements(house: House) -> float:

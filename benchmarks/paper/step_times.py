@@ -19,7 +19,7 @@ from orbitflow.step import Events, Step, StepOutcome
 
 
 class StepTimes:
-    """Observer of one run under one limit `tau_s` on the time between tokens."""
+    """Observer of one run under one limit `tbt_limit_s` on the time between tokens."""
 
     def __init__(self, tbt_limit_s: float) -> None:
         self._tbt_limit_s = tbt_limit_s

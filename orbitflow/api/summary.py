@@ -44,7 +44,7 @@ class WorkloadSummary:
 
 @dataclass(frozen=True, slots=True)
 class SloSummary:
-    """The limits: `tau_s` between tokens, `ttft_s` plus `ttft_scale` isolated prefills to the
+    """The limits: `tbt_limit_s` between tokens, `ttft_s` plus `ttft_scale` isolated prefills to the
     first.
     """
 
@@ -169,8 +169,13 @@ def _made(kind: Any, content: Any) -> Any:
     names = list(hints)
     if is_dataclass(kind):
         optional = {field.name for field in fields(kind) if field.default is not MISSING}
-        names = [name for name in names if name in content or name not in optional]
-    return kind(**{name: _value(hints[name], content[name]) for name in names})
+        names = [name for name in names if _key(name) in content or name not in optional]
+    return kind(**{name: _value(hints[name], content[_key(name)]) for name in names})
+
+
+def _key(name: str) -> str:
+    """How the file names it: its keys are those of the first version."""
+    return "tau_s" if name == "tbt_limit_s" else name
 
 
 def _value(hint: Any, value: Any) -> Any:

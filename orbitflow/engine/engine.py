@@ -51,7 +51,7 @@ class DecisionRecord(NamedTuple):
 
 
 class ServingCore:
-    """State machine of one server. `tau_s` is the default SLO on the time between tokens, in
+    """State machine of one server. `tbt_limit_s` is the default SLO on the time between tokens, in
     seconds; `ttft_of` says each request's on the time to its first token, None that there is none.
     """
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from orbitflow.planner.hosting import levels_of, page_price, spread_pages
 from orbitflow.planner.problem import REST, BoolArray, Terms
-from orbitflow.planner.score import ROUNDING
+from orbitflow.planner.score import ROUNDING, grains, rounded
 
 
 class Branched(NamedTuple):
@@ -67,7 +67,7 @@ class Branch:
         levels = levels_of(terms)
         self._top, self._freed = levels.top, levels.freed.tolist()
         self._at_least, self._hosted = levels.at_least.tolist(), terms.hosted.tolist()
-        self._prices = page_price(terms)
+        self._prices = rounded(page_price(terms))
         self._loss = _Loss(terms, runs)
         self._lower(known)
         self._best: tuple[int, ...] | None = None
@@ -79,7 +79,9 @@ class Branch:
         """
         lows = [(self._low(g, 0, g.pages, 0.0, g.first_s), g) for g in self._groups()]
         bound, before = inf, 0
-        for low, group in sorted(lows, key=lambda one: one[0]):
+        for low, group in sorted(
+            lows, key=lambda one: (float(grains(np.array(one[0]))), one[1].pages)
+        ):
             if low >= self._cut:
                 break
             self._budget = before + max(1, (self._left - before) // 2)
@@ -186,6 +188,11 @@ class Branch:
         for one, option in zip(group.rows[:at], self._chosen, strict=False):
             options[one.row] = option
         self._best = tuple(options)
+
+
+def _order(one: tuple[float, _Group]) -> tuple[float, int]:
+    """By bound, and by the pages to be freed where bounds are equal but for rounding."""
+    return float(grains(np.array(one[0]))), one[1].pages
 
 
 class _Loss:

@@ -26,7 +26,7 @@ import numpy as np
 
 from orbitflow.arrays import FloatArray, IntArray
 from orbitflow.planner.problem import REST, BoolArray, Terms
-from orbitflow.planner.score import ROUNDING, TIE, times_all
+from orbitflow.planner.score import ROUNDING, TIE, rounded, times_all
 
 
 class Levels(NamedTuple):
@@ -206,17 +206,10 @@ def _cheapest(terms: Terms, room: FloatArray, pages: FloatArray, later: float) -
         prices = np.concatenate([(later + ROUNDING) * price, (later + 1) * price])
         rooms = np.concatenate([absent, room - absent], axis=1)
         sizes = np.tile(terms.pages, 2)
-    order = np.argsort(_rounded(prices), kind="stable")
+    order = np.argsort(rounded(prices), kind="stable")
     rooms, sizes = rooms[:, order], np.maximum(sizes[order], 1.0)
     held = rooms * sizes
     before = np.cumsum(held, axis=1) - held
     layers = np.empty_like(rooms)
     layers[:, order] = np.clip((pages[:, None] - before) / sizes, 0.0, rooms)
     return layers if len(order) == count else layers[:, :count] + layers[:, count:]
-
-
-def _rounded(values: FloatArray) -> FloatArray:
-    """To 36 of 53 binary digits, so that rounding does not order what is equal."""
-    mantissa, exponent = np.frexp(values)
-    rounded: FloatArray = np.ldexp(np.rint(mantissa * 2.0**36), exponent - 36)
-    return rounded

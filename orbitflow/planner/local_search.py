@@ -19,7 +19,7 @@ import numpy as np
 from orbitflow.arrays import FloatArray, IntArray
 from orbitflow.planner.pool import PlanningOptions, Pool
 from orbitflow.planner.problem import REST, BoolArray, Terms
-from orbitflow.planner.score import Score, lateness
+from orbitflow.planner.score import Score, grains, lateness
 
 GREEDY_TIMES = 4  # pass times at which the greedy order is asked
 GREEDY_SHARES = (0.0, 0.5, 1.0)  # of its compute's price that a candidate is charged
@@ -55,7 +55,7 @@ def greedy(terms: Terms) -> BoolArray:
     gain, second = _gain(terms, pass_s, span_s)
     charged = terms.passes * second[:, None] * terms.compute_s
     gain = np.concatenate([gain - share * charged for share in GREEDY_SHARES])
-    rate = np.where(terms.must_run, -np.inf, -gain / (terms.pages + 1))
+    rate = np.where(terms.must_run, -np.inf, -grains(gain / (terms.pages + 1)))
     rank = np.argsort(np.argsort(rate, axis=1, kind="stable"), axis=1, kind="stable")
     sizes = min(count, GREEDY_SIZES)
     most = np.arange(sizes) * (count - 1) // max(sizes - 1, 1)
@@ -101,7 +101,7 @@ def _core(terms: Terms, runs: BoolArray, score: Score) -> IntArray:
     if len(leave) + len(enter) > ALL:
         gain, second = _gain(terms, np.array([score.first_pass_s]), np.array([score.span_s]))
         charged = terms.passes * second[:, None] * terms.compute_s
-        rate = (gain - charged)[0] / (terms.pages + 1)
+        rate = grains((gain - charged)[0] / (terms.pages + 1))
         some = min(len(leave), max(CORE // 2, CORE - len(enter)))
         leave = leave[np.argsort(rate[leave], kind="stable")][:some]
         enter = enter[np.argsort(-rate[enter], kind="stable")][: CORE - some]

@@ -11,7 +11,7 @@ from orbitflow.arrays import IntArray
 from orbitflow.planner.branch import Branch
 from orbitflow.planner.hosting import Need, complete, least, need
 from orbitflow.planner.problem import REST, BoolArray, Terms
-from orbitflow.planner.score import Score, Scores, score_all
+from orbitflow.planner.score import GRAIN, TIE, Score, Scores, grains, score_all
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Pool:
         """
         asked = need(self._terms, runs)
         lows = least(self._terms, runs, asked)
-        order = np.argsort(lows, kind="stable")
+        order = np.argsort(grains(lows), kind="stable")
         lot = self._options.lot
         for begin in range(0, len(order), lot)[:lots]:
             rows = order[begin : begin + lot]
@@ -79,7 +79,8 @@ class Pool:
             plans = complete(self._terms, runs[rows], some)
             self._keep(plans, score_all(self._terms, plans))
         for row in order[lows[order] < self.cut].tolist():
-            self._open.append((float(lows[row]), len(self._open), runs[row]))
+            low = float(grains(lows[row])) * GRAIN
+            self._open.append((low, len(self._open), runs[row]))
 
     def next_start(self) -> tuple[tuple[int, ...], Score] | None:
         """The best plan kept that was not asked for before."""
@@ -117,9 +118,9 @@ class Pool:
         at = scores.best()
         if at is None:
             return
-        if scores.loss[at] < self.loss:
+        if self.score is None or scores.loss[at] < self.loss - TIE * max(1.0, abs(self.loss)):
             self.best, self.score = tuple(plans[at].tolist()), scores.at(at)
-        losses = np.where(scores.fits, scores.loss, np.inf)
+        losses = grains(np.where(scores.fits, scores.loss, np.inf))
         for row in np.argsort(losses, kind="stable")[: self._options.kept].tolist():
             key = (plans[row] != REST).tobytes()
             if scores.fits[row] and key not in self._known:

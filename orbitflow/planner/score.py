@@ -14,6 +14,7 @@ from orbitflow.arrays import FloatArray, IntArray
 from orbitflow.planner.problem import REST, BoolArray, Problem, Terms
 
 ROUNDING = 1e-9  # of pages times layers: whole numbers in floats, so that a sum is off by less
+GRAIN = 2.0**-36  # of a token: sums of many are off by less
 TIE = 1e-9  # what differs by less, of the larger or of a token, is equal
 
 
@@ -80,6 +81,19 @@ def least_of(losses: FloatArray) -> int:
     """The first of the least losses; they are not all infinite."""
     least = np.minimum.reduce(losses)
     return int((losses <= least + TIE * max(1.0, abs(least))).argmax())
+
+
+def rounded(values: FloatArray) -> FloatArray:
+    """Seconds to 36 of 53 binary digits, so that rounding does not order what is equal."""
+    mantissa, exponent = np.frexp(values)
+    found: FloatArray = np.ldexp(np.rint(mantissa * 2.0**36), exponent - 36)
+    return found
+
+
+def grains(tokens: FloatArray) -> FloatArray:
+    """Tokens in steps of GRAIN, for the same reason; infinite ones stay so."""
+    found: FloatArray = np.rint(tokens / GRAIN)
+    return found
 
 
 def score(problem: Problem, options: tuple[int, ...]) -> Score | None:

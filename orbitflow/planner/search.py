@@ -16,9 +16,9 @@ import numpy as np
 from orbitflow.planner.local_search import ALL, local_search
 from orbitflow.planner.pool import DEFAULT, PlanningOptions, Pool
 from orbitflow.planner.problem import REST, BoolArray, Problem
-from orbitflow.planner.score import Score, score_all
+from orbitflow.planner.score import Score, rounded, score_all
 
-LATE = 1e-6  # tokens, and seconds of the link: less is rounding
+LATE = 1e-6  # tokens: less is rounding
 SETTLED = 512  # plans that are compared to settle one, at most
 
 
@@ -78,7 +78,7 @@ def _settled(
         )
         scores = score_all(problem.terms, plans)
         losses = np.where(scores.fits, np.rint(scores.loss / LATE), np.inf)
-        links = np.rint(scores.link_s / LATE)
+        links = rounded(scores.link_s)
         at = int(np.lexsort((links, scores.moved_pages, losses))[0])
         best = tuple(plans[at].tolist())
         if best == options:

@@ -79,5 +79,5 @@ def test_a_missing_package_is_named_with_its_remedy(
     monkeypatch: pytest.MonkeyPatch, module: str, extra: str
 ) -> None:
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(UserError, match=rf"{module} is not installed.*orbitflow\[{extra}\]"):
+    with pytest.raises(UserError, match=rf"{module} is not installed: pip install .*\[{extra}\]"):
         require(module)

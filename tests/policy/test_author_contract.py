@@ -50,7 +50,7 @@ class EvenStream(Policy):
         for window in (64, 16, 1):
             for placement in [Placement(stride(self.limits.layers, d)) for d in (999, 7, 3, 1, 0)]:
                 if view.fits(placement, window, **who):
-                    admit, pause, resume = (who.get(k, ()) for k in ("admit", "park", "resume"))
+                    admit, pause, resume = (who.get(k, ()) for k in ("admit", "pause", "resume"))
                     return Decision(admit, pause, resume, placement, window)
         return None
 

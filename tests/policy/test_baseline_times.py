@@ -119,7 +119,7 @@ def test_flexgen_plus_takes_the_stride_of_its_formula() -> None:
 
 
 @pytest.mark.parametrize(
-    ("tau_s", "layers", "pass_s"),
+    ("tbt_limit_s", "layers", "pass_s"),
     [
         (1.0, (1, 3), 1.0),  # 0.4 / 0.25 is 1.6, so N = 2: groups of 0.5 s hide 0.4 s
         (1.6, (0, 1, 2, 3), 1.6),  # 0.4 s a layer are allowed: N = 1, 4 max(0.25, 0.4)

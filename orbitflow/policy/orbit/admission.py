@@ -92,7 +92,7 @@ class DeadlineAdmission:
 
     def observe(self, cost: CostModel, step: Step, outcome: StepOutcome) -> None:
         """Average the share of time that prompts take."""
-        took_s, tbt_limit_s = outcome.end_s - outcome.start_s, self._forecaster.least_tau_s
+        took_s, tbt_limit_s = outcome.end_s - outcome.start_s, self._forecaster.least_tbt_limit_s
         if took_s <= 0 or tbt_limit_s is None:
             return
         prompts_s = min(took_s, sum(cost.chunk_s(c.tokens, c.start) for c in step.chunks))

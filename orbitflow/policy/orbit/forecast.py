@@ -69,7 +69,7 @@ class Forecaster:
         self._late: set[int] = set()
 
     @property
-    def least_tau_s(self) -> float | None:
+    def least_tbt_limit_s(self) -> float | None:
         """The tightest TBT limit of all admitted requests; None if there are none."""
         return min(self._tbt_limits_s.values(), default=None)
 

@@ -47,7 +47,7 @@ DRAINED_PASSES = 8  # balances that run out ask for a new plan no oftener
 # Weights, in late tokens: without the first a plan rests everybody who has a balance to save a
 # fraction of somebody's token; the second chooses the shorter pass of plans that lose the same.
 FORGONE = 0.05  # of a token that a request at rest does not get made
-SECOND = 0.1  # of a second of the window
+LIMIT = 0.01  # of a window's time, for each of the tightest limit between tokens
 
 
 class Draft(NamedTuple):
@@ -112,7 +112,8 @@ class Drafter:
         order = None
         if self._tuning.pause:
             order = rest_order(self._tuning.victim, members, view.passes)
-        weights = Weights((FORGONE,) * len(candidates), SECOND)
+        second = LIMIT / min(one.tbt_limit_s for one in candidates)
+        weights = Weights((FORGONE,) * len(candidates), second)
         for passes in (self.lookahead_tokens, self._limits.page_tokens, *LAST_RESORTS):
             problem = Problem(
                 cost,
