@@ -181,7 +181,7 @@ def split_policies(values: Sequence[str]) -> tuple[str, ...]:
 
 
 def arguments_of_sim(config: RunConfig, *, tbt_limit_s: float) -> list[str]:
-    """The words after `orbitflow sim` that run `config` with `tbt_limit_s` as its limit between tokens.
+    """The words after `orbitflow sim` that run `config` with this limit between tokens.
 
     What is default is left out, and `--gpu-memory` where the KV capacity is given. Read back they
     are the same configuration, save for these two.

@@ -250,7 +250,7 @@ def _study_row(study: Path) -> None:
 @pytest.mark.parametrize(
     ("breaks", "said"),
     [
-        (_study_version, "schema_version 9: this version reads 1"),
+        (_study_version, "has schema_version 9, orbitflow"),
         (_study_broken, "no study's definition"),
         (_study_empty, "no finished simulation"),
         (_study_figures, "cells.jsonl:1 is not a row"),
