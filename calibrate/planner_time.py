@@ -16,9 +16,9 @@ from orbitflow.machine.cost import CostModel
 from orbitflow.machine.pipeline import Overlap
 from orbitflow.memory import KvLimits
 from orbitflow.planner.planner import Plan, improve, quick
-from orbitflow.planner.problem import Candidate, Problem, Weights, paper_options
-from orbitflow.policy.orbitflow.planning import FORGONE, LIMIT, RING_GROUPS
-from orbitflow.policy.orbitflow.policy import ILP_NODES
+from orbitflow.planner.problem import Candidate, Problem, paper_options
+from orbitflow.policy.orbitflow.options import DEFAULT
+from orbitflow.policy.windows import RING_GROUPS
 
 _REQUESTS = 8
 _TRIED = 8  # problems drawn for each one wanted, at most: some have no plan
@@ -35,7 +35,7 @@ def planner_latency_s(
         return 0.0
     for problem, start in [found[0], *found]:
         began_s = clock.now_s()
-        improve(problem, start, ILP_NODES)
+        improve(problem, start, DEFAULT.ilp_nodes)
         times.append(clock.now_s() - began_s)
     return float(np.median(times[1:]))
 
@@ -62,7 +62,7 @@ def _problem(cost: CostModel, limits: KvLimits, dice: np.random.Generator) -> Pr
         Candidate(i, context, tbt_limit_s, dice.uniform(0, 30) * tbt_limit_s, (), True)
         for i, context in enumerate(contexts)
     )
-    weights = Weights((FORGONE,) * _REQUESTS, LIMIT / tbt_limit_s)
+    weights = DEFAULT.weights(candidates)
     passes = 2 * limits.page_tokens
     placements = paper_options(limits.layers)
     return Problem(cost, limits, Overlap.RING, RING_GROUPS, passes, candidates, placements, weights)

@@ -6,6 +6,7 @@ integer program must agree with; and random problems to try them on.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 from math import ceil, inf
 from random import Random
@@ -17,9 +18,9 @@ from orbitflow.machine.cost import CostModel
 from orbitflow.machine.pipeline import Overlap
 from orbitflow.memory import KvLimits
 from orbitflow.placement import RESIDENT, HostLayers, stride
-from orbitflow.planner.problem import REST, Candidate, Problem, Weights, paper_options
+from orbitflow.planner.problem import REST, Candidate, Problem, paper_options
 from orbitflow.policy.orbit.prices import prices
-from orbitflow.policy.orbitflow.planning import FORGONE, LIMIT
+from orbitflow.policy.orbitflow.options import DEFAULT
 
 PROFILES = ("a5000-llama3-8b-paper", "h100-roofline", "a6000x4-llama3-70b-paper")
 
@@ -136,7 +137,7 @@ def tiny_problem(seed: int, most_candidates: int = 4) -> Problem:
         for index, context in enumerate(contexts)
     )
     value = random.choice((0.05, 0.3))
-    weights = Weights((value,) * count, LIMIT / min(one.tbt_limit_s for one in candidates))
+    weights = replace(DEFAULT, forgone=value).weights(candidates)
     if placements is None and random.random() < 0.8:
         weights = prices(machine.cost, limits, passes, candidates, value)
     overlap = random.choice((Overlap.RING, Overlap.RING, Overlap.PAPER))
@@ -203,5 +204,5 @@ def real_problem(seed: int, count: int, *, strides: bool, layers: int | None = N
     asked = tuple(candidates)
     weights = prices(cost, limits, passes, asked, 0.2)
     if strides:
-        weights = Weights((FORGONE,) * count, LIMIT / min(one.tbt_limit_s for one in candidates))
+        weights = DEFAULT.weights(asked)
     return Problem(cost, limits, Overlap.RING, 2, passes, asked, placements, weights)

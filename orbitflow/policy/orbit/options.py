@@ -49,6 +49,14 @@ class OrbitOptions:
     fates: int = 512  # requests that the shares are taken over | not measured
     least_fates: int = 50  # of them, before which nobody is owed | not measured
 
+    # Rotation (`rotation`, `staging`, `prices`).
+    starving_passes: float = 4.0  # passes of the link that streaming takes, from which loads starve
+    # | off: Mooncake's x 0.12 37 instead of 71 %
+    loading_share: float = 0.8  # of the link's idle time that background loads may count on
+    # | no loads at all: -0.2, -2.4, not measured
+    least_pass: float = 0.8  # share of a full machine's pass, or of a TBT limit, that a pass counts
+    # for at least | 0: Mooncake's x 0.14 48 instead of 62 %
+
     # Forecasts (`forecast`, `output_lengths`).
     caught_up: float = 0.5  # of what a request could catch up alone, that it is expected to
     # | off: -0.9, -3.3, -4.2

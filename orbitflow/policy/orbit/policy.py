@@ -25,11 +25,11 @@ from orbitflow.policy.orbit.admission import DeadlineAdmission
 from orbitflow.policy.orbit.forecast import Forecaster
 from orbitflow.policy.orbit.load import LoadModel
 from orbitflow.policy.orbit.options import DEFAULT, OrbitOptions
-from orbitflow.policy.orbit.rotation import STARVING, Drafter, Rotation, Scene, planned_passes
-from orbitflow.policy.orbitflow.planning import RING_GROUPS, resident_window
+from orbitflow.policy.orbit.rotation import Drafter, Rotation, Scene
 from orbitflow.policy.pausing import first_owed
 from orbitflow.policy.refiner import Refiner
 from orbitflow.policy.token_deposit import TokenDeposit
+from orbitflow.policy.windows import RING_GROUPS, planned_passes, resident_window
 from orbitflow.request import Request, RequestState
 from orbitflow.step import Events, Step, StepOutcome
 
@@ -63,9 +63,11 @@ class Orbit(Policy):
         self.planning = PlanningFigures()
         self._refiner = Refiner(cost)
         self._deposit = TokenDeposit(is_on=tuning.deposit)
-        self._lookahead = planned_passes(limits)
         load = LoadModel(
-            limits, ring_groups=RING_GROUPS, turn_passes=self._lookahead, rotates=tuning.pause
+            limits,
+            ring_groups=RING_GROUPS,
+            turn_passes=planned_passes(limits),
+            rotates=tuning.pause,
         )
         self._forecaster = Forecaster(self._deposit, load, tuning, self._options)
         self._admission = DeadlineAdmission(limits, self._forecaster, load, tuning, self._options)
@@ -73,6 +75,7 @@ class Orbit(Policy):
             limits,
             self.data_plane.overlap,
             tuning,
+            self._options,
             self.planning,
             self._forecaster.weight,
             self._forecaster.due_s,
@@ -110,7 +113,8 @@ class Orbit(Policy):
         self._admit(view, newcomer)
         self.last_draft = draft
         window = draft.staged.window
-        if draft.plan.score.first_pass_s > STARVING * draft.plan.score.pass_s or draft.starved:
+        starving_s = self._options.starving_passes * draft.plan.score.pass_s
+        if draft.plan.score.first_pass_s > starving_s or draft.starved:
             # What loads in the background may be kept from coming: look again soon.
             window = min(window, self._options.retry_passes)
         self._until = view.passes + window
@@ -153,9 +157,7 @@ class Orbit(Policy):
             if newcomer is None
             else min((*tbt_limits_s, view.tbt_limit_of(newcomer)))
         )
-        window = resident_window(
-            self.limits, self._refiner.cost, contexts, tbt_limit_s, self._lookahead
-        )
+        window = resident_window(self.limits, self._refiner.cost, contexts, tbt_limit_s)
         if window is None:
             return None
         admit = () if newcomer is None else (newcomer.id,)

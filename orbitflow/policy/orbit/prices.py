@@ -18,7 +18,7 @@ A window takes the machine for its span; what could have been made in it and is 
 loss, late tokens + lambda (rho span - W sum_run v_r), is never negative, and windows of any length
 compare. A pass counts for no less than most of one of a full machine, or of a limit between tokens,
 
-    least_pass = f min(base + min(1, G / sum P_r) sum a_r, min tbt_r),    f = LEAST_PASS
+    least_pass = f min(base + min(1, G / sum P_r) sum a_r, min tbt_r),    f = `least_pass`
 
 for a window of few is over sooner, and would look better by all that the others have not waited
 yet: one of seventy ran for a second, and again, while memory stood empty.
@@ -31,8 +31,7 @@ import numpy as np
 from orbitflow.machine.cost import CostModel
 from orbitflow.memory import KvLimits
 from orbitflow.planner.problem import Candidate, Weights
-
-LEAST_PASS = 0.8  # share of a full machine's pass, or of a limit, that a pass counts for at least
+from orbitflow.policy.orbit.options import DEFAULT
 
 
 def prices(
@@ -41,6 +40,7 @@ def prices(
     passes: int,
     candidates: tuple[Candidate, ...],
     token_value: float,
+    least_pass: float = DEFAULT.least_pass,
 ) -> Weights:
     """The weights of a planning problem; `token_value` is lambda, in late tokens."""
     if not candidates:
@@ -67,6 +67,6 @@ def prices(
     return Weights(
         tuple(values.tolist()),
         token_value * most / mean_s,
-        LEAST_PASS * min(full_s, *(one.tbt_limit_s for one in candidates)),
+        least_pass * min(full_s, *(one.tbt_limit_s for one in candidates)),
         passes * float(values.sum()),
     )

@@ -2,10 +2,10 @@
 
     scene -> problem -> search, or go on as it is -> `staging`: layers, window, loads
 
-Plans are made for PLANNED_PAGES of growth, for less where that does not fit. What has begun goes on
-while there is a way: prompts, and who has KV on its way to the GPU; at last one request runs alone.
-Loads get what streaming leaves of the link: where streaming takes STARVING passes of it, those who
-wait for theirs rest until they have it, for else they would be streamed in every pass for ever.
+What has begun goes on while there is a way: prompts, and requests with KV on its way to the GPU. At
+last one request runs alone. Loads get what streaming leaves of the link. Where streaming takes
+`starving_passes` of it, requests that wait for loads are paused until they have their KV. Otherwise
+they would be streamed in every pass, and nothing would ever be loaded.
 """
 
 from __future__ import annotations
@@ -25,15 +25,11 @@ from orbitflow.placement import RESIDENT
 from orbitflow.planner.planner import Plan, as_it_is, improve, quick
 from orbitflow.planner.problem import REST, Candidate, Problem
 from orbitflow.planner.score import score_all
+from orbitflow.policy.orbit.options import OrbitOptions
 from orbitflow.policy.orbit.prices import prices
 from orbitflow.policy.orbit.staging import Staged, Stager
-from orbitflow.policy.orbitflow.planning import RING_GROUPS
+from orbitflow.policy.windows import RING_GROUPS, WINDOWS, horizons
 from orbitflow.request import Phase, Request, RequestState
-
-PLANNED_PAGES = 2  # a turn is planned for that much growth
-LAST_RESORTS = (4, 1)  # passes to plan for where less growth fits
-WORTH_TOKENS = 0.1  # loss that a new plan must avoid to be worth its moves
-STARVING = 4.0  # passes that streaming takes of the link, from which on loads cannot wait
 
 
 class Scene(NamedTuple):
@@ -66,6 +62,7 @@ class Drafter:
         limits: KvLimits,
         overlap: Overlap,
         tuning: Tuning,
+        options: OrbitOptions,
         figures: PlanningFigures,
         weigh: Callable[[View, CostModel, RequestState], float],
         due: Callable[[View, CostModel, RequestState], float | None],
@@ -73,10 +70,11 @@ class Drafter:
         self._limits = limits
         self._overlap = overlap
         self._tuning = tuning
+        self._options = options
         self._figures = figures
         self._weigh = weigh
         self._due = due
-        self._stager = Stager(limits, tuning)
+        self._stager = Stager(limits, tuning, options.loading_share)
 
     def draft(self, scene: Scene) -> Rotation | None:
         """The best turn; None if none fits."""
@@ -128,7 +126,8 @@ class Drafter:
             len(s.host) * self._limits.full_pages(tokens)
             for s, tokens in zip(running, contexts, strict=True)
         )
-        if pages * cost.page_s < STARVING * cost.decode_pass_s(len(running), sum(contexts)):
+        starving_s = self._options.starving_passes * cost.decode_pass_s(len(running), sum(contexts))
+        if pages * cost.page_s < starving_s:
             return frozenset()
         return frozenset(s.id for s in running if _moves(view, s))
 
@@ -146,7 +145,7 @@ class Drafter:
             kept = None
             if not (scene.newcomer or scene.starved):
                 kept = as_it_is(problem, _as_it_is(scene.members))
-            if kept is not None and kept.score.loss <= plan.score.loss + WORTH_TOKENS:
+            if kept is not None and kept.score.loss <= plan.score.loss + WINDOWS.worth_tokens:
                 self._figures.kept += 1
                 plan = kept._replace(gap=plan.gap)
             staged = self._stager.stage(scene.view, scene.members, problem, plan)
@@ -172,13 +171,14 @@ class Drafter:
         # Layers on their way take their room whoever runs: those of who may rest are set aside.
         may_rest = [s for s in scene.members if s not in going]
         limits = self._stager.limits_beside(scene.view, may_rest)
-        for passes in (planned_passes(self._limits), self._limits.page_tokens, *LAST_RESORTS):
+        for passes in horizons(self._limits):
             yield self._problem(scene, limits, passes, candidates)
 
     def _problem(
         self, scene: Scene, limits: KvLimits, passes: int, candidates: tuple[Candidate, ...]
     ) -> Problem:
-        weights = prices(scene.cost, limits, passes, candidates, self._tuning.token_value)
+        value, least = self._tuning.token_value, self._options.least_pass
+        weights = prices(scene.cost, limits, passes, candidates, value, least)
         return Problem(
             scene.cost, limits, self._overlap, RING_GROUPS, passes, candidates, None, weights
         )
@@ -223,11 +223,6 @@ class Drafter:
                 if staged is not None:
                     return Rotation(problem, plan, staged)
         return None
-
-
-def planned_passes(limits: KvLimits) -> int:
-    """Passes that a turn is planned for."""
-    return PLANNED_PAGES * limits.page_tokens
 
 
 def _as_it_is(members: list[RequestState]) -> tuple[int, ...]:

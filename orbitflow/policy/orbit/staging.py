@@ -1,14 +1,8 @@
 """How a plan is carried out: which layers, for how long, and what loads for whoever is next.
 
 Layers: `placement.lay_out`, then fewer on the host where counting them had been too careful. The
-window lasts while its memory does and, where somebody rests, until the first of them must be back:
-
-    (due_r - L x_r - T) / T      for who rests
-    due_r / (T - tbt_limit_r)    for who runs slower than its limit
-
-Whoever loses tokens anyway is looked at again after the passes planned for. What is left of memory
-and of the link's time keeps, or brings in, layers of those at rest, the first that are due first:
-when their turn comes they are there already.
+window lasts as `policy.windows` says. Memory and link time that are left keep, or load, layers of
+paused requests, those first that are due first. When their turn comes their KV is there already.
 """
 
 from __future__ import annotations
@@ -25,11 +19,8 @@ from orbitflow.memory import KvLimits, longest_window, pages_at_end
 from orbitflow.placement import HostLayers, Wish, lay_out, stride
 from orbitflow.planner.planner import Plan
 from orbitflow.planner.problem import REST, Candidate, Problem
-from orbitflow.policy.orbitflow.planning import LONGEST_WINDOW, RING_GROUPS
+from orbitflow.policy.windows import LONGEST_WINDOW, RING_GROUPS, until_due
 from orbitflow.request import RequestState
-
-LEAST_PASSES = 8  # balances that run out ask for a new plan no oftener
-LOADING_SHARE = 0.8  # of the link's idle time that background loads may count on
 
 
 class Staged(NamedTuple):
@@ -45,9 +36,10 @@ class Staged(NamedTuple):
 class Stager:
     """Gives plans their layers, windows and loads."""
 
-    def __init__(self, limits: KvLimits, tuning: Tuning) -> None:
+    def __init__(self, limits: KvLimits, tuning: Tuning, loading_share: float) -> None:
         self._limits = limits
         self._tuning = tuning
+        self._loading_share = loading_share  # of idle link time that loads may count on
         self._all_layers = stride(limits.layers, 0)
 
     def limits_beside(self, view: View, resting: list[RequestState]) -> KvLimits:
@@ -72,7 +64,7 @@ class Stager:
         if not window:
             return None
         placed = {asked.id: layers[row] for row, (asked, _) in enumerate(runners)}
-        window = min(window, _until_due(problem, placed, plan.score.pass_s))
+        window = until_due(problem, placed, plan.score.pass_s, window, problem.passes)
         free = limits.gpu_pages - pages_at_end(limits, contexts, layers, RING_GROUPS, window)
         free -= limits.layers * len(runners)  # a load cannot be called back: leave room to grow on
         loaded = self._loads(view, standing, problem, placed, plan.score.link_s, free, window)
@@ -119,7 +111,7 @@ class Stager:
         if not self._tuning.preload:
             free = 0
         limits = problem.limits
-        idle_s = LOADING_SHARE * window * max(0.0, _pass_s(problem, placed) - link_s)
+        idle_s = self._loading_share * window * max(0.0, _pass_s(problem, placed) - link_s)
         rows = {asked.id: row for row, asked in enumerate(problem.candidates)}
         resting = [asked for asked in problem.candidates if asked.id not in placed]
         for asked in sorted(resting, key=lambda a: a.due_s):
@@ -169,17 +161,3 @@ def _fewer(wishes: list[Wish], spare: int) -> list[Wish]:
         spare -= less * wish.group_pages
         found[row] = wish._replace(host_layers=wish.host_layers - less)
     return found
-
-
-def _until_due(problem: Problem, placed: dict[int, HostLayers], pass_s: float) -> int:
-    """Passes until somebody at rest must be back, or a balance that is spent has run out."""
-    window = LONGEST_WINDOW
-    back_s = problem.limits.layers * problem.terms.link_s
-    for asked, its_back_s in zip(problem.candidates, back_s.tolist(), strict=True):
-        if asked.id not in placed:
-            spare = min((asked.due_s - its_back_s - pass_s) / pass_s, float(LONGEST_WINDOW))
-            window = min(window, int(spare) if spare >= LEAST_PASSES else problem.passes)
-        elif pass_s > asked.tbt_limit_s and asked.due_s > 0:
-            lasts = min(asked.due_s / (pass_s - asked.tbt_limit_s), window)
-            window = min(window, max(LEAST_PASSES, int(lasts)))
-    return max(1, window)

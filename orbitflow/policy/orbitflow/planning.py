@@ -6,15 +6,8 @@
 
 Where growth leaves no room for all that must run, the latest arrivals rest, as few as can. Without
 pausing that is the only reason to rest. A plan is followed for W passes, while its memory lasts and
-the balances that it spends do:
-
-    W = min(growth,
-            (due_r - L x_r - T) / T      for who rests, so that it is back when its token is due,
-            due_r / (T - tbt_limit_r)    for who runs slower than its limit,
-            OWED_PASSES                  while somebody's turn cannot be put off)
-
-with x_r the link seconds of one layer. Whoever loses tokens anyway is looked at again after
-RESTED_PASSES or DRAINED_PASSES.
+the balances that it spends do (`policy.windows`), and for OWED_PASSES at most while a request is
+owed its next token. Whoever loses tokens anyway is looked at again after RESTED_PASSES.
 """
 
 from __future__ import annotations
@@ -25,29 +18,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-from orbitflow.arrays import IntArray
 from orbitflow.config import Tuning
 from orbitflow.engine.policy import PlanningFigures, View
 from orbitflow.machine.cost import CostModel
 from orbitflow.machine.pipeline import Overlap
-from orbitflow.memory import BatchPages, KvLimits, longest_window
+from orbitflow.memory import KvLimits, longest_window
 from orbitflow.placement import RESIDENT, HostLayers
 from orbitflow.planner.planner import SAME, Plan, as_it_is, quick
-from orbitflow.planner.problem import REST, Candidate, Problem, Weights
+from orbitflow.planner.problem import REST, Candidate, Problem
+from orbitflow.policy.orbitflow.options import OrbitFlowOptions
 from orbitflow.policy.pausing import OWED_PASSES, RESTED_PASSES, first_owed, rest_order
 from orbitflow.policy.token_deposit import TokenDeposit
+from orbitflow.policy.windows import LONGEST_WINDOW, RING_GROUPS, WINDOWS, horizons, until_due
 from orbitflow.request import Phase, Request, RequestState
-
-LOOKAHEAD_PAGES = 2  # plans are made for that much growth; the window is then as long as they hold
-LAST_RESORTS = (4, 1)  # passes to plan for where less growth fits
-WORTH_TOKENS = 0.1  # loss that a new plan must avoid to be worth its moves
-RING_GROUPS = 2
-LONGEST_WINDOW = 4096  # passes
-DRAINED_PASSES = 8  # balances that run out ask for a new plan no oftener
-# Weights, in late tokens: without the first a plan rests everybody who has a balance to save a
-# fraction of somebody's token; the second chooses the shorter pass of plans that lose the same.
-FORGONE = 0.05  # of a token that a request at rest does not get made
-LIMIT = 0.01  # of a window's time, for each of the tightest limit between tokens
 
 
 class Draft(NamedTuple):
@@ -74,6 +57,7 @@ class Drafter:
         overlap: Overlap,
         placements: tuple[HostLayers, ...],
         tuning: Tuning,
+        options: OrbitFlowOptions,
         figures: PlanningFigures,
         *,
         is_uniform: bool,
@@ -82,14 +66,10 @@ class Drafter:
         self._overlap = overlap
         self._placements = placements
         self._tuning = tuning
+        self._options = options
         self._figures = figures
         self._is_uniform = is_uniform
         self._solved: tuple[tuple[int, ...], Plan] | None = None
-
-    @property
-    def lookahead_tokens(self) -> int:
-        """Growth that plans are made for."""
-        return LOOKAHEAD_PAGES * self._limits.page_tokens
 
     def solved(self, problem: Problem, plan: Plan) -> None:
         """A plan of the integer program has come; the next draft considers it."""
@@ -112,9 +92,8 @@ class Drafter:
         order = None
         if self._tuning.pause:
             order = rest_order(self._tuning.victim, members, view.passes)
-        second = LIMIT / min(one.tbt_limit_s for one in candidates)
-        weights = Weights((FORGONE,) * len(candidates), second)
-        for passes in (self.lookahead_tokens, self._limits.page_tokens, *LAST_RESORTS):
+        weights = self._options.weights(candidates)
+        for passes in horizons(self._limits):
             problem = Problem(
                 cost,
                 self._limits,
@@ -211,20 +190,6 @@ class Drafter:
         return tuple(chosen)
 
 
-def resident_window(
-    limits: KvLimits, cost: CostModel, contexts: IntArray, tbt_limit_s: float, lookahead: int
-) -> int | None:
-    """Passes for which everything on the GPU is sure to fit; None where it does not fit for
-    `lookahead` tokens of growth, or a pass takes longer than the limit.
-    """
-    near = BatchPages.of(limits, contexts, lookahead - 1)
-    free = limits.gpu_pages - limits.layers * near.pages
-    if free < 0 or cost.decode_pass_s(len(contexts), int(contexts.sum())) > tbt_limit_s:
-        return None
-    pages = free // (len(contexts) * limits.layers)  # one more of each layer for everybody
-    return min(lookahead + pages * limits.page_tokens, LONGEST_WINDOW)
-
-
 def window_of(draft: Draft, *, pauses: bool) -> int:
     """Passes until the policy should look again."""
     problem, placed, pass_s = draft.problem, draft.placed, draft.plan.score.pass_s
@@ -238,21 +203,14 @@ def window_of(draft: Draft, *, pauses: bool) -> int:
     )
     if not pauses:
         return max(1, window)
-    back_s = problem.limits.layers * problem.terms.link_s
-    for one, its_back_s in zip(problem.candidates, back_s.tolist(), strict=True):
-        if one.id not in placed:
-            spare = int((one.due_s - its_back_s - pass_s) / pass_s)
-            window = min(window, spare if spare >= DRAINED_PASSES else RESTED_PASSES)
-        elif pass_s > one.tbt_limit_s and one.due_s > 0:
-            lasts = min(one.due_s / (pass_s - one.tbt_limit_s), window)
-            window = min(window, max(DRAINED_PASSES, int(lasts)))
-    return max(1, min(window, OWED_PASSES) if draft.is_owed else window)
+    window = until_due(problem, placed, pass_s, window, RESTED_PASSES)
+    return min(window, OWED_PASSES) if draft.is_owed else window
 
 
 def _is_as_good(kept: Plan, new: Plan) -> bool:
     """Whether a new plan is not worth its moves: it avoids too little loss, and takes no less time
     over the window, moves included.
     """
-    if kept.score.loss > new.score.loss + WORTH_TOKENS:
+    if kept.score.loss > new.score.loss + WINDOWS.worth_tokens:
         return False
     return kept.score.span_s <= new.score.span_s + 1e-9

@@ -32,20 +32,16 @@ from orbitflow.planner.problem import Problem, paper_options
 from orbitflow.policy.orbitflow.admission import Gate, SloAdmission
 from orbitflow.policy.orbitflow.options import DEFAULT, OrbitFlowOptions
 from orbitflow.policy.orbitflow.planning import (
-    RING_GROUPS,
     Draft,
     Drafter,
-    resident_window,
     window_of,
 )
 from orbitflow.policy.refiner import Refiner
 from orbitflow.policy.token_deposit import TokenDeposit
+from orbitflow.policy.windows import RING_GROUPS, planned_passes, resident_window
 from orbitflow.request import Request, RequestState
 from orbitflow.step import Events, PlanRequest, Step, StepOutcome
 from orbitflow.step import PlanAnswer as SolvedRequest
-
-ILP_NODES = 20  # of the integer program's search tree, for a plan request
-RETRY_PASSES = 16  # until the gate looks again at who waits for balances to grow
 
 
 class _Asked(NamedTuple):
@@ -93,11 +89,16 @@ class OrbitFlow(Policy):
         self._gate = Gate(self._constants) if tuning.gate else None
         self.planning = PlanningFigures()
         self._drafter = Drafter(
-            limits, overlap, options, tuning, self.planning, is_uniform=self._is_uniform
+            limits,
+            overlap,
+            options,
+            tuning,
+            self._constants,
+            self.planning,
+            is_uniform=self._is_uniform,
         )
-        self._lookahead = self._drafter.lookahead_tokens
         self._admission = SloAdmission(
-            limits, options, RING_GROUPS, self._lookahead, self._gate, self._constants
+            limits, options, RING_GROUPS, planned_passes(limits), self._gate, self._constants
         )
         self._tbt_limits_s: dict[int, float] = {}
         self._asked: tuple[int, tuple[int, ...]] = (0, ())  # plan requests so far, the last's ids
@@ -160,7 +161,9 @@ class OrbitFlow(Policy):
     def solve(self, request: PlanRequest) -> SolvedRequest:
         """Ask the integer program; beside the passes, so nothing here is changed."""
         problem, start = request.snapshot
-        return SolvedRequest(request.id, _Asked(problem, improve(problem, start, ILP_NODES)))
+        return SolvedRequest(
+            request.id, _Asked(problem, improve(problem, start, self._constants.ilp_nodes))
+        )
 
     def adopt(self, plan: SolvedRequest, now_s: float) -> None:
         """Consider the integer program's plan in the next decision."""
@@ -180,13 +183,11 @@ class OrbitFlow(Policy):
         tbt_limit_s = min(
             (*(s.tbt_limit_s for s in members), *(self._tbt_limits_s[r.id] for r in newcomers))
         )
-        window = resident_window(
-            self.limits, self._refiner.cost, contexts, tbt_limit_s, self._lookahead
-        )
+        window = resident_window(self.limits, self._refiner.cost, contexts, tbt_limit_s)
         if window is None:
             return None
         if self._admission.waits_for_balances:
-            window = min(window, RETRY_PASSES)
+            window = min(window, self._constants.retry_passes)
         return Decision(tuple(r.id for r in newcomers), placement=ALL_RESIDENT, window=window)
 
     def _draft(
@@ -198,7 +199,7 @@ class OrbitFlow(Policy):
         placed = draft.placed
         window = window_of(draft, pauses=self._tuning.pause)
         if self._admission.waits_for_balances:
-            window = min(window, RETRY_PASSES)
+            window = min(window, self._constants.retry_passes)
         decision = Decision(
             admit=tuple(r.id for r in newcomers),
             pause=tuple(s.id for s in view.active if s.id not in placed),
