@@ -131,6 +131,9 @@ def make_files(document: Path) -> None:
         exec(python_blocks(document)[0], {})  # the page's own script writes mine.jsonl
     if document.name == "add-a-policy.md":
         Path("even_stream.py").write_text(python_blocks(document)[0])
+    if document.name == "README.md":  # a policy of one's own: the how-to's, by another name
+        page = python_blocks(ROOT / "docs" / "howto" / "add-a-policy.md")[0]
+        Path("my_policy.py").write_text(page.replace("EvenStream", "Mine"))
 
 
 def python_blocks(document: Path) -> list[str]:
