@@ -87,10 +87,7 @@ CHEAPER = {
         ONE_WORKER,
         "24 simulations",
     ),
-    "./scripts/orbitflow run --device cpu --policy orbitflow --policy dynamic "
-    "--policy no-offload": (QUICK_RUN, "serves for two minutes"),
     "orbitflow run --profile cpu.json --validate": (QUICK_RUN, "serves for half a minute"),
-    "orbitflow run --timeline --validate": (QUICK_RUN, "serves for half a minute"),
     "orbitflow run --num-requests 8 --policy orbitflow --validate --timeline --out runs/real": (
         QUICK_RUN,
         "measures and serves for half a minute",
