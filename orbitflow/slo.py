@@ -19,13 +19,16 @@ generated but not yet delivered.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from orbitflow.arrays import FloatArray, IntArray
-from orbitflow.machine.cost import CostModel
 from orbitflow.request import Request
+
+if TYPE_CHECKING:
+    from orbitflow.machine.cost import CostModel
 
 MEAN_OVER_REQUESTS = 100_000
 

@@ -15,7 +15,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "scripts"))
+
+import house  # noqa: E402
+
 LONGEST_FILE = 300
+LONGEST_CHAIN = 22
+MOST_FLAT = 16
 
 # The layers, lowest first; a package stands for all its modules. Whoever is in none is a value.
 LAYERS: tuple[tuple[str, ...], ...] = (
@@ -34,11 +40,11 @@ TOP = len(LAYERS) - 1
 def modules() -> dict[str, Path]:
     """Every module, by the name it is imported by."""
     found = {}
-    for house in ("orbitflow", "sim", "backend", "traces", "calibrate"):
-        for path in sorted((ROOT / house).rglob("*.py")):
+    for folder in ("orbitflow", "sim", "backend", "traces", "calibrate"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
             if not any(parent.is_symlink() for parent in path.parents if parent != ROOT):
                 parts = path.relative_to(ROOT).with_suffix("").parts
-                parts = parts if house == "orbitflow" else ("orbitflow", *parts)
+                parts = parts if folder == "orbitflow" else ("orbitflow", *parts)
                 found[".".join(parts).removesuffix(".__init__")] = path
     return found
 
@@ -110,6 +116,16 @@ def test_no_import_cycles() -> None:
             break
         below = {module: wanted for module, wanted in below.items() if module not in leaves}
     assert not below, f"cycle among {sorted(below)}"
+
+
+def test_no_chain_of_imports_is_long() -> None:
+    chain = house.longest_chain(house.imports(house.read_house(ROOT, house.PRODUCT)))
+    assert "orbitflow.cli" in chain
+    assert len(chain) <= LONGEST_CHAIN, " > ".join(chain)
+
+
+def test_few_modules_lie_flat() -> None:
+    assert len(list((ROOT / "orbitflow").glob("*.py"))) <= MOST_FLAT
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -185,7 +201,13 @@ SOLVERS = {"torch", "scipy", "pulp", "highspy", "transformers", "pandas"}
 
 
 def test_the_core_knows_no_driver() -> None:
-    loaded = loaded_by("import orbitflow.policy.registry, orbitflow.engine.engine")
+    loaded = loaded_by(
+        "import orbitflow.engine.engine\n"
+        "from orbitflow.policy.registry import builtin_names, make_policy\n"
+        "for name in builtin_names():\n"
+        "    make_policy(name)"
+    )
+    assert "orbitflow.planner.planner" in loaded
     assert loaded.isdisjoint({"simpy", "orbitflow.sim", "rich", "typer"} | SOLVERS)
 
 

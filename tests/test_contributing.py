@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -17,7 +19,6 @@ from reference.documents import blocks
 
 from orbitflow.cli.sim import run_simulation
 from orbitflow.config import RunConfig
-from orbitflow.engine.policy import Policy
 from orbitflow.machine.catalog import resolve_profile
 from orbitflow.machine.profile import to_json
 from orbitflow.policy import registry
@@ -29,14 +30,6 @@ def source_of_the_page() -> str:
     """The whole file that docs/howto/add-a-policy.md shows."""
     page = ROOT / "docs" / "howto" / "add-a-policy.md"
     return next("\n".join(b.lines) for b in blocks(page) if b.language == "python") + "\n"
-
-
-def policy_of_the_page() -> Callable[[], Policy]:
-    """Its class."""
-    made: dict[str, Any] = {"__name__": "even_stream"}
-    exec(source_of_the_page(), made)
-    found: Callable[[], Policy] = made["EvenStream"]
-    return found
 
 
 SHAPES = [(0, 900, 30), (1, 100, 30), (2, 500, 30)]
@@ -85,7 +78,10 @@ def test_a_policy_runs_from_its_file_and_streams(tmp_path: Path) -> None:
 def test_a_policy_of_the_package_is_one_line_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(registry._FACTORIES, "even-stream", policy_of_the_page())
+    module = ModuleType("orbitflow.policy.even_stream")
+    exec(source_of_the_page(), vars(module))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setitem(registry._FACTORIES, "even-stream", "even_stream:EvenStream")
     summary, _ = figures(tmp_path, policies=("even-stream",))
     assert summary["policies"]["even-stream"]["admission"] == "some stride fits"
     assert "even-stream" in registry.builtin_names()

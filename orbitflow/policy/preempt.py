@@ -53,3 +53,13 @@ class Preempt(UniformPolicy):
             host_free -= self.limits.whole_pages(state.request.final_tokens)
             (swap if host_free >= 0 else drop).append(request_id)
         return decision._replace(pause=tuple(swap), drop=tuple(drop))
+
+
+def preempt_recompute() -> Preempt:
+    """The preempted start over."""
+    return Preempt("preempt-recompute", swaps=False)
+
+
+def preempt_swap() -> Preempt:
+    """The preempted go to the host while it has room."""
+    return Preempt("preempt-swap", swaps=True)

@@ -9,15 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
+from pkgutil import resolve_name
 from typing import NamedTuple
 
 from orbitflow.engine.policy import Policy
 from orbitflow.errors import PolicyNameError, nearest
-from orbitflow.policy.flexgen import FlexGen
-from orbitflow.policy.neo import Neo
-from orbitflow.policy.no_offload import NoOffload
-from orbitflow.policy.orbit.policy import Orbit
-from orbitflow.policy.orbitflow.policy import OrbitFlow, uniform_ilp
 from orbitflow.policy.outside import (
     absolute,
     entry_points,
@@ -27,30 +23,28 @@ from orbitflow.policy.outside import (
     reference_of,
     source_digest,
 )
-from orbitflow.policy.preempt import Preempt
-from orbitflow.policy.select_n import FlexGenPlus, SelectN, SelectNArtifact
-from orbitflow.policy.stride import Dynamic, StaticStride, deepspeed, infinigen, zero_inference
 
-_FACTORIES: dict[str, Callable[[], Policy]] = {
-    "no-offload": NoOffload,
-    "preempt-recompute": lambda: Preempt("preempt-recompute", swaps=False),
-    "preempt-swap": lambda: Preempt("preempt-swap", swaps=True),
-    "deepspeed": deepspeed,
-    "zero-inference": zero_inference,
-    "flexgen": FlexGen,
-    "static-1": lambda: StaticStride(1),
-    "static-2": lambda: StaticStride(2),
-    "static-4": lambda: StaticStride(4),
-    "static-8": lambda: StaticStride(8),
-    "flexgen-plus": FlexGenPlus,
-    "dynamic": Dynamic,
-    "select-n": SelectN,
-    "select-n-artifact": SelectNArtifact,
-    "infinigen": infinigen,
-    "neo": Neo,
-    "uniform-ilp": uniform_ilp,
-    "orbitflow": OrbitFlow,
-    "orbit": Orbit,
+# Where a policy is made, below `orbitflow.policy`; imported when asked for. `static-D` takes its D.
+_FACTORIES: dict[str, str] = {
+    "no-offload": "no_offload:NoOffload",
+    "preempt-recompute": "preempt:preempt_recompute",
+    "preempt-swap": "preempt:preempt_swap",
+    "deepspeed": "stride:deepspeed",
+    "zero-inference": "stride:zero_inference",
+    "flexgen": "flexgen:FlexGen",
+    "static-1": "stride:StaticStride",
+    "static-2": "stride:StaticStride",
+    "static-4": "stride:StaticStride",
+    "static-8": "stride:StaticStride",
+    "flexgen-plus": "select_n:FlexGenPlus",
+    "dynamic": "stride:Dynamic",
+    "select-n": "select_n:SelectN",
+    "select-n-artifact": "select_n:SelectNArtifact",
+    "infinigen": "stride:infinigen",
+    "neo": "neo:Neo",
+    "uniform-ilp": "orbitflow.policy:uniform_ilp",
+    "orbitflow": "orbitflow.policy:OrbitFlow",
+    "orbit": "orbit.policy:Orbit",
 }
 
 DEFAULT_POLICIES = ("no-offload", "dynamic", "orbitflow", "orbit")
@@ -82,10 +76,8 @@ def make_policy(name: str) -> Policy:
     """A fresh policy of that name, or of the class that a reference names. Raise a PolicyNameError
     that suggests the nearest names.
     """
-    if name in _FACTORIES:
-        return _FACTORIES[name]()
-    if match := _STATIC.fullmatch(name):
-        return StaticStride(int(match[1]))
+    if name in _FACTORIES or _STATIC.fullmatch(name):
+        return _built_in(name)
     if is_reference(name):
         policy = made_by(load_class(name), f"policy {name}")
         _refuse_builtin(policy.name, name)
@@ -158,6 +150,13 @@ def digests(references: Sequence[str]) -> dict[str, str]:
     installed = _installed() if any(not _is_builtin(name) for name in references) else {}
     outside = {name: installed.get(name, name) for name in references if not _is_builtin(name)}
     return {name: source_digest(load_class(place)) for name, place in outside.items()}
+
+
+def _built_in(name: str) -> Policy:
+    match = _STATIC.fullmatch(name)
+    place = "stride:StaticStride" if match else _FACTORIES[name]
+    make: Callable[..., Policy] = resolve_name(f"orbitflow.policy.{place}")
+    return make(int(match[1])) if match else make()
 
 
 def _is_builtin(name: str) -> bool:

@@ -13,10 +13,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from orbitflow.report.chart import WIDTH
-from orbitflow.report.read_runs import PolicyRun, ReportRun
 
 if TYPE_CHECKING:
     import altair as alt
+
+    from orbitflow.report.read_runs import PolicyRun, ReportRun
 
 _FIXED = {"no-offload": 0, "dynamic": 1, "orbitflow": 2, "orbit": 3}
 _HUES = 8

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orbitflow import __version__
 from orbitflow.policy.registry import make_policy
 from orbitflow.results.summary import SCHEMA_VERSION
 from orbitflow.study.bisection import Number
-from orbitflow.study.capacity import CapacityQuestion
 from orbitflow.study.figures import Target
 from orbitflow.study.keys import key_text
 from orbitflow.study.statistics import Estimate, number
 from orbitflow.units import format_count
+
+if TYPE_CHECKING:
+    from orbitflow.study.capacity import CapacityQuestion
 
 _FEW_REQUESTS = 200
 _SHOWN_FAILING = 4
