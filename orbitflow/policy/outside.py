@@ -22,7 +22,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from orbitflow.engine.policy import DataPlane, Lengths, Policy
-from orbitflow.errors import PolicyNameError, nearest
+from orbitflow.errors import PolicyNameError, nearest, one_line
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -72,7 +72,7 @@ def made_by(make: Callable[[], Policy], said: str) -> Policy:
     try:
         policy = make()
     except Exception as error:
-        line = _one_line(error)
+        line = one_line(error)
         raise PolicyNameError(
             f"{said} cannot be made without arguments ({_place(error)}{line})"
         ) from None
@@ -139,7 +139,7 @@ def _from_file(place: str, reference: str) -> ModuleType:
             spec.loader.exec_module(module)
         except (Exception, SystemExit) as error:
             del sys.modules[name]
-            said = f"{_place(error, path)}{_one_line(error)}"
+            said = f"{_place(error, path)}{one_line(error)}"
             raise PolicyNameError(f"policy {reference} cannot be imported: {said}") from None
         finally:
             sys.path.remove(os.path.dirname(path))
@@ -160,7 +160,7 @@ def _from_module(place: str, reference: str) -> ModuleType:
                 f"policy {reference}: no module is called {error.name!r}: install it, add its "
                 "folder to PYTHONPATH, or write path/to/file.py:Class"
             ) from None
-        said = f"{_place(error)}{_one_line(error)}"
+        said = f"{_place(error)}{one_line(error)}"
         raise PolicyNameError(f"policy {reference} cannot be imported: {said}") from None
 
 
@@ -174,8 +174,3 @@ def _place(error: BaseException, path: str | None = None) -> str:
     return (
         "" if frame is None or frame.filename == __file__ else f"{frame.filename}:{frame.lineno}: "
     )
-
-
-def _one_line(error: BaseException) -> str:
-    text = error.msg if isinstance(error, SyntaxError) else str(error)
-    return " ".join(f"{type(error).__name__}: {text}".split())
