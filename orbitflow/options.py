@@ -288,6 +288,11 @@ def _check(name: str, spec: OptionSpec, value: Any) -> None:
             raise UserError(f"{name} {value} must be at least 0{hint}")
 
 
+def is_removed(name: str, value: str) -> bool:
+    """Whether there was an option of that name, or such a value of it."""
+    return (name, value) in _REMOVED or (name, "") in _REMOVED
+
+
 def refuse_removed(name: str, value: str) -> None:
     """Raise a UserError for an option or a value that there was, saying what takes its place."""
     for key in ((name, value), (name, "")):

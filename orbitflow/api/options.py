@@ -123,8 +123,9 @@ def config_of(
 
 def policies_of(given: AnyPolicy | Sequence[AnyPolicy]) -> AskedPolicies:
     """What a caller asks for. Raise a PolicyNameError for what is no policy, or two of one name."""
-    is_list = isinstance(given, Iterable) and not isinstance(given, str | Policy | type)
-    items = list(given) if is_list else [given]
+    items: list[Any] = [given]
+    if isinstance(given, Iterable) and not isinstance(given, str | Policy | type):
+        items = [*given]
     names: list[str] = []
     guests: dict[str, Policy | type[Policy]] = {}
     for item in items:

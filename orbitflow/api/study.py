@@ -142,8 +142,8 @@ def run_study(
     jitter = options.pop("arrival_jitter", None)
     name = None if profile is None else os.fspath(profile)
     varied = Grid(tuple(_axis(key, values) for key, values in axes.items()))
-    given = [name for name, value in options.items() if value is not None]
-    refuse_contradictions([*given, *varied.keys], lambda field, _: field)
+    chosen = [name for name, value in options.items() if value is not None]
+    refuse_contradictions([*chosen, *varied.keys], lambda field, _: field)
     study = plan_study(
         config_of(os.fspath(trace), asked.names, name, options),
         varied,
