@@ -34,7 +34,7 @@ app = typer.Typer(
     help="SLO-aware KV-cache offloading for long-context LLM serving: simulate, serve, compare.",
     epilog="Start with: orbitflow sim --trace azure_conv.jsonl",
     no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help", "--help-all"]},
     pretty_exceptions_enable=False,
     add_completion=True,
 )
