@@ -92,10 +92,18 @@ def made_by(make: Callable[[], Policy], said: str) -> Policy:
 
 
 def entry_points() -> dict[str, EntryPoint]:
-    """What installed distributions offer in the group, by name. Nothing is imported."""
+    """What installed distributions offer in the group, by name. Nothing is imported. Raise a
+    PolicyNameError if the entry points of some distribution cannot be read.
+    """
     from importlib import metadata  # takes 25 ms
 
-    return {point.name: point for point in metadata.entry_points(group=GROUP)}
+    try:
+        return {point.name: point for point in metadata.entry_points(group=GROUP)}
+    except Exception as error:  # of many kinds: importlib.metadata does not check the files
+        raise PolicyNameError(
+            f"the entry points of an installed distribution cannot be read ({one_line(error)}): "
+            "uninstall the one that you installed last, or give path/to/file.py:Class"
+        ) from None
 
 
 def reference_of(point: EntryPoint) -> str:
