@@ -128,11 +128,14 @@ def run_study(
     if POLICY in axes:
         raise UserError("policies vary by policies=[...]: leave grid['policy'] out")
     asked = policies_of(policies)
-    for given, what in ((trace, "trace"), (profile, "profile")):
+    for given, what, written in (
+        (trace, "trace", "orbitflow.write_trace makes a file of a Trace"),
+        (profile, "profile", "orbitflow calibrate and orbitflow profile show --json write files"),
+    ):
         if given is not None and not isinstance(given, str | os.PathLike):
             raise UserError(
                 f"the {what} of a study is read by its workers: give a name or a path, not a "
-                f"{type(given).__name__}"
+                f"{type(given).__name__} ({written})"
             )
     if options.get("timeline"):
         raise UserError("studies keep no timelines: leave timeline=True out")
