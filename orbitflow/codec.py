@@ -22,7 +22,7 @@ from orbitflow.files import write_whole
 T = TypeVar("T")
 
 
-class NumberRange(Enum):
+class NumberSign(Enum):
     """Which numbers a field takes; without one of these: zero or more."""
 
     POSITIVE = "more than zero"
@@ -30,19 +30,19 @@ class NumberRange(Enum):
     ANY = "finite"
 
     def holds(self, number: float) -> bool:
-        """Say whether `number` lies in the range."""
+        """Say whether `number` is one of them."""
         if not math.isfinite(number):
             return False
         return (
-            self is NumberRange.ANY
+            self is NumberSign.ANY
             or number > 0
-            or (number == 0 and self is NumberRange.NON_NEGATIVE)
+            or (number == 0 and self is NumberSign.NON_NEGATIVE)
         )
 
 
-Positive = Annotated[float, NumberRange.POSITIVE]
-Signed = Annotated[float, NumberRange.ANY]
-Count = Annotated[int, NumberRange.POSITIVE]
+Positive = Annotated[float, NumberSign.POSITIVE]
+Signed = Annotated[float, NumberSign.ANY]
+Count = Annotated[int, NumberSign.POSITIVE]
 
 
 def encode(value: object) -> Any:
@@ -62,7 +62,7 @@ def decode(kind: type[T], value: object, path: str = "") -> T:
 
 
 def _read(
-    hint: Any, value: object, path: str, allowed: NumberRange = NumberRange.NON_NEGATIVE
+    hint: Any, value: object, path: str, allowed: NumberSign = NumberSign.NON_NEGATIVE
 ) -> Any:
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated:
@@ -83,7 +83,7 @@ def _read(
     return value
 
 
-def _read_number(kind: type, value: object, path: str, allowed: NumberRange) -> float:
+def _read_number(kind: type, value: object, path: str, allowed: NumberSign) -> float:
     whole = kind is int
     if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
         raise _refusal(path, value, "a whole number" if whole else "a number")

@@ -14,6 +14,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+POLICY_NOTE = "policy "  # how the note begins that says which policy raised an error
+
 
 class OrbitFlowError(Exception):
     """Base of all errors raised on purpose."""
@@ -52,6 +54,25 @@ def nearest(name: str, known: Iterable[str]) -> str:
     names = sorted(known)
     close = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.5)
     return f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(names)}"
+
+
+def policy_note(error: BaseException) -> str | None:
+    """The line that an error out of a user's policy has as a note (`orbitflow.engine.guard`), or
+    that its cause has: SimPy raises errors of its processes anew.
+    """
+    notes = getattr(error, "__notes__", ())
+    said = next((note for note in notes if note.startswith(POLICY_NOTE)), None)
+    return said or (policy_note(error.__cause__) if error.__cause__ else None)
+
+
+def one_line(error: BaseException) -> str:
+    """An error's type and message, in one line.
+
+    >>> one_line(ValueError("a\\nb"))
+    'ValueError: a b'
+    """
+    text = error.msg if isinstance(error, SyntaxError) else str(error)
+    return " ".join(f"{type(error).__name__}: {text}".split()).removesuffix(":")
 
 
 def how_to_install(extra: str) -> str:

@@ -7,7 +7,7 @@ option: people write `slo_tbt_s` as `--slo-tbt 100ms`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
@@ -254,6 +254,22 @@ def check(configuration: Any, specs: Mapping[str, OptionSpec]) -> None:
             _check(option_name(field, spec), spec, value)
 
 
+def refuse_contradictions(
+    given: Collection[str], write: Callable[[str, OptionSpec], str] = option_name
+) -> None:
+    """Raise a UserError if two fields were given of which one makes the other meaningless; `write`
+    says how an option is called where it was given.
+    """
+    fields = {parameter_name(field, spec): field for field, spec in RUN_OPTIONS.items()}
+    for field, spec in RUN_OPTIONS.items():
+        other = fields.get(spec.instead_of)
+        if other is not None and field in given and other in given:
+            raise UserError(
+                f"{write(field, spec)} stands instead of {write(other, RUN_OPTIONS[other])}: leave "
+                "one of them out"
+            )
+
+
 def _check(name: str, spec: OptionSpec, value: Any) -> None:
     hint = f" (0 = {spec.zero})" if spec.zero else ""
     if spec.allowed is Allowed.FILLED and value == "":
@@ -263,12 +279,18 @@ def _check(name: str, spec: OptionSpec, value: Any) -> None:
     if spec.allowed is Allowed.POSITIVE:
         is_count = isinstance(value, int) and value > 0
         if not (is_count or SMALLEST <= value <= LARGEST):
-            raise UserError(f"{name} {value} must be above 0, from {SMALLEST:g} to {LARGEST:g}")
+            limits = "" if isinstance(value, int) else f", from {SMALLEST:g} to {LARGEST:g}"
+            raise UserError(f"{name} {value} must be above 0{limits}")
     if spec.allowed is Allowed.NOT_NEGATIVE:
         if not -LARGEST <= value <= LARGEST:
             raise UserError(f"{name} {value} must be finite, at most {LARGEST:g}{hint}")
         if value < 0:
             raise UserError(f"{name} {value} must be at least 0{hint}")
+
+
+def is_removed(name: str, value: str) -> bool:
+    """Whether there was an option of that name, or such a value of it."""
+    return (name, value) in _REMOVED or (name, "") in _REMOVED
 
 
 def refuse_removed(name: str, value: str) -> None:

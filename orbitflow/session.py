@@ -12,6 +12,7 @@ from typing import Protocol, TextIO
 
 from orbitflow.config import DepositRule, PipelineForm
 from orbitflow.engine.engine import DecisionRecord, ServingCore
+from orbitflow.engine.guard import ask
 from orbitflow.engine.policy import DataPlane, Policy
 from orbitflow.machine.pipeline import Overlap
 from orbitflow.results.recorder import ColumnSink, Recorder, decision_line
@@ -48,9 +49,9 @@ class Session:
 def outfit(scenario: Scenario, name: str) -> Policy:
     """A fresh policy of that name, bound to the scenario's machine as the run asks for."""
     policy, config = scenario.make_policy(name), scenario.config
-    policy.configure(config.tuning)
+    ask(policy.configure, config.tuning)
     policy.data_plane = _data_plane(policy, config.pipeline)
-    policy.bind(scenario.limits, scenario.believed)
+    ask(policy.bind, scenario.limits, scenario.believed)
     return policy
 
 

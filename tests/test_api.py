@@ -226,7 +226,14 @@ def test_values_are_read_to_the_type() -> None:
         ({"gpu_memory_bytes": "24 parsecs"}, "gpu_memory_bytes: cannot read '24 parsecs'"),
         ({"gpu_memory_bytes": 0.5}, "gpu_memory_bytes is 0.5: write a whole number"),
         ({"timeline": True}, "timeline=True writes a file: add out="),
-        ({"num_requests": 0}, "--num-requests 0"),
+        ({"num_requests": 0}, "--num-requests 0 must be above 0$"),
+        ({"slo_scale": True}, "slo_scale is True: write a number"),
+        ({"seed": np.True_}, "seed is .*True.*: write a number"),
+        ({"slo_scale": 2, "slo_tbt_s": "60ms"}, "slo_tbt_s stands instead of slo_scale: leave one"),
+        (
+            {"gpu_memory_bytes": "24GiB", "kv_capacity_tokens": 4000},
+            "kv_capacity_tokens stands instead of gpu_memory_bytes: leave one of them out",
+        ),
     ],
 )
 def test_values_that_are_none(options: dict[str, Any], said: str) -> None:
@@ -242,6 +249,17 @@ def test_an_option_that_is_not_there() -> None:
 def test_inputs_that_are_none(here: Path) -> None:
     with pytest.raises(TraceError, match=r"trace\[1\] is 5"):
         of.simulate([REQUESTS[0], 5], "dynamic")  # type: ignore[list-item]
+    for none in (None, 5):
+        with pytest.raises(TraceError, match=f"trace is {none}: give a name, a path"):
+            of.simulate(none, "dynamic")  # type: ignore[arg-type]
+        with pytest.raises(PolicyNameError, match=f"{none} is no policy: give a name"):
+            of.simulate("demo", none)  # type: ignore[arg-type]
+    with pytest.raises(ProfileError, match="profile is 5: give a name, a path or a Profile"):
+        of.simulate("demo", "dynamic", profile=5)  # type: ignore[arg-type]
+    with pytest.raises(
+        UserError, match=r"prompt_tokens of a request is 10\.5: write a whole number"
+    ):
+        of.simulate([of.Request(0, 0.0, 10.5, 5)], "dynamic")  # type: ignore[arg-type]
     with pytest.raises(TraceError, match="no requests"):
         of.simulate([], "dynamic")
     with pytest.raises(TraceError, match=r"nowhere\.jsonl: no such file"):

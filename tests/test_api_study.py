@@ -159,6 +159,11 @@ def test_policies_that_cannot_travel(here: Path, monkeypatch: pytest.MonkeyPatch
         ({"grid": {"slo_scale": []}}, r"grid\['slo_scale'\] has no values"),
         ({"grid": {"slo_scale": ["wide"]}}, "slo_scale: cannot read 'wide'"),
         ({"grid": {"rate_scale": [None]}}, r"grid\['rate_scale'\] has None: give plain values"),
+        ({"grid": [1]}, r"grid is \[1\]: give a mapping such as"),
+        ({"grid": {"slo_scale": None}}, "slo_scale is None: leave it out"),
+        ({"grid": {"slo_scale": [1, 2]}, "slo_tbt_s": "60ms"}, "slo_tbt_s stands instead of slo_s"),
+        ({"seeds": "2"}, "seeds is '2': write a whole number"),
+        ({"workers": "2"}, "workers is '2': write a whole number"),
         ({"timeline": True}, "studies keep no timelines"),
     ],
 )

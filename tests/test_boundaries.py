@@ -244,3 +244,13 @@ def test_help_itself_loads_no_more() -> None:
         "    cli.main()"
     )
     assert loaded_by(code).isdisjoint({"numpy", "simpy", "rich.progress"} | SOLVERS)
+
+
+def test_no_public_class_name_is_there_twice() -> None:
+    """One name means one thing."""
+    found: dict[str, list[str]] = {}
+    for module in MODULES:
+        for node in tree_of(module).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                found.setdefault(node.name, []).append(module)
+    assert {name: where for name, where in found.items() if len(where) > 1} == {}

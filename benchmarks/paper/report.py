@@ -23,8 +23,8 @@ ACCOUNTING = (
     "between passes are not counted), a late one counts once however late, tokens of refused "
     "requests are late, and only OrbitFlow banks early tokens.",
     "Fair accounting: wall-clock emission, so queues, prompts and pauses count; early tokens are "
-    "banked for everybody; timely share is the share of reading time in which a reader at the "
-    "SLO's pace is fed, over requests that are served; TTFT and SLO attainment count all.",
+    "banked for everybody; timely share, over requests that are served, is 100 % if every token is "
+    "delivered by its deadline; TTFT and SLO attainment count all.",
     "Not as in the paper: arrivals are in seconds for everybody (one engine step = the pass of a "
     "full GPU), where the paper counts steps of the served system, which sends a slow system its "
     "load more slowly. All systems share one data plane and one model of the machine (published "

@@ -30,12 +30,15 @@ from orbitflow.config import (
     Victim,
 )
 from orbitflow.engine.policy import Policy
-from orbitflow.errors import PolicyNameError, TraceError, UserError, nearest
+from orbitflow.errors import PolicyNameError, ProfileError, TraceError, UserError, nearest, one_line
 from orbitflow.machine.profile import Profile
+from orbitflow.options import refuse_contradictions
 from orbitflow.policy.registry import Make, guest
 from orbitflow.request import Request
 from orbitflow.study.keys import kind_of, read_value
 from orbitflow.traces.trace import Trace, on_grid
+
+_A_TRACE = "give a name, a path, a Trace, or a sequence of orbitflow.Request"
 
 PathLike: TypeAlias = str | os.PathLike[str]
 AnyPolicy: TypeAlias = str | Policy | type[Policy]
@@ -106,20 +109,23 @@ class AskedTrace(NamedTuple):
 def config_of(
     trace: str, policies: tuple[str, ...], profile: str | None, options: Mapping[str, Any]
 ) -> RunConfig:
-    """The configuration of these options. Raise a UserError for a value that is none, a TypeError
-    for an option that is not there.
+    """The configuration of these options. Raise a UserError for a value that is none and for two
+    that contradict each other, a TypeError for an option that is not there.
     """
     known = [field.name for field in fields(RunConfig)]
     for name in options:
         if name not in known:
             raise TypeError(f"there is no option {name!r}: {nearest(name, known)}")
     values: dict[str, Any] = {name: read_option(name, value) for name, value in options.items()}
+    refuse_contradictions([n for n, v in values.items() if v is not None], lambda field, _: field)
     return RunConfig(trace=trace, policies=policies, profile=profile, **values)
 
 
 def policies_of(given: AnyPolicy | Sequence[AnyPolicy]) -> AskedPolicies:
     """What a caller asks for. Raise a PolicyNameError for what is no policy, or two of one name."""
-    items = [given] if isinstance(given, str | Policy | type) else list(given)
+    items: list[Any] = [given]
+    if isinstance(given, Iterable) and not isinstance(given, str | Policy | type):
+        items = [*given]
     names: list[str] = []
     guests: dict[str, Policy | type[Policy]] = {}
     for item in items:
@@ -148,15 +154,21 @@ def trace_of(given: AnyTrace) -> AskedTrace:
         return AskedTrace(given.name, given)
     if isinstance(given, str | os.PathLike):
         return AskedTrace(os.fspath(given), None)
+    if not isinstance(given, Iterable):
+        raise TraceError(f"trace is {given!r}: {_A_TRACE}")
     made = _trace_of(given)
     return AskedTrace(made.name, made)
 
 
 def profile_of(given: PathLike | Profile | None) -> tuple[str | None, Profile | None]:
-    """The name or path of a profile, and the profile where it is here already."""
+    """The name or path of a profile, and the profile where it is here already. Raise a
+    ProfileError for what is none.
+    """
     if isinstance(given, Profile):
         return given.name, given
-    return (None if given is None else os.fspath(given)), None
+    if given is None or isinstance(given, str | os.PathLike):
+        return (None if given is None else os.fspath(given)), None
+    raise ProfileError(f"profile is {given!r}: give a name, a path or a Profile")
 
 
 def _maker(given: Policy | type[Policy]) -> Make:
@@ -165,7 +177,7 @@ def _maker(given: Policy | type[Policy]) -> Make:
     try:
         copy.deepcopy(given)
     except Exception as error:
-        said = " ".join(f"{type(error).__name__}: {error}".split())
+        said = one_line(error)
         raise PolicyNameError(
             f"a policy of {type(given).__qualname__} cannot be copied for a run ({said}): give the "
             "class"
@@ -178,10 +190,7 @@ def _trace_of(requests: Iterable[Request]) -> Trace:
     listed = list(requests)
     for number, request in enumerate(listed):
         if not isinstance(request, Request):
-            raise TraceError(
-                f"trace[{number}] is {request!r}: give a name, a path, a Trace, or a sequence of "
-                "orbitflow.Request"
-            )
+            raise TraceError(f"trace[{number}] is {request!r:.80}: {_A_TRACE}")
     listed.sort(key=lambda request: request.arrival_s)
     arrival = np.array([request.arrival_s for request in listed], dtype=np.float64)
     return Trace(
@@ -190,11 +199,15 @@ def _trace_of(requests: Iterable[Request]) -> Trace:
         format="requests",
         arrival=on_grid(arrival - arrival[:1]),
         arrival_unit="s",
-        prompt_tokens=np.array([r.prompt_tokens for r in listed], dtype=np.int64),
-        output_tokens=np.array([r.output_tokens for r in listed], dtype=np.int64),
+        prompt_tokens=np.array(_counts("prompt_tokens", listed), dtype=np.int64),
+        output_tokens=np.array(_counts("output_tokens", listed), dtype=np.int64),
         slo_tbt_s=_limits(r.slo_tbt_s for r in listed),
         slo_ttft_s=_limits(r.slo_ttft_s for r in listed),
     )
+
+
+def _counts(name: str, requests: Iterable[Request]) -> list[int]:
+    return [whole(f"{name} of a request", getattr(request, name)) for request in requests]
 
 
 def _limits(values: Iterable[float | None]) -> FloatArray:
@@ -221,7 +234,7 @@ def read_option(name: str, value: Any) -> object:
         return _flag(name, value)
     if kind is str:
         return str(value)
-    return _whole(name, value) if kind is int else _number(name, value)
+    return whole(name, value) if kind is int else _number(name, value)
 
 
 def _flag(name: str, value: Any) -> bool:
@@ -230,7 +243,9 @@ def _flag(name: str, value: Any) -> bool:
     return bool(value)
 
 
-def _whole(name: str, value: Any) -> int:
+def whole(name: str, value: Any) -> int:
+    """A whole number. Raise a UserError for a value that is none."""
+    _refuse_bool(name, value)
     if isinstance(value, float) and value.is_integer():  # such as 24e9
         return int(value)
     try:
@@ -240,7 +255,13 @@ def _whole(name: str, value: Any) -> int:
 
 
 def _number(name: str, value: Any) -> float:
+    _refuse_bool(name, value)
     try:
         return float(value)
     except (TypeError, ValueError):
         raise UserError(f"{name} is {value!r}: write a number") from None
+
+
+def _refuse_bool(name: str, value: Any) -> None:
+    if isinstance(value, bool | np.bool_):
+        raise UserError(f"{name} is {value!r}: write a number")

@@ -11,7 +11,7 @@ import contextlib
 import os
 import pickle
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from html import escape
 from pathlib import Path
@@ -26,10 +26,12 @@ from orbitflow.api.options import (
     config_of,
     policies_of,
     read_option,
+    whole,
 )
 from orbitflow.api.result import html_table, table
 from orbitflow.engine.policy import Policy
-from orbitflow.errors import PolicyNameError, UserError
+from orbitflow.errors import PolicyNameError, UserError, one_line
+from orbitflow.options import refuse_contradictions
 from orbitflow.study.folder import StudyFolder
 from orbitflow.study.grid import Axis, Grid
 from orbitflow.study.keys import POLICY, Value, key_of
@@ -120,32 +122,41 @@ def run_study(
     Raise a UserError for wrong input, and for a policy that workers cannot be given: an object that
     cannot be pickled, or whose class is defined in the script or notebook itself.
     """
+    if grid is not None and not isinstance(grid, Mapping):
+        raise UserError(f"grid is {grid!r}: give a mapping such as {{'slo_scale': [1, 2]}}")
     axes = dict(grid or {})
     if POLICY in axes:
         raise UserError("policies vary by policies=[...]: leave grid['policy'] out")
     asked = policies_of(policies)
-    for given, what in ((trace, "trace"), (profile, "profile")):
+    for given, what, written in (
+        (trace, "trace", "orbitflow.write_trace makes a file of a Trace"),
+        (profile, "profile", "orbitflow calibrate and orbitflow profile show --json write files"),
+    ):
         if given is not None and not isinstance(given, str | os.PathLike):
             raise UserError(
                 f"the {what} of a study is read by its workers: give a name or a path, not a "
-                f"{type(given).__name__}"
+                f"{type(given).__name__} ({written})"
             )
     if options.get("timeline"):
         raise UserError("studies keep no timelines: leave timeline=True out")
-    if workers is not None and workers < 1:
-        raise UserError(f"workers={workers} must be at least 1")
+    processes = _cpus() if workers is None else whole("workers", workers)
+    if processes < 1:
+        raise UserError(f"workers={processes} must be at least 1")
     jitter = options.pop("arrival_jitter", None)
     name = None if profile is None else os.fspath(profile)
+    varied = Grid(tuple(_axis(key, values) for key, values in axes.items()))
+    chosen = [name for name, value in options.items() if value is not None]
+    refuse_contradictions([*chosen, *varied.keys], lambda field, _: field)
     study = plan_study(
         config_of(os.fspath(trace), asked.names, name, options),
-        Grid(tuple(_axis(key, values) for key, values in axes.items())),
-        seeds=seeds,
+        varied,
+        seeds=whole("seeds", seeds),
         arrival_jitter=jitter,
         bounded=bound,
         guests={label: _pickled(label, given) for label, given in asked.guests.items()},
     )
     with _folder(study, out) as folder:
-        run_missing(study, folder, workers=workers or _cpus(), on_row=lambda row: None)
+        run_missing(study, folder, workers=processes, on_row=lambda row: None)
         found = results(study, folder.rows)
         rows = [folder.rows[job_id(job)] for job in study.simulations()]
         folder.write_summary(summary(study, found))
@@ -184,7 +195,9 @@ def _plain(value: object, name: str) -> Value:
 
 
 def _values(values: Sequence[Value] | Value) -> Sequence[Value]:
-    return [values] if isinstance(values, str | int | float | bool) else list(values)
+    return (
+        list(values) if isinstance(values, Iterable) and not isinstance(values, str) else [values]
+    )
 
 
 def _pickled(label: str, given: Policy | type[Policy]) -> bytes:
@@ -198,7 +211,7 @@ def _pickled(label: str, given: Policy | type[Policy]) -> bytes:
     try:
         return pickle.dumps(given() if isinstance(given, type) else given)
     except Exception as error:
-        said = " ".join(f"{type(error).__name__}: {error}".split())
+        said = one_line(error)
         raise PolicyNameError(
             f"policy {label} cannot be pickled for the workers of a study ({said}): put its class "
             f"into a file and give 'file.py:{kind.__name__}'"

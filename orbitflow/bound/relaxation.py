@@ -254,9 +254,9 @@ def _streamed(
     *,
     deposit: bool,
 ) -> tuple[float, float]:
-    """Least time from first to last token, and least reading time, of a request that outgrows the
-    GPU: its passes take the time of compute and of what the GPU cannot hold, and no token is out
-    before all that was streamed for it.
+    """Least times from the first to the last token, generated and delivered, of a request that
+    outgrows the GPU: its passes take the time of compute and of what the GPU cannot hold, and no
+    token is out before all that was streamed for it.
     """
     contexts = prompt + 1 + np.arange(passes)
     layer_s, _ = cost.stream_s(contexts[:1], passes)

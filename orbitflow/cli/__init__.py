@@ -1,7 +1,7 @@
 """The command line. Only typer is imported until a command runs, so that `--help` answers at once.
 
-User errors print one line and exit 2, failures exit 1, Ctrl-C exits 130; tracebacks only with
---debug.
+User errors print one line and exit 2, failures and errors of a user's policy exit 1, Ctrl-C exits
+130; tracebacks only with --debug.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from orbitflow.cli.sim import sim_command
 from orbitflow.cli.study import study_app
 from orbitflow.cli.trace import trace_app
 from orbitflow.cli.validate import validate_command
-from orbitflow.errors import OrbitFlowError, UserError
+from orbitflow.errors import OrbitFlowError, UserError, policy_note
 
 _DEBUG = "--debug"
 _INTERRUPTED = 130
@@ -34,7 +34,7 @@ app = typer.Typer(
     help="SLO-aware KV-cache offloading for long-context LLM serving: simulate, serve, compare.",
     epilog="Start with: orbitflow sim --trace azure_conv.jsonl",
     no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help", "--help-all"]},
     pretty_exceptions_enable=False,
     add_completion=True,
 )
@@ -91,8 +91,10 @@ def main() -> None:
         sys.stderr.close()  # whoever read our output has left; nothing more to say
         raise SystemExit(1) from None
     except OSError as error:
-        _fail(error, 1)
+        _fail(error, 1, policy_note(error))
     except Exception as error:
+        if said := policy_note(error):
+            _fail(error, 1, said)
         usage = getattr(error, "format_message", None)  # typer's complaints about the command line
         if usage is None:
             raise
@@ -102,9 +104,9 @@ def main() -> None:
     raise SystemExit(code)
 
 
-def _fail(error: Exception, code: int) -> None:
+def _fail(error: Exception, code: int, said: str | None = None) -> None:
     if _DEBUG in sys.argv:
         raise error
-    if message := " ".join(str(error).split()):
+    if message := " ".join((said or str(error)).split()):
         print(f"orbitflow: {message}", file=sys.stderr)
     raise SystemExit(code)

@@ -21,7 +21,7 @@ import typer
 
 from orbitflow import __version__
 from orbitflow.cli.progress import usable_cpus
-from orbitflow.errors import how_to_install
+from orbitflow.errors import how_to_install, one_line
 from orbitflow.units import format_bytes
 
 SCHEMA_VERSION = 1
@@ -129,7 +129,7 @@ def _check(
     except Missing as missing:
         return Finding(name, Health.MISSING, str(missing), is_needed)
     except Exception as error:
-        said = " ".join(f"{type(error).__name__}: {error}".split())
+        said = one_line(error)
         return Finding(name, Health.BROKEN, f"{said}; {remedy}", is_needed)
 
 

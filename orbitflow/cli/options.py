@@ -15,6 +15,7 @@ from typing import Annotated, Any, TypeAlias, get_type_hints
 import typer
 import typer.core
 
+from orbitflow import options as rows
 from orbitflow.config import Replay, RunConfig
 from orbitflow.errors import UserError
 from orbitflow.options import (
@@ -159,17 +160,13 @@ def configured(
 
 
 def refuse_contradictions(explicit: Collection[str], keys: Collection[str] = ()) -> None:
-    """Raise a UserError if two options were given of which one makes the other meaningless; `keys`
-    are fields that a study varies.
+    """Raise a UserError if two options were given of which one makes the other meaningless;
+    `explicit` are parameters' names, `keys` fields that a study varies.
     """
-    varied = {parameter_name(key, RUN_OPTIONS[key]) for key in keys if key in RUN_OPTIONS}
-    given = varied.union(explicit)
-    for field, spec in RUN_OPTIONS.items():
-        if spec.instead_of in given and parameter_name(field, spec) in given:
-            other = "--" + spec.instead_of.replace("_", "-")
-            raise UserError(
-                f"{option_name(field, spec)} stands instead of {other}: leave one of them out"
-            )
+    named = {
+        field for field, spec in RUN_OPTIONS.items() if parameter_name(field, spec) in explicit
+    }
+    rows.refuse_contradictions(named.union(keys))
 
 
 def split_policies(values: Sequence[str]) -> tuple[str, ...]:

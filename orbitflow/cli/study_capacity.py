@@ -180,12 +180,14 @@ def _said_of(question: CapacityQuestion, policy: str, found: CapacityPoint) -> s
     """One decided point as a line of progress."""
     from orbitflow.study.capacity_result import figure
     from orbitflow.study.keys import key_text
+    from orbitflow.study.policy_names import short_names
 
     verdict = "met" if found.is_met else "missed"
     why = [f"{t.figure} {figure(found, t.figure)}" for t in question.targets]
     shown = "cannot be served" if found.error is not None else ", ".join(why)
     key = question.varied.key
-    return f"{policy}: {key} {key_text(key, found.value)}: {shown}, {verdict}"
+    name = short_names(question.policies)[policy]
+    return f"{name}: {key} {key_text(key, found.value)}: {shown}, {verdict}"
 
 
 def _print_answers(found: CapacityResult, simulations: int, path: Path) -> None:

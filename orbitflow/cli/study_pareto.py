@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -80,8 +80,10 @@ def _print(
 
     from orbitflow.cli.tables import console
     from orbitflow.study.keys import POLICY
+    from orbitflow.study.policy_names import short_names
 
     keys = [*(key for key in study.keys if key != POLICY), POLICY]
+    short = short_names(cell.cell.policy for cell in study.cells)
     senses = ", ".join(f"{'most' if o.is_maximized else 'least'} {o.name}" for o in objectives)
     table = Table(title=Text(f"{study.trace}: {senses}"), title_justify="left")
     for key in keys:
@@ -93,9 +95,11 @@ def _print(
         table.add_column("dominated by")
     for front in found:
         for cell in front.members:
-            table.add_row(*_row(cell, keys, objectives), *([Text()] if all_cells else []))
+            table.add_row(*_row(cell, keys, objectives, short), *([Text()] if all_cells else []))
         for cell, by in front.dominated if all_cells else ():
-            table.add_row(*_row(cell, keys, objectives), _name(by, keys, cell), style="dim")
+            table.add_row(
+                *_row(cell, keys, objectives, short), _name(by, keys, cell, short), style="dim"
+            )
         table.add_section()
     out = console()
     out.print(table)
@@ -103,16 +107,20 @@ def _print(
         out.print(Text(line))
 
 
-def _row(cell: StoredCell, keys: Sequence[str], objectives: Sequence[Criterion]) -> list[Text]:
+def _row(
+    cell: StoredCell,
+    keys: Sequence[str],
+    objectives: Sequence[Criterion],
+    short: Mapping[str, str],
+) -> list[Text]:
     from rich.text import Text
 
-    from orbitflow.policy.registry import make_policy
     from orbitflow.study.keys import key_text
+    from orbitflow.study.policy_names import shown_policy
     from orbitflow.study.statistics import number
 
-    shown = [Text(key_text(key, cell.cell.values[key])) for key in keys]
-    if make_policy(cell.cell.policy).is_lossy:
-        shown[-1].append(" (lossy)")
+    shown = [Text(key_text(key, cell.cell.values[key])) for key in keys[:-1]]
+    shown.append(Text(shown_policy(cell.cell.policy, short[cell.cell.policy])))
     figures = [o.value(cell) for o in objectives if o.name not in keys]
     known = [value for value in figures if value is not None]
     assert len(known) == len(figures), "cells without a figure are in no front"
@@ -145,14 +153,17 @@ def _remarks(study: StoredStudy, found: Sequence[Front], *, all_cells: bool) -> 
     return lines
 
 
-def _name(cell: StoredCell, keys: Sequence[str], beside: StoredCell) -> Text:
+def _name(
+    cell: StoredCell, keys: Sequence[str], beside: StoredCell, short: Mapping[str, str]
+) -> Text:
     """What tells one cell from another."""
     from rich.text import Text
 
     from orbitflow.study.keys import key_text
 
     differing = [k for k in keys if cell.cell.values[k] != beside.cell.values[k]]
-    return Text(", ".join(f"{k}={key_text(k, cell.cell.values[k])}" for k in differing))
+    texts = {k: key_text(k, cell.cell.values[k]) for k in differing}
+    return Text(", ".join(f"{k}={short.get(text, text)}" for k, text in texts.items()))
 
 
 def _document(

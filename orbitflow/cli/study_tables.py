@@ -19,11 +19,11 @@ from rich.text import Text
 
 from orbitflow.cli.options import arguments_of_sim
 from orbitflow.cli.tables import WIDE, console
-from orbitflow.policy.registry import make_policy
 from orbitflow.results.bound_share import BOUNDED, NOT_COVERED
 from orbitflow.results.figures import best_as_written
 from orbitflow.study.grid import Cell
 from orbitflow.study.keys import POLICY, key_text
+from orbitflow.study.policy_names import short_names, shown_policy
 from orbitflow.study.search import Search
 from orbitflow.study.statistics import Estimate, number, percent, seconds, writer
 from orbitflow.study.study import Job, Study
@@ -37,7 +37,7 @@ _PROMISED = frozenset({"profile", "model", "compute_scale"})  # what isolated pr
 _SUPERLATIVE = {"max": "large", "min": "small"}
 
 
-class FigureColumn(NamedTuple):
+class MeanColumn(NamedTuple):
     """One figure: its title, its name, how it is written, which way is better, and whether its
     share of the bound is shown.
     """
@@ -50,13 +50,13 @@ class FigureColumn(NamedTuple):
 
 
 COLUMNS = (
-    FigureColumn("timely %", "timely_share", percent, max, True),
-    FigureColumn("SLO %", "slo_attainment", percent, max, True),
-    FigureColumn("TTFT %", "ttft_attainment", percent, max),
-    FigureColumn("TPOT %", "tpot_attainment", percent, max),
-    FigureColumn("goodput, req/s", "goodput_rps", number, max, True),
-    FigureColumn("TTFT p95", "ttft_s.p95", seconds, min),
-    FigureColumn("makespan", "makespan_s", seconds, min),
+    MeanColumn("timely %", "timely_share", percent, max, True),
+    MeanColumn("SLO %", "slo_attainment", percent, max, True),
+    MeanColumn("TTFT %", "ttft_attainment", percent, max),
+    MeanColumn("TPOT %", "tpot_attainment", percent, max),
+    MeanColumn("goodput, req/s", "goodput_rps", number, max, True),
+    MeanColumn("TTFT p95", "ttft_s.p95", seconds, min),
+    MeanColumn("makespan", "makespan_s", seconds, min),
 )
 
 
@@ -122,13 +122,14 @@ def print_results(study: Study, found: Sequence[CellResult], path: Path) -> None
         if study.bounded and column.of_bound:
             table.add_column("of bound %", justify="right")
     starred = False
+    short = short_names(result.cell.policy for result in found)
     for members in _groups(found):
         best = _best(members)
         starred = starred or bool(best)
         for result in members:
-            named = [Text(key_text(key, result.cell.values[key])) for key in keys]
-            if make_policy(str(result.cell.values[POLICY])).is_lossy:
-                named[-1].append(" (lossy)")
+            named = [Text(key_text(key, result.cell.values[key])) for key in keys[:-1]]
+            policy = result.cell.policy
+            named.append(Text(shown_policy(policy, short[policy])))
             table.add_row(*named, *_cells(result, best))
         if (bound := members[0].bound) is not None:
             values = {**members[0].cell.values, POLICY: "bound"}
@@ -195,7 +196,7 @@ def _best(members: Sequence[CellResult]) -> dict[str, str]:
     return best
 
 
-def _mean_of(column: FigureColumn, mean: float) -> str:
+def _mean_of(column: MeanColumn, mean: float) -> str:
     """How a column writes a mean without its interval."""
     return column.write(Estimate(mean, None))
 
@@ -237,10 +238,12 @@ def _fitting(out: Console, study: Study, found: Sequence[CellResult]) -> Table:
     return table
 
 
-def _trials(study: Study, found: Sequence[CellResult], columns: Sequence[FigureColumn]) -> Table:
+def _trials(study: Study, found: Sequence[CellResult], columns: Sequence[MeanColumn]) -> Table:
     scenario, first = study.scenario, best(study, found)
     axes = [axis for axis in study.grid.axes if len(axis.values) > 1 or axis.key != POLICY]
-    fixed = [str(axis.values[0]) for axis in study.grid.axes if axis not in axes]
+    short = short_names(result.cell.policy for result in found)
+    values_of_one = [str(axis.values[0]) for axis in study.grid.axes if axis not in axes]
+    fixed = [short.get(value, value) for value in values_of_one]
     title = ", ".join((f"{scenario.trace.name} on {scenario.profile.name}", *fixed))
     table = Table(title=Text(f"{title}: {_searched(study, found)}"), title_justify="left")
     for axis in axes:
@@ -248,7 +251,9 @@ def _trials(study: Study, found: Sequence[CellResult], columns: Sequence[FigureC
     for column in columns:
         table.add_column(column.title, justify="right")
     for result in ranked(study, found)[:_SHOWN_TRIALS]:
-        named = [Text(key_text(axis.key, result.cell.values[axis.key])) for axis in axes]
+        values = result.cell.values
+        texts = [key_text(axis.key, values[axis.key]) for axis in axes]
+        named = [Text(short.get(text, text)) for text in texts]
         style = "bold green" if result is first else None
         table.add_row(*named, *_trial_cells(result, columns, is_best=result is first), style=style)
     return table
@@ -262,17 +267,15 @@ def _searched(study: Study, found: Sequence[CellResult]) -> str:
     return f"{goal} as possible, {len(found)} trials by {search.sampler}{seeds}"
 
 
-def _columns(search: Search) -> list[FigureColumn]:
+def _columns(search: Search) -> list[MeanColumn]:
     """What is looked for comes first."""
     figure = search.objective.figure
     known = [column for column in COLUMNS if column.figure == figure]
-    sought = known or [FigureColumn(figure, figure, writer(figure), max)]
+    sought = known or [MeanColumn(figure, figure, writer(figure), max)]
     return [*sought, *(column for column in COLUMNS if column.figure != figure)]
 
 
-def _trial_cells(
-    result: CellResult, columns: Sequence[FigureColumn], *, is_best: bool
-) -> list[Text]:
+def _trial_cells(result: CellResult, columns: Sequence[MeanColumn], *, is_best: bool) -> list[Text]:
     cells = []
     for place, column in enumerate(columns):
         value = result.figures.get(column.figure)

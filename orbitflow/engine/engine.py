@@ -21,6 +21,7 @@ import numpy as np
 from orbitflow.arrays import FloatArray
 from orbitflow.engine.apply import DecisionApplier
 from orbitflow.engine.batch import PassClock
+from orbitflow.engine.guard import ask, decide
 from orbitflow.engine.policy import Decision, Policy, View
 from orbitflow.engine.queues import Queues
 from orbitflow.errors import PolicyError
@@ -88,7 +89,7 @@ class ServingCore:
 
     def submit(self, request: Request, now_s: float) -> str | None:
         """Queue a request. Return why it can never be served, if so; it is then forgotten."""
-        gpu, host = self.policy.pages_alone(request)
+        gpu, host = ask(self.policy.pages_alone, request)
         limits = self.limits
         if gpu > limits.gpu_pages:
             return (
@@ -137,12 +138,12 @@ class ServingCore:
 
     def solve(self, request: PlanRequest) -> PlanAnswer:
         """Have the policy answer a plan request; may run beside the passes, on another thread."""
-        return self.policy.solve(request)
+        return ask(self.policy.solve, request)
 
     def adopt(self, plan: PlanAnswer, now_s: float) -> None:
         """Hand a finished plan to the policy, which is asked again before the next pass."""
         self._planning = False
-        self.policy.adopt(plan, now_s)
+        ask(self.policy.adopt, plan, now_s)
         self._stale = True
 
     def finish(self, step: Step, outcome: StepOutcome) -> Events:
@@ -178,7 +179,7 @@ class ServingCore:
             resumed,
             finished,
         )
-        if self.policy.observe(step, outcome, events):
+        if ask(self.policy.observe, step, outcome, events):
             self._stale = True
         return events
 
@@ -240,7 +241,7 @@ class ServingCore:
         self._stale = False
         view = self._view
         view.now_s, view.passes, view.is_planning = now_s, self._clock.passes, self._planning
-        decision = self.policy.decide(view)
+        decision = decide(self.policy, view)
         changed = self._applier.apply(decision, now_s, view.passes)
         self.account.check()
         if changed and self._on_decision is not None:

@@ -15,6 +15,7 @@ from math import ceil
 import numpy as np
 
 from orbitflow.arrays import FloatArray
+from orbitflow.engine.guard import ask
 from orbitflow.engine.policy import Policy, View
 from orbitflow.engine.queues import Queues
 from orbitflow.errors import UserError
@@ -152,7 +153,10 @@ def _meet(policy: Policy, core: SeatedCore, seat: Seat) -> None:
     queues.submit(request)
     tbt_limit_s = core.queues.active[request.id].tbt_limit_s
     account = KvAccount(core.limits)
-    policy.decide(View(queues, account, _no_times, tbt_limit_s, data_plane=policy.data_plane))
+    ask(
+        policy.decide,
+        View(queues, account, _no_times, tbt_limit_s, data_plane=policy.data_plane),
+    )
     nothing = np.empty(0)
     _tell(policy, (), nothing, float(times[0]), first=(request.id,))
     if len(times) > 1:
@@ -169,7 +173,7 @@ def _tell(
     """Tell a policy of tokens, but not how long they took, so that it learns no speeds."""
     step = Step(0, (), ids, 0, None, (), 0, (), len(times_s), 0, False)
     outcome = StepOutcome(end_s, times_s, 0.0, 0.0, 0, 0, (), end_s)
-    policy.observe(step, outcome, Events((), first, TokenSegment(ids, times_s), (), (), ()))
+    ask(policy.observe, step, outcome, Events((), first, TokenSegment(ids, times_s), (), (), ()))
 
 
 def _no_times(state: RequestState) -> FloatArray:

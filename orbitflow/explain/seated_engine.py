@@ -13,6 +13,7 @@ from orbitflow.arrays import FloatArray
 from orbitflow.config import Tuning
 from orbitflow.engine.apply import NEVER
 from orbitflow.engine.engine import ServingCore
+from orbitflow.engine.guard import ask, decide
 from orbitflow.engine.policy import Decision, Lengths, Policy, View
 from orbitflow.placement import ALL_RESIDENT
 from orbitflow.request import Request
@@ -73,21 +74,21 @@ class InlinePlanning(Policy):
     def decide(self, view: View) -> Decision:
         """Decide; where that asks for a plan, decide again with it."""
         self.solved = None
-        decision = self._inner.decide(view)
+        decision = decide(self._inner, view)
         if decision.plan_request is None:
             return decision
-        self.solved = self._inner.solve(decision.plan_request)
-        self._inner.adopt(self.solved, view.now_s)
-        return self._inner.decide(view)._replace(plan_request=None)
+        self.solved = ask(self._inner.solve, decision.plan_request)
+        ask(self._inner.adopt, self.solved, view.now_s)
+        return decide(self._inner, view)._replace(plan_request=None)
 
     def pages_alone(self, request: Request) -> tuple[int, int]:
         """The inner policy's."""
-        return self._inner.pages_alone(request)
+        return ask(self._inner.pages_alone, request)
 
     def observe(self, step: Step, outcome: StepOutcome, events: Events) -> bool:
         """The inner policy learns."""
-        return self._inner.observe(step, outcome, events)
+        return ask(self._inner.observe, step, outcome, events)
 
     def solve(self, request: PlanRequest) -> PlanAnswer:
         """The inner policy's; never called, as every plan is solved at once."""
-        return self._inner.solve(request)
+        return ask(self._inner.solve, request)

@@ -67,7 +67,7 @@ class Candidate(NamedTuple):
     weight: float = 1.0
 
 
-class Weights(NamedTuple):
+class PlanWeights(NamedTuple):
     """What counts in a plan besides late tokens, in late tokens.
 
     `least_pass_s`: a pass counts for no less.
@@ -95,7 +95,7 @@ class Problem:
     passes: int  # of the window, at least 1
     candidates: tuple[Candidate, ...]
     placements: tuple[HostLayers, ...] | None
-    weights: Weights
+    weights: PlanWeights
     is_uniform: bool = False
     rest_order: tuple[int, ...] | None = None
 
@@ -145,7 +145,7 @@ class Terms(NamedTuple):
     gpu_pages: int
     ring_spread: int  # q where layers are spread, else 0
     ring_each: int  # q where placements may coincide, else 0
-    weights: Weights
+    weights: PlanWeights
 
 
 def paper_options(layers: int) -> tuple[HostLayers, ...]:

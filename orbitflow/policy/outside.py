@@ -22,7 +22,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from orbitflow.engine.policy import DataPlane, Lengths, Policy
-from orbitflow.errors import PolicyNameError, nearest
+from orbitflow.errors import PolicyNameError, nearest, one_line
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -72,7 +72,7 @@ def made_by(make: Callable[[], Policy], said: str) -> Policy:
     try:
         policy = make()
     except Exception as error:
-        line = _one_line(error)
+        line = one_line(error)
         raise PolicyNameError(
             f"{said} cannot be made without arguments ({_place(error)}{line})"
         ) from None
@@ -92,10 +92,18 @@ def made_by(make: Callable[[], Policy], said: str) -> Policy:
 
 
 def entry_points() -> dict[str, EntryPoint]:
-    """What installed distributions offer in the group, by name. Nothing is imported."""
+    """What installed distributions offer in the group, by name. Nothing is imported. Raise a
+    PolicyNameError if the entry points of some distribution cannot be read.
+    """
     from importlib import metadata  # takes 25 ms
 
-    return {point.name: point for point in metadata.entry_points(group=GROUP)}
+    try:
+        return {point.name: point for point in metadata.entry_points(group=GROUP)}
+    except Exception as error:  # of many kinds: importlib.metadata does not check the files
+        raise PolicyNameError(
+            f"the entry points of an installed distribution cannot be read ({one_line(error)}): "
+            "uninstall the one that you installed last, or give path/to/file.py:Class"
+        ) from None
 
 
 def reference_of(point: EntryPoint) -> str:
@@ -139,7 +147,7 @@ def _from_file(place: str, reference: str) -> ModuleType:
             spec.loader.exec_module(module)
         except (Exception, SystemExit) as error:
             del sys.modules[name]
-            said = f"{_place(error, path)}{_one_line(error)}"
+            said = f"{_place(error, path)}{one_line(error)}"
             raise PolicyNameError(f"policy {reference} cannot be imported: {said}") from None
         finally:
             sys.path.remove(os.path.dirname(path))
@@ -160,7 +168,7 @@ def _from_module(place: str, reference: str) -> ModuleType:
                 f"policy {reference}: no module is called {error.name!r}: install it, add its "
                 "folder to PYTHONPATH, or write path/to/file.py:Class"
             ) from None
-        said = f"{_place(error)}{_one_line(error)}"
+        said = f"{_place(error)}{one_line(error)}"
         raise PolicyNameError(f"policy {reference} cannot be imported: {said}") from None
 
 
@@ -174,8 +182,3 @@ def _place(error: BaseException, path: str | None = None) -> str:
     return (
         "" if frame is None or frame.filename == __file__ else f"{frame.filename}:{frame.lineno}: "
     )
-
-
-def _one_line(error: BaseException) -> str:
-    text = error.msg if isinstance(error, SyntaxError) else str(error)
-    return " ".join(f"{type(error).__name__}: {text}".split())

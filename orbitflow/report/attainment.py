@@ -27,8 +27,8 @@ def attainment(series: Sequence[Series]) -> Chart:
         for column in ATTAINMENTS
     ]
     caption = (
-        "Timely share: the share of the reading time, at the SLO's pace, that is not spent waiting "
-        "for a late token. The others: shares of all requests that met their limit; SLO is TTFT "
+        "Timely share: 100 % if every token is delivered by its deadline, less by the time that "
+        "tokens are late. The others: shares of all requests that met their limit; SLO is TTFT "
         "and TPOT together."
     )
     if len(series) <= MOST_BARS:

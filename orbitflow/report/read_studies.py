@@ -15,6 +15,7 @@ from orbitflow.results.run_files import read_document
 from orbitflow.study.capacity_result import CapacityResult, read_capacity
 from orbitflow.study.grid import Cell
 from orbitflow.study.keys import POLICY, Direction, Value, in_order
+from orbitflow.study.policy_names import short_names
 from orbitflow.study.statistics import Estimate, estimates
 from orbitflow.study.stored import Row, Searched, has_ended, read_definition, read_rows
 
@@ -103,6 +104,9 @@ def read_study(path: Path, label: str) -> ReportStudy:
         raise UserError(f"{path} has no finished simulation yet: go on with the study")
     cells = _cells(rows)
     grid = definition.grid
+    short = short_names([*map(str, grid.get(POLICY, ())), *(cell.policy for cell in cells)])
+    cells = [cell._replace(policy=short[cell.policy]) for cell in cells]
+    grid = {k: [short.get(str(v), v) if k == POLICY else v for v in vs] for k, vs in grid.items()}
     simulations = None if definition.cells is None else definition.seeds * definition.cells
     if simulations is None:
         grid = _values_of(cells, grid)

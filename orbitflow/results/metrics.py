@@ -70,8 +70,8 @@ def share(part: float, whole: float) -> float | None:
 
 
 def timely_share(due_s: float, reading_s: float) -> float | None:
-    """Share of the reading time in which the next token is there: sum of tau / sum of max(tau, gap)
-    over all due tokens.
+    """Sum of tau / sum of max(tau, gap) over all due tokens. It is 1 if every token is delivered by
+    its deadline, tau after the token before it, and falls with the time by which tokens are late.
     """
     return share(due_s, reading_s)
 

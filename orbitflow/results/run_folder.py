@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
-from orbitflow.errors import UserError
+from orbitflow.errors import UserError, one_line
 from orbitflow.files import column_file, write_whole
 from orbitflow.results.recorder import ColumnSink
 
@@ -92,9 +92,7 @@ class RunFolder(OutputFolder):
     def incomplete(self, error: BaseException) -> None:
         """Say in the mark why the run stopped, if the disk still takes it."""
         is_interrupt = isinstance(error, KeyboardInterrupt)
-        why = (
-            "interrupted" if is_interrupt else " ".join(f"{type(error).__name__}: {error}".split())
-        )
+        why = "interrupted" if is_interrupt else one_line(error)
         with contextlib.suppress(OSError):
             (self.path / INCOMPLETE).write_text(f"This run has not finished: {why}\n")
 

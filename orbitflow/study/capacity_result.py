@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orbitflow import __version__
-from orbitflow.policy.registry import make_policy
 from orbitflow.results.summary import SCHEMA_VERSION
 from orbitflow.study.bisection import Number
 from orbitflow.study.figures import Target
 from orbitflow.study.keys import key_text
+from orbitflow.study.policy_names import short_names, shown_policy
 from orbitflow.study.statistics import Estimate, number
 from orbitflow.units import format_count
 
@@ -90,6 +90,10 @@ class CapacityResult:
         if not known or len(set(met)) < 2:
             return None
         return max(known) if self.wants_highest else min(known)
+
+    def short_name(self, answer: CapacityAnswer) -> str:
+        """What people are shown of an answer's policy."""
+        return short_names(one.policy for one in self.answers)[answer.policy]
 
 
 def capacity_document(question: CapacityQuestion, result: CapacityResult) -> dict[str, Any]:
@@ -201,8 +205,7 @@ def heads(found: CapacityResult) -> list[str]:
 def cells(found: CapacityResult, answer: CapacityAnswer) -> list[str]:
     """The row of one policy."""
     met, missed = answer.met, answer.missed
-    lossy = " (lossy)" if make_policy(answer.policy).is_lossy else ""
-    row = [answer.policy + lossy]
+    row = [shown_policy(answer.policy, found.short_name(answer))]
     if met is None:
         row += [_FAILED if answer.outcome == _FAILED else "none", *("" for _ in found.targets)]
     else:
@@ -215,7 +218,7 @@ def cells(found: CapacityResult, answer: CapacityAnswer) -> list[str]:
 
 def remarks(found: CapacityResult, answer: CapacityAnswer) -> Iterator[str]:
     """What a person must know about one answer."""
-    key, name = found.key, answer.policy
+    key, name = found.key, found.short_name(answer)
     if answer.outcome == _FAILED or not answer.tested:
         yield f"{name}: a simulation failed: {answer.error}"
         return

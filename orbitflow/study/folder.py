@@ -21,7 +21,8 @@ from typing import Any
 
 from orbitflow import files as whole_file
 from orbitflow.errors import UserError
-from orbitflow.study.stored import Row, read_rows, row_id
+from orbitflow.options import is_removed
+from orbitflow.study.stored import Row, read_rows, row_id, writer
 from orbitflow.study.study import Study
 
 _STUDY, _ROWS, _SUMMARY, _LOCK = "study.json", "cells.jsonl", "summary.json", "lock"
@@ -157,19 +158,37 @@ def _claim(path: Path, study: Study) -> None:
 
 def _check_versions(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     """Rows of two versions are not compared with one another: their figures may differ."""
-    ours, theirs = wanted["orbitflow_version"], found.get("orbitflow_version", "unknown")
+    ours, theirs = wanted["orbitflow_version"], writer(found)
     schema = found.get("schema_version")
+    is_alike = found.get("orbitflow_version") == ours
+    theirs = f"another build of {theirs}" if is_alike else theirs
+    remedy = f"name a new folder, or go on with {theirs}"
     if schema != wanted["schema_version"]:
         raise UserError(
-            f"--out {path} holds a study of schema version {schema}, orbitflow {ours} goes on with "
-            f"{wanted['schema_version']}: name a new folder, or use orbitflow {theirs}, that began "
-            "it"
+            f"--out {path} was begun by {theirs} with schema version {schema}, orbitflow {ours} "
+            f"goes on with {wanted['schema_version']}: {remedy}"
         )
-    if theirs != ours:
+    if not is_alike:
         raise UserError(
-            f"--out {path} was begun by orbitflow {theirs}, this is {ours}, whose figures may "
-            f"differ: name a new folder, or use orbitflow {theirs}"
+            f"--out {path} was begun by {theirs}, this is {ours}, whose figures may differ: "
+            f"{remedy}"
         )
+    if options := list(_removed(found)):
+        raise UserError(
+            f"--out {path} was begun by {theirs} with {', '.join(options)}, which this one has no "
+            f"more: {remedy}"
+        )
+
+
+def _removed(found: Mapping[str, Any]) -> Iterator[str]:
+    """Options of a study, as they were written, whose value was removed since."""
+    base, grid = found.get("base"), found.get("grid")
+    given = [*base.items()] if isinstance(base, dict) else []
+    for key, values in grid.items() if isinstance(grid, dict) else ():
+        given += [(key, value) for value in values] if isinstance(values, list) else []
+    for key, value in dict.fromkeys((key, str(value)) for key, value in given):
+        if is_removed(key, value):
+            yield f"--{key.replace('_', '-')} {value}"
 
 
 def _differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:

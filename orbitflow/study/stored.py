@@ -128,6 +128,12 @@ def has_ended(path: Path) -> bool:
     return (path / "summary.json").exists()
 
 
+def writer(found: Mapping[str, Any]) -> str:
+    """Which orbitflow wrote a document."""
+    version = found.get("orbitflow_version")
+    return "an orbitflow of no known version" if version is None else f"orbitflow {version}"
+
+
 def read_definition(path: Path) -> Definition:
     """What `study.json` of a folder says. Raise a UserError if it cannot be read, or is of another
     version, or of a study that has no grid.
@@ -146,7 +152,7 @@ def read_definition(path: Path) -> Definition:
     if version != SCHEMA_VERSION:
         raise UserError(
             f"{file} has schema_version {version}, orbitflow {__version__} reads {SCHEMA_VERSION}: "
-            f"use orbitflow {found.get('orbitflow_version', 'unknown')}, that wrote it"
+            f"{writer(found)} wrote it; use that one, or run the study again in a new folder"
         )
     if is_paper:
         raise UserError(

@@ -495,6 +495,14 @@ def test_help_of_sim_has_every_option_of_the_issue(orbitflow: Invoke) -> None:
         assert f"--{option} " in result.out, option
 
 
+@pytest.mark.parametrize("command", ["", "study", "report", "trace convert", "profile show"])
+def test_help_all_is_taken_where_help_shows_everything(orbitflow: Invoke, command: str) -> None:
+    words = command.split()
+    shown = orbitflow(*words, "--help-all")
+    assert (shown.code, shown.err) == (0, "")
+    assert options_shown(shown.out) == options_shown(orbitflow(*words, "--help").out)
+
+
 @pytest.mark.parametrize("command", ["sim", "study run", "run"])
 def test_help_is_short_and_all_of_it_is_there_for_the_asking(
     orbitflow: Invoke, command: str

@@ -13,7 +13,7 @@ from orbitflow.machine.pipeline import Overlap
 from orbitflow.memory import pages_at_end
 from orbitflow.placement import RESIDENT, stride
 from orbitflow.planner.check import faults, gpu_pages
-from orbitflow.planner.problem import REST, Candidate, Problem, Weights
+from orbitflow.planner.problem import REST, Candidate, PlanWeights, Problem
 from orbitflow.planner.score import Score, score
 
 PLACEMENTS = (RESIDENT, stride(6, 1))
@@ -26,7 +26,7 @@ def _problem(gpu_tokens: int = 100, *, uniform: bool = False) -> Problem:
         Candidate(7, 41, 0.05, 1.0, RESIDENT, True),
         Candidate(9, 33, 0.05, 1.0, RESIDENT, False),
     )
-    weights = Weights((0.05, 0.05), 0.1)
+    weights = PlanWeights((0.05, 0.05), 0.1)
     return Problem(
         machine.cost, machine.limits, Overlap.RING, 2, 4, asked, PLACEMENTS, weights, uniform
     )

@@ -13,7 +13,7 @@ from orbitflow.machine.catalog import resolve_profile
 from orbitflow.machine.cost import CostModel
 from orbitflow.machine.pipeline import Overlap, RingPipeline, TransferDemand
 from orbitflow.memory import KvLimits
-from orbitflow.planner.problem import Candidate, Problem, Weights, paper_options
+from orbitflow.planner.problem import Candidate, PlanWeights, Problem, paper_options
 from orbitflow.planner.search import search
 
 COST = CostModel.from_profile(resolve_profile("a5000-llama3-8b-paper"))
@@ -49,7 +49,7 @@ def test_the_bound_is_what_a_pass_takes() -> None:
             Candidate(i, draw.randint(200, 5000), 0.088, draw.uniform(0, 3), (), False)
             for i in range(count)
         )
-        weights = Weights((0.05,) * count, 0.1)
+        weights = PlanWeights((0.05,) * count, 0.1)
         problem = Problem(COST, limits, Overlap.RING, 2, 32, candidates, PLACEMENTS, weights)
         found = search(problem)
         if found is not None and found.score.link_s:

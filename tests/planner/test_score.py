@@ -17,7 +17,7 @@ from orbitflow.machine.pipeline import Overlap
 from orbitflow.machine.profile import DecodeFit, LinkFit, PrefillFit
 from orbitflow.memory import KvLimits
 from orbitflow.planner import check
-from orbitflow.planner.problem import REST, Candidate, Problem, Weights
+from orbitflow.planner.problem import REST, Candidate, PlanWeights, Problem
 from orbitflow.planner.score import score, score_all
 from orbitflow.policy.orbit.prices import prices
 
@@ -72,7 +72,7 @@ def test_a_plan_of_spread_layers_worked_by_hand() -> None:
 
 def test_a_plan_of_strides_worked_by_hand() -> None:
     placements = ((), (3,), (1, 3))
-    weights = Weights((0.05, 0.05), 0.1)
+    weights = PlanWeights((0.05, 0.05), 0.1)
     problem = replace(golden(), placements=placements, weights=weights)
     # 4 * 3 and 2 * 5 + 2 = 24, and the group of the second: 28. Of its host layers 1, 2, 3 it keeps
     # 1 and 3; layer 2 is loaded to stay.

@@ -192,6 +192,13 @@ def test_a_file_that_failed_is_tried_again(here: Path) -> None:
     assert load_class("mine.py:Mine").name == "mine"
 
 
+def test_an_entry_point_that_cannot_be_read(installed: Callable[[str, str], None]) -> None:
+    installed("no equals sign", SOURCE)
+    with pytest.raises(PolicyNameError, match=r"entry points of .* cannot be read \(TypeError: "):
+        expand(["mine"])
+    assert expand(["mine.py:Mine", "orbit"])[1:] == ["orbit"]
+
+
 # Modules
 
 

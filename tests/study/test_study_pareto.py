@@ -260,3 +260,36 @@ def test_folders_that_are_none(
     assert said in err
     assert len(err.splitlines()) == 1
     assert out == ""
+
+
+def test_a_study_whose_policy_is_gone_is_still_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Paths of policies are shown as `file.py:Class`; nothing needs the file any more."""
+    monkeypatch.chdir(tmp_path)
+    file = Path("mine.py")
+    source = "from orbitflow.policy.no_offload import NoOffload\nclass Mine(NoOffload):\n"
+    file.write_text(source + "    name = 'mine'\n    is_lossy = True\n")
+    run = "study run --trace demo --num-requests 3 --grid policy=dynamic,mine.py:Mine --out s"
+    front = "study pareto s --minimize ttft_s.p95 --minimize tpot_s.p95 --all"
+    assert str(tmp_path) not in _printed(run, monkeypatch, capsys)
+    before = _printed(front, monkeypatch, capsys)
+    assert "mine.py:Mine (lossy)" in before
+    file.unlink()
+    after = _printed(front, monkeypatch, capsys)
+    assert "mine.py:Mine (cannot be imported now)" in after
+    assert str(tmp_path) not in before + after
+    _printed("report s -o page.html", monkeypatch, capsys)
+    page = Path("page.html").read_text()
+    assert "mine.py:Mine" in page
+    assert f"{tmp_path}/mine.py" not in page
+
+
+def _printed(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> str:
+    monkeypatch.setattr("sys.argv", ["orbitflow", *command.split()])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code in (0, None)
+    return capsys.readouterr().out

@@ -34,7 +34,7 @@ from orbitflow.config import Tuning
 from orbitflow.engine.policy import View
 from orbitflow.machine.cost import CostModel
 from orbitflow.memory import KvLimits
-from orbitflow.policy.orbit.deadlines import Candidate, Deadlines, FairShare
+from orbitflow.policy.orbit.deadlines import Deadlines, FairShare, NextRequest
 from orbitflow.policy.orbit.forecast import Forecast, Forecaster
 from orbitflow.policy.orbit.load import Demand, LoadModel
 from orbitflow.policy.orbit.options import DEFAULT, OrbitOptions
@@ -101,20 +101,20 @@ class DeadlineAdmission:
 
     # -- inside ------------------------------------------------------------------------------------
 
-    def _candidates(self, view: View, cost: CostModel) -> Iterator[Candidate]:
+    def _candidates(self, view: View, cost: CostModel) -> Iterator[NextRequest]:
         """By deadline; those that are too slow even alone come last, and count as late."""
         hopeless = []
         for candidate in self._deadlines.candidates(view, cost.prefill_s):
             request, left = candidate.request, self._forecaster.left(candidate.request)
             tbt_limit_s, prompt = view.tbt_limit_of(request), request.prompt_tokens
             if self._forecaster.is_hopeless(cost, prompt, left, tbt_limit_s):
-                hopeless.append(Candidate(request, None))
+                hopeless.append(NextRequest(request, None))
             else:
                 yield candidate
         yield from hopeless
 
     def _is_affordable(
-        self, view: View, cost: CostModel, running: list[Forecast], candidate: Candidate
+        self, view: View, cost: CostModel, running: list[Forecast], candidate: NextRequest
     ) -> bool:
         """Whether the load allows it, and the SLOs that its prompt puts at risk."""
         request, is_in_time = candidate.request, candidate.starts_s is not None
@@ -167,7 +167,7 @@ class DeadlineAdmission:
             return options.patient_score
         return options.hurried_score if self._deadlines.keeps_up else options.behind_score
 
-    def _limit(self, view: View, cost: CostModel, candidate: Candidate, count: int) -> float:
+    def _limit(self, view: View, cost: CostModel, candidate: NextRequest, count: int) -> float:
         """Load up to which a candidate is admitted that makes `count` requests."""
         options, starts_s = self._options, candidate.starts_s
         if starts_s is None:

@@ -31,7 +31,7 @@ from orbitflow.policy.orbit.options import DEFAULT, OrbitOptions
 from orbitflow.request import Request
 
 
-class Candidate(NamedTuple):
+class NextRequest(NamedTuple):
     """A request that may be admitted next."""
 
     request: Request
@@ -107,7 +107,7 @@ class Deadlines:
         self._passed_over = 0  # admissions since the last of the longest waiting
         self._missed = 0  # limits, while it was the turn of the longest waiting
 
-    def candidates(self, view: View, prefill_s: Callable[[int], float]) -> Iterator[Candidate]:
+    def candidates(self, view: View, prefill_s: Callable[[int], float]) -> Iterator[NextRequest]:
         """Requests to try in this order, one after the other until one fits."""
         self._look(view, prefill_s)
         oldest = next(iter(view.waiting), None)
@@ -115,12 +115,12 @@ class Deadlines:
             return
         if self.is_turn_of_oldest:
             entry = next((entry for entry in self._in_time if entry.request.id == oldest.id), None)
-            yield Candidate(oldest, None if entry is None else entry.starts_s)
+            yield NextRequest(oldest, None if entry is None else entry.starts_s)
             return
         for entry in self._in_order(view.now_s):
-            yield Candidate(entry.request, entry.starts_s)
+            yield NextRequest(entry.request, entry.starts_s)
         if not self._in_time:
-            yield Candidate(oldest, None)
+            yield NextRequest(oldest, None)
 
     @property
     def is_turn_of_oldest(self) -> bool:

@@ -25,7 +25,7 @@ from orbitflow.policy.orbit.admission import DeadlineAdmission
 from orbitflow.policy.orbit.forecast import Forecaster
 from orbitflow.policy.orbit.load import LoadModel
 from orbitflow.policy.orbit.options import DEFAULT, OrbitOptions
-from orbitflow.policy.orbit.rotation import Drafter, Rotation, Scene
+from orbitflow.policy.orbit.rotation import Rotation, Scene, TurnMaker
 from orbitflow.policy.pausing import first_owed
 from orbitflow.policy.refiner import Refiner
 from orbitflow.policy.token_deposit import TokenDeposit
@@ -71,7 +71,7 @@ class Orbit(Policy):
         )
         self._forecaster = Forecaster(self._deposit, load, tuning, self._options)
         self._admission = DeadlineAdmission(limits, self._forecaster, load, tuning, self._options)
-        self._drafter = Drafter(
+        self._drafter = TurnMaker(
             limits,
             self.data_plane.overlap,
             tuning,

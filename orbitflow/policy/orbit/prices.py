@@ -30,7 +30,7 @@ import numpy as np
 
 from orbitflow.machine.cost import CostModel
 from orbitflow.memory import KvLimits
-from orbitflow.planner.problem import Candidate, Weights
+from orbitflow.planner.problem import Candidate, PlanWeights
 from orbitflow.policy.orbit.options import DEFAULT
 
 
@@ -41,10 +41,10 @@ def prices(
     candidates: tuple[Candidate, ...],
     token_value: float,
     least_pass: float = DEFAULT.least_pass,
-) -> Weights:
+) -> PlanWeights:
     """The weights of a planning problem; `token_value` is lambda, in late tokens."""
     if not candidates:
-        return Weights(())
+        return PlanWeights(())
     contexts = np.array([one.context_tokens for one in candidates], dtype=np.float64)
     middle, base_s = contexts + passes // 2, cost.decode.base_s
     compute_s = cost.decode.request_s + cost.decode.token_s * middle
@@ -64,7 +64,7 @@ def prices(
         most = min(1 + base_s / (page_s * gpu_pages), full) if page_s > 0 else full
     full_s = base_s + all_s / max(1.0, full)
     values = token_value * value_s / mean_s
-    return Weights(
+    return PlanWeights(
         tuple(values.tolist()),
         token_value * most / mean_s,
         least_pass * min(full_s, *(one.tbt_limit_s for one in candidates)),

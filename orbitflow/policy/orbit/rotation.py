@@ -52,7 +52,7 @@ class Rotation(NamedTuple):
     starved: bool = False
 
 
-class Drafter:
+class TurnMaker:
     """Makes turns for one server. `weigh` says what a request's late tokens count, `due` when it is
     to have its next one.
     """

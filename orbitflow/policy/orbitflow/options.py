@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from orbitflow.planner.problem import Candidate, Weights
+from orbitflow.planner.problem import Candidate, PlanWeights
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +29,10 @@ class OrbitFlowOptions:
 
     ilp_nodes: int = 20  # of the integer program's search tree, for a plan request
 
-    def weights(self, candidates: tuple[Candidate, ...]) -> Weights:
+    def weights(self, candidates: tuple[Candidate, ...]) -> PlanWeights:
         """What counts in a plan for these."""
         second = self.time / min(one.tbt_limit_s for one in candidates)
-        return Weights((self.forgone,) * len(candidates), second)
+        return PlanWeights((self.forgone,) * len(candidates), second)
 
 
 DEFAULT = OrbitFlowOptions()
