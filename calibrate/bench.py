@@ -27,7 +27,8 @@ from orbitflow.backend.machine import BackendMachine
 from orbitflow.backend.model.decoder import QKV, Decoder, greedy
 from orbitflow.engine.engine import ServingCore
 from orbitflow.machine.cost import CostModel
-from orbitflow.machine.profile import DecodeFit, LinkFit, PrefillFit
+from orbitflow.machine.line_passes import DecodeFit, LinePasses, PrefillFit
+from orbitflow.machine.profile import LinkFit
 from orbitflow.memory import KvLimits
 from orbitflow.policy.no_offload import NoOffload
 from orbitflow.request import Request
@@ -170,7 +171,7 @@ class Bench:
         policy = NoOffload()
         cost = CostModel(
             *(self.limits.layers, self.limits.page_tokens, self.shape.page_bytes),
-            DecodeFit(1.0, 0.0, 0.0, 0.0), PrefillFit(0.0, 1.0, 0.0), _LINK, _LINK, 0.0,
+            LinePasses(DecodeFit(1.0, 0.0, 0.0, 0.0), PrefillFit(0.0, 1.0, 0.0)), _LINK, _LINK, 0.0,
         )  # fmt: skip
         policy.bind(self.limits, cost)
         return ServingCore(

@@ -30,6 +30,7 @@ from orbitflow.calibrate.runner import Samples, SweepPoint, Told, run_tasks
 from orbitflow.calibrate.sweep import Sweep
 from orbitflow.errors import UserError
 from orbitflow.machine.cost import CostModel
+from orbitflow.machine.line_passes import LinePasses
 from orbitflow.machine.profile import PLANNER_LATENCY_S, HostFit, Profile, Provenance, sealed
 
 _POOL_BYTES = 64 * 2**20  # of host memory to copy from and to
@@ -146,8 +147,7 @@ def _cost(fits: Fits, bench: Bench) -> CostModel:
         layers=bench.limits.layers,
         page_tokens=bench.limits.page_tokens,
         page_bytes=bench.shape.page_bytes,
-        decode=fits.decode,
-        prefill=fits.prefill,
+        passes=LinePasses(fits.decode, fits.prefill),
         h2d=fits.h2d,
         d2h=fits.d2h,
         link_slowdown=fits.link_slowdown,

@@ -22,7 +22,8 @@ from orbitflow.calibrate.fits import (
 from orbitflow.calibrate.fitting import POOR, JudgedFit, far_off
 from orbitflow.calibrate.link import BESIDE, BUSY_LINK, D2H, H2D, IDLE_LINK
 from orbitflow.calibrate.runner import Samples
-from orbitflow.machine.profile import DecodeFit, LinkFit, MeasuredPoint, PrefillFit
+from orbitflow.machine.line_passes import DecodeFit, PrefillFit
+from orbitflow.machine.profile import LinkFit, MeasuredPoint
 
 _SHARED_LINK = 0.9  # of its own rate that a direction keeps beside the other one; less is said
 MOST_NOISE = 0.9

@@ -21,7 +21,8 @@ import numpy as np
 from orbitflow.arrays import FloatArray
 from orbitflow.calibrate.fitting import POOR, Curve, JudgedFit, Split, judge, solve, split
 from orbitflow.calibrate.runner import SweepPoint, middle_mean
-from orbitflow.machine.profile import Bend, DecodeFit, LinkFit, PrefillFit
+from orbitflow.machine.line_passes import Bend, DecodeFit, PrefillFit
+from orbitflow.machine.profile import LinkFit
 
 SMALLEST_S = 1e-12
 MOST_BANDWIDTHS = 5

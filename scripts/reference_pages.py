@@ -141,7 +141,7 @@ def _profile_row(profile: Profile) -> str:
 
 
 def _provenance(profile: Profile) -> Iterator[str]:
-    origin, decode = profile.provenance, profile.decode
+    origin, decode = profile.provenance, profile.pass_times.line(1)
     yield f"{origin.device}; {profile.model.name}; {origin.method}, {origin.date}."
     yield f"Software: {origin.software}. Source: {origin.source}."
     yield (

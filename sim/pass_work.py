@@ -52,23 +52,23 @@ def gpu_work(cost: CostModel, plane: DataPlane, step: Step, passes: int, first: 
     requests, growth, context = len(step.decode_ids), len(step.decode_ids), step.context_tokens
     if not plane.host_read.needs_host:
         total_s = _pass_s(cost, step, requests, context, growth, passes, first)
-        return GpuWork(total_s, cost.decode.outside_s, None)
+        return GpuWork(total_s, cost.outside_s, None)
     spared, spared_growth, attended_for = _spared(cost, plane, step)
     read, read_growth = context - spared, growth - spared_growth
     if plane.overlap is not Overlap.BATCHES:
         total_s = _pass_s(cost, step, requests, read, read_growth, passes, first)
         context_read = read + read_growth * np.arange(first, first + passes, dtype=np.float64)
-        attends_s: FloatArray = cost.decode.token_s * context_read
-        beside = 1 - _share(attends_s, total_s - cost.decode.outside_s)
-        return GpuWork(total_s, cost.decode.outside_s, beside)
+        attends_s: FloatArray = cost.context_s * context_read
+        beside = 1 - _share(attends_s, total_s - cost.outside_s)
+        return GpuWork(total_s, cost.outside_s, beside)
     others = requests - attended_for
     if not attended_for or not (others or step.chunks):
         total_s = _pass_s(cost, step, requests, read, read_growth, passes, first)
-        return GpuWork(total_s, cost.decode.outside_s, np.zeros(passes))
+        return GpuWork(total_s, cost.outside_s, np.zeros(passes))
     hosted_s = cost.decode_pass_s(attended_for, 0)
     other_s = _pass_s(cost, step, others, read, read_growth, passes, first)
-    other_outside_s = min(cost.decode.outside_s, float(other_s[0]))
-    outside_s = cost.decode.outside_s + other_outside_s
+    other_outside_s = min(cost.outside_s, float(other_s[0]))
+    outside_s = cost.outside_s + other_outside_s
     total_s = hosted_s + other_s
     beside = _share(other_s - other_outside_s, total_s - outside_s)
     return GpuWork(total_s, outside_s, beside)
@@ -92,7 +92,7 @@ def _pass_s(
     if step.chunks:
         return np.array([cost.mixed_pass_s(step.chunks, requests, context)])
     later = np.arange(first, first + passes, dtype=np.float64)
-    grown = later * (cost.decode.token_s * growth)
+    grown = later * (cost.context_s * growth)
     seconds: FloatArray = cost.decode_pass_s(requests, context) + grown
     return seconds
 

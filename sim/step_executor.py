@@ -94,7 +94,7 @@ class SimExecutor:
             end_s = start_s + self.cost.mixed_pass_s(step.chunks, requests, step.context_tokens)
             return StepOutcome(start_s, np.array([end_s]), 0.0, 0.0, 0, 0, (), end_s)
         first_s = self.cost.decode_pass_s(requests, step.context_tokens)
-        grow_s = self.cost.decode.token_s * requests
+        grow_s = self.cost.context_s * requests
         ends = start_s + self._counts[: step.passes] * first_s
         if grow_s:
             ends += self._growth[: step.passes] * grow_s

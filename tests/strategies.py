@@ -11,7 +11,8 @@ from typing import NamedTuple
 from hypothesis import strategies as st
 
 from orbitflow.machine.cost import CostModel
-from orbitflow.machine.profile import DecodeFit, HostFit, LinkFit, PrefillFit
+from orbitflow.machine.line_passes import DecodeFit, LinePasses, PrefillFit
+from orbitflow.machine.profile import HostFit, LinkFit
 from orbitflow.memory import KvLimits
 from orbitflow.request import Request
 
@@ -47,8 +48,10 @@ def small_machine(
         layers=LAYERS,
         page_tokens=PAGE,
         page_bytes=4000,
-        decode=DecodeFit(0.0317211, 0.0010337, 0.00011713, 0.0040903),
-        prefill=PrefillFit(0.0052317, 0.00071931, 0.0000017093),
+        passes=LinePasses(
+            DecodeFit(0.0317211, 0.0010337, 0.00011713, 0.0040903),
+            PrefillFit(0.0052317, 0.00071931, 0.0000017093),
+        ),
         h2d=link,
         d2h=link,
         link_slowdown=link_slowdown,

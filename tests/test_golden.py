@@ -14,7 +14,8 @@ import pytest
 from orbitflow.config import DeliveryPace
 from orbitflow.engine.engine import ServingCore
 from orbitflow.machine.cost import CostModel
-from orbitflow.machine.profile import DecodeFit, LinkFit, PrefillFit
+from orbitflow.machine.line_passes import DecodeFit, LinePasses, PrefillFit
+from orbitflow.machine.profile import LinkFit
 from orbitflow.memory import KvLimits
 from orbitflow.policy.registry import make_policy
 from orbitflow.request import Request
@@ -36,7 +37,7 @@ class Lines:
 
 def cost_model(decode: DecodeFit, prefill: PrefillFit, page_s: float) -> CostModel:
     link = LinkFit(0.0, (1.0,), (PAGE / page_s,))
-    return CostModel(LAYERS, PAGE, PAGE, decode, prefill, link, link, 0.0)
+    return CostModel(LAYERS, PAGE, PAGE, LinePasses(decode, prefill), link, link, 0.0)
 
 
 def run(

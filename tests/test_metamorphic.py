@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference.harness import bursts, same_times, serve
+from reference.lines import lines
 from strategies import (
     LAYERS,
     POLICIES,
@@ -30,8 +31,9 @@ from orbitflow.config import RunConfig
 from orbitflow.engine.engine import ServingCore
 from orbitflow.engine.policy import DataPlane
 from orbitflow.machine.cost import CostModel
+from orbitflow.machine.line_passes import DecodeFit, LinePasses, PrefillFit
 from orbitflow.machine.pipeline import Overlap
-from orbitflow.machine.profile import DecodeFit, HostFit, LinkFit, PrefillFit
+from orbitflow.machine.profile import HostFit, LinkFit
 from orbitflow.placement import HostLayers, stride
 from orbitflow.policy.registry import make_policy
 from orbitflow.request import Request
@@ -131,7 +133,7 @@ def test_permuting_equal_requests_changes_nothing(policy: str, chunk: int) -> No
 def stretched(machine: Machine, by: float) -> Machine:
     """The machine with every time constant `by` times as long."""
     cost = machine.cost
-    d, p, host = cost.decode, cost.prefill, cost.host
+    d, p, host = lines(cost).decode, lines(cost).prefill, cost.host
     assert host is not None
 
     def link(fit: LinkFit) -> LinkFit:
@@ -139,8 +141,10 @@ def stretched(machine: Machine, by: float) -> Machine:
 
     slower = replace(
         cost,
-        decode=DecodeFit(d.base_s * by, d.request_s * by, d.token_s * by, d.outside_s * by),
-        prefill=PrefillFit(p.base_s * by, p.token_s * by, p.pair_s * by),
+        passes=LinePasses(
+            DecodeFit(d.base_s * by, d.request_s * by, d.token_s * by, d.outside_s * by),
+            PrefillFit(p.base_s * by, p.token_s * by, p.pair_s * by),
+        ),
         h2d=link(cost.h2d),
         d2h=link(cost.d2h),
         host=HostFit(host.attention_bytes_per_s / by, host.gather_bytes_per_s / by),

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from orbitflow.machine.cost import CostModel
-from orbitflow.machine.profile import DecodeFit, LinkFit, PrefillFit
+from orbitflow.machine.line_passes import DecodeFit, LinePasses, PrefillFit
+from orbitflow.machine.profile import LinkFit
 from orbitflow.scenario import OfferedLoad, offered_load
 
 LINK = LinkFit(0.0, (1.0,), (1e9,))
@@ -14,8 +15,7 @@ COST = CostModel(
     layers=4,
     page_tokens=16,
     page_bytes=1024,
-    decode=DecodeFit(0.02, 0.001, 1e-5, 0.0),
-    prefill=PrefillFit(0.005, 1e-4, 1e-7),
+    passes=LinePasses(DecodeFit(0.02, 0.001, 1e-5, 0.0), PrefillFit(0.005, 1e-4, 1e-7)),
     h2d=LINK,
     d2h=LINK,
     link_slowdown=0.0,

@@ -21,7 +21,7 @@ import numpy as np
 from orbitflow.arrays import BoolArray
 from orbitflow.bound.job_sets import FEW, least_ends, possible_sets
 from orbitflow.bound.on_time import most_first_tokens, most_in_time
-from orbitflow.bound.relaxation import SharedMachine, Work, machine_of, relax
+from orbitflow.bound.relaxation import SharedMachine, Work, feasible, machine_of, relax
 from orbitflow.machine.cost import CostModel
 from orbitflow.memory import KvLimits
 from orbitflow.request import Request
@@ -50,8 +50,9 @@ def upper_bound(
 ) -> Bound:
     """Bound every policy's figures on these requests. There must be at least one."""
     total = len(requests)
-    work = relax(requests, cost, limits, slo, deposit=deposit)
-    machine = machine_of(cost, limits, max_batch, len(work.passes))
+    served = feasible(requests, limits)
+    machine = machine_of(served, cost, limits, max_batch)
+    work = relax(served, machine, cost, slo, deposit=deposit)
     in_pace = work.alone_s * (1 - 1e-9) <= work.last_due_s - work.first_due_s
     first, paced = most_first_tokens(work, machine), int(in_pace.sum())
     both = min(first, most_in_time(work.take(in_pace), machine))

@@ -20,7 +20,7 @@ import numpy as np
 
 from orbitflow.arrays import BoolArray, FloatArray, IntArray
 from orbitflow.machine.cost import CostModel
-from orbitflow.machine.profile import DecodeFit
+from orbitflow.machine.line_passes import PassFloor
 from orbitflow.memory import KvLimits
 from orbitflow.request import Request
 from orbitflow.slo import LATE_TOLERANCE_S, Slo
@@ -41,12 +41,12 @@ class SharedMachine(NamedTuple):
     cache_s: float  # link time of as much KV as the GPU holds
     page_s: float  # link time of one page, at the link's best
     slots: int  # most requests admitted at once
-    decode: DecodeFit
+    floor: PassFloor
     limits: KvLimits
 
     def token_s(self, contexts: IntArray) -> FloatArray:
         """Compute that one request of such a context adds to a pass."""
-        return np.asarray(self.decode.request_s + self.decode.token_s * contexts, dtype=np.float64)
+        return np.asarray(self.floor.request_s + self.floor.context_s * contexts, dtype=np.float64)
 
     @property
     def mix(self) -> float:
@@ -101,41 +101,50 @@ class Work(NamedTuple):
         return total
 
 
+def feasible(requests: Sequence[Request], limits: KvLimits) -> list[Request]:
+    """The requests that some placement can hold, in order of arrival."""
+    ordered = sorted(requests, key=lambda r: r.arrival_s)
+    last = np.array([r.prompt_tokens + r.output_tokens - 1 for r in ordered], dtype=np.int64)
+    return [ordered[row] for row in np.flatnonzero(_fits(last, limits)).tolist()]
+
+
 def machine_of(
-    cost: CostModel, limits: KvLimits, max_batch: int | None, requests: int
+    requests: Sequence[Request], cost: CostModel, limits: KvLimits, max_batch: int | None
 ) -> SharedMachine:
-    """Read what all share; without a batch limit the trace is one."""
-    decode = cost.decode
-    slots = max(1, requests if max_batch is None else min(max_batch, requests))
-    mixed_s = decode.base_s + decode.request_s + 2 * decode.token_s  # the least context is 2
+    """Read what these requests share; without a batch limit their number is one."""
+    slots = max(1, len(requests) if max_batch is None else min(max_batch, len(requests)))
+    passes = sum(r.output_tokens - 1 for r in requests)
+    floor = cost.passes.floor(slots, passes, sum(r.prompt_tokens for r in requests))
     return SharedMachine(
-        decode.base_s,
-        cost.prefill.base_s if slots == 1 else min(cost.prefill.base_s, mixed_s),
+        floor.base_s,
+        floor.overhead_s,
         limits.gpu_pages * _page_s(cost),
         _page_s(cost),
         slots,
-        decode,
+        floor,
         limits,
     )
 
 
 def relax(
-    requests: Sequence[Request], cost: CostModel, limits: KvLimits, slo: Slo, *, deposit: bool
+    requests: Sequence[Request], machine: SharedMachine, cost: CostModel, slo: Slo, *, deposit: bool
 ) -> Work:
-    """Work of the requests that some placement can hold, in order of arrival."""
-    ordered = sorted(requests, key=lambda r: r.arrival_s)
-    prompt = np.array([r.prompt_tokens for r in ordered], dtype=np.int64)
-    passes = np.array([r.output_tokens for r in ordered], dtype=np.int64) - 1
-    arrival = np.array([r.arrival_s for r in ordered])
-    tbt_limit = np.array([slo.tbt_limit_of(r) for r in ordered])
-    ttft = np.array([slo.ttft_of(r, cost) for r in ordered])
+    """Work of requests that some placement can hold, in order of arrival."""
+    limits, floor, alone_line = machine.limits, machine.floor, cost.decode_line(1)
+    prompt = np.array([r.prompt_tokens for r in requests], dtype=np.int64)
+    passes = np.array([r.output_tokens for r in requests], dtype=np.int64) - 1
+    arrival = np.array([r.arrival_s for r in requests])
+    tbt_limit = np.array([slo.tbt_limit_of(r) for r in requests])
+    ttft = np.array([slo.ttft_of(r, cost) for r in requests])
     page_s, last = _page_s(cost), prompt + passes
-    decode, prefill = cost.decode, cost.prefill
-    compute = np.asarray(decode.request_s * passes, dtype=np.float64)
-    compute += decode.token_s * (_steps(last) - _steps(prompt))
-    pass_s = np.asarray(decode.token_s * (prompt + 1.0), dtype=np.float64)
-    pass_s += decode.base_s + decode.request_s
-    alone = np.asarray(decode.base_s * passes + compute, dtype=np.float64)
+    contexts = _steps(last) - _steps(prompt)
+    compute = np.asarray(floor.request_s * passes, dtype=np.float64)
+    compute += floor.context_s * contexts
+    pass_s = np.asarray(alone_line.token_s * (prompt + 1.0), dtype=np.float64)
+    pass_s += alone_line.base_s + alone_line.request_s
+    alone = np.asarray(alone_line.request_s * passes, dtype=np.float64)
+    alone += alone_line.token_s * contexts
+    alone += alone_line.base_s * passes
     due: FloatArray = tbt_limit * passes
     reading = np.maximum(due, alone) if deposit else _paced(prompt, passes, tbt_limit, cost)
     whole = limits.layers * _pages(last, limits)
@@ -144,24 +153,22 @@ def relax(
             int(prompt[row]), int(passes[row]), float(tbt_limit[row]), cost, limits, deposit=deposit
         )
     first_due = arrival + ttft + LATE_TOLERANCE_S
-    least = 1.0 if prefill.bend is None else min(prefill.bend.factors)  # in whatever pieces
-    work = Work(
+    return Work(
         prompt,
         arrival,
         first_due,
         first_due + (tbt_limit + LATE_TOLERANCE_S) * passes,
-        least * (prefill.token_s * prompt + prefill.pair_s * prompt.astype(np.float64) ** 2 / 2),
+        floor.token_s * prompt + floor.pair_s * prompt.astype(np.float64) ** 2 / 2,
         passes.astype(np.float64),
         compute,
         limits.layers * page_s * (_page_steps(last, limits) - _page_steps(prompt, limits)),
         pass_s,
-        pass_s + decode.token_s * np.maximum(passes - 1, 0),
+        pass_s + alone_line.token_s * np.maximum(passes - 1, 0),
         alone,
         reading,
         due,
         _is_certain(np.maximum(last, prompt + 1), limits),
     )
-    return work.take(_fits(last, limits))
 
 
 def _page_s(cost: CostModel) -> float:
@@ -230,7 +237,7 @@ def _paced(
     prompt: IntArray, passes: IntArray, tbt_limit_s: FloatArray, cost: CostModel
 ) -> FloatArray:
     """Sum of max(tau, pass) when pass k takes first + token k: those after the k-th are longer."""
-    decode = cost.decode
+    decode = cost.decode_line(1)
     first = decode.base_s + decode.request_s + decode.token_s * prompt
     with np.errstate(divide="ignore", invalid="ignore"):
         short = np.where(
@@ -261,7 +268,7 @@ def _streamed(
     contexts = prompt + 1 + np.arange(passes)
     layer_s, _ = cost.stream_s(contexts[:1], passes)
     host = _least_host_layers(contexts, limits)
-    decode = cost.decode
+    decode = cost.decode_line(1)
     compute = decode.base_s + decode.request_s + decode.token_s * contexts
     compute = compute + cost.link_slowdown * np.minimum(compute, host * layer_s)
     # To prefetch for a pass that must stream, the passes before it must stream a layer as well.

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from orbitflow.calibrate.calibration import Calibration
 from orbitflow.calibrate.fitting import POOR
-from orbitflow.cli.profile_tables import coefficients
+from orbitflow.cli.profile_curves import coefficients
 from orbitflow.errors import UserError, how_to_install
 from orbitflow.machine.profile import FitError, MeasuredPoint, Profile
 from orbitflow.units import format_count, format_seconds

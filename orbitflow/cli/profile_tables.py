@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from orbitflow.cli.profile_curves import coefficients, coefficients_of
 from orbitflow.codec import encode
 from orbitflow.errors import ProfileError
 from orbitflow.machine.cost import CostModel
-from orbitflow.machine.profile import LinkFit, PrefillFit, Profile, is_edited
+from orbitflow.machine.profile import Profile, is_edited
 from orbitflow.units import format_bytes, format_count, format_seconds
 
 PROMPT_TOKENS = 2048
@@ -142,38 +142,19 @@ def _memory_lines(profile: Profile) -> Iterator[tuple[str, str]]:
     yield "host memory", format_bytes(host) if host else "not stated"
 
 
-def coefficients(profile: Profile) -> Iterator[tuple[str, str]]:
-    """Each curve of a profile, by the name that its error goes by, and its fit in words."""
-    decode, prefill = profile.decode, profile.prefill
-    yield (
-        "decode",
-        f"{format_seconds(decode.base_s)} ({format_seconds(decode.outside_s)} outside the layers)"
-        f" + {format_seconds(decode.request_s)} a request"
-        f" + {format_seconds(decode.token_s * 1000)} per 1,000 tokens of context",
-    )
-    yield (
-        "prefill",
-        f"{format_seconds(prefill.base_s)} + {format_seconds(prefill.token_s)} a token"
-        f" + {format_seconds(prefill.pair_s * 1e6)} per million token pairs{_bend(prefill)}",
-    )
-    yield "h2d", _link_line(profile.h2d)
-    yield "d2h", _link_line(profile.d2h)
-    yield "busy link", f"slows compute by {profile.link_slowdown:.1%}"
+_LABELS = {
+    "decode": "decode pass",
+    "passes": "a pass",
+    "h2d": "host to GPU",
+    "d2h": "GPU to host",
+}
 
 
 def _time_lines(profile: Profile) -> Iterator[tuple[str, str]]:
-    labels = ("decode pass", "prefill", "host to GPU", "GPU to host", "busy link")
-    yield from zip(labels, (text for _, text in coefficients(profile)), strict=True)
+    for curve, text in coefficients(profile):
+        yield _LABELS.get(curve, curve), text
     yield "CPU on host KV", _host_line(profile)
     yield "planner", f"{format_seconds(profile.planner_latency_s)} a plan"
-
-
-def _link_line(link: LinkFit) -> str:
-    rates = [f"{rate / 1e9:.2f} GB/s" for rate in link.bytes_per_s]
-    if len(rates) > 1:
-        runs = map(format_bytes, link.run_bytes)
-        rates = [f"{rate} at {run}" for rate, run in zip(rates, runs, strict=True)]
-    return f"{', '.join(rates)}; {format_seconds(link.latency_s)} a run"
 
 
 def _host_line(profile: Profile) -> str:
@@ -207,49 +188,6 @@ def _console(least_width: int = 0) -> Console:
     return console
 
 
-def _bend(prefill: PrefillFit) -> str:
-    """Its factors, where it has any."""
-    if prefill.bend is None:
-        return ""
-    at = zip(prefill.bend.tokens, prefill.bend.factors, strict=True)
-    return ", times " + ", ".join(f"{factor:.2f} at {tokens:.0f}" for tokens, factor in at)
-
-
-class Coefficient(NamedTuple):
-    """A number of a profile; `shown` is for people. None where the profile does not say."""
-
-    name: str
-    value: float | None
-    shown: str
-
-
-def coefficients_of(profile: Profile) -> Iterator[Coefficient]:
-    """All numbers that times and memory come from, in a fixed order."""
-    decode, prefill, host = profile.decode, profile.prefill, profile.host
-    cost = CostModel.from_profile(profile)
-    yield _seconds("decode: pass", decode.base_s)
-    yield _seconds("decode: a request", decode.request_s)
-    yield _seconds("decode: 1,000 tokens of context", 1000 * decode.token_s)
-    yield _seconds("decode: outside the layers", decode.outside_s)
-    yield _seconds("prefill: prompt", prefill.base_s)
-    yield _seconds("prefill: 1,000 tokens", 1000 * prefill.token_s)
-    yield _seconds("prefill: a million token pairs", 1e6 * prefill.pair_s)
-    for tokens in (128, 1024, 8192):
-        yield _seconds(f"prefill: a prompt of {tokens:,} tokens", cost.prefill_s(tokens))
-    for name, link in (("h2d", profile.h2d), ("d2h", profile.d2h)):
-        yield _seconds(f"{name}: a run", link.latency_s)
-        yield _rate(f"{name}: largest runs", link.bytes_per_s[-1])
-    yield Coefficient(
-        "busy link slows compute by", profile.link_slowdown, f"{profile.link_slowdown:.1%}"
-    )
-    yield _rate("host: attention", host.attention_bytes_per_s if host else None)
-    yield _rate("host: gathers", host.gather_bytes_per_s if host else None)
-    yield _seconds("planner: a plan", profile.planner_latency_s)
-    yield _capacity(profile)
-    yield Coefficient("weights", profile.weight_bytes, format_bytes(profile.weight_bytes))
-    yield Coefficient("tokens per page", profile.page_tokens, str(profile.page_tokens))
-
-
 def print_diff(first: Profile, second: Profile) -> None:
     """Print both with ratios."""
     table = Table("", box=SIMPLE_HEAD, pad_edge=False)
@@ -278,20 +216,3 @@ def diff_as_json(first: Profile, second: Profile) -> str:
 
 def _ratio(first: float | None, second: float | None) -> str:
     return f"{second / first:.3g}" if first and second is not None else ""
-
-
-def _seconds(name: str, value: float) -> Coefficient:
-    return Coefficient(name, value, format_seconds(value))
-
-
-def _rate(name: str, value: float | None) -> Coefficient:
-    return Coefficient(name, value, "not measured" if value is None else f"{value / 1e9:.3g} GB/s")
-
-
-def _capacity(profile: Profile) -> Coefficient:
-    name = "KV capacity in tokens"
-    try:
-        tokens = profile.kv_capacity_tokens()
-    except ProfileError:
-        return Coefficient(name, None, "none")
-    return Coefficient(name, tokens, format_count(tokens))

@@ -23,10 +23,10 @@ from orbitflow.machine.hardware import (
     hardware_table,
     roofline,
 )
+from orbitflow.machine.line_passes import DecodeFit
 from orbitflow.machine.model import model_from_config
 from orbitflow.machine.profile import (
     PLANNER_LATENCY_S,
-    DecodeFit,
     FitError,
     LinkFit,
     Profile,

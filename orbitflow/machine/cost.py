@@ -1,12 +1,10 @@
 """What passes and copies cost, from one profile; the planner and the simulator both ask here.
 
-decode pass, all KV resident:   t = base + request * n + token * sum(context)
-prefill of n tokens behind x:   t = base_p + bend(n) (token_p * n + pair_p * n * (x + n / 2))
+passes, all KV resident:        `orbitflow.machine.line_passes` or `pass_fit`
 link, per direction:            t = sum over runs of (latency + run_bytes / bandwidth(run_bytes))
 host, per layer:                t = KV bytes / rate, and for attention q's and o's way
 
-A pass with chunks and decode costs decode + token_p * n + pair_p * n * (x + n / 2): base_p counts
-only where nothing decodes. A run is one contiguous copy: the full pages of one (request, layer).
+A run is one contiguous copy: the full pages of one (request, layer).
 Design section 3.
 """
 
@@ -19,7 +17,9 @@ import numpy as np
 
 from orbitflow.arrays import FloatArray, IntArray
 from orbitflow.errors import UserError
-from orbitflow.machine.profile import DecodeFit, HostFit, LinkFit, PrefillFit, Profile
+from orbitflow.machine.line_passes import DecodeFit
+from orbitflow.machine.pass_fit import PassTimes
+from orbitflow.machine.profile import HostFit, LinkFit, Profile
 from orbitflow.step import PrefillChunk
 
 
@@ -29,15 +29,6 @@ def _faster_link(link: LinkFit, scale: float) -> LinkFit:
 
 def _faster_host(host: HostFit, scale: float) -> HostFit:
     return HostFit(host.attention_bytes_per_s * scale, host.gather_bytes_per_s * scale)
-
-
-def _slower_prefill(fit: PrefillFit, factor: float) -> PrefillFit:
-    return replace(
-        fit,
-        base_s=fit.base_s * factor,
-        token_s=fit.token_s * factor,
-        pair_s=fit.pair_s * factor,
-    )
 
 
 def _slower_link(fit: LinkFit, factor: float) -> LinkFit:
@@ -52,8 +43,7 @@ class CostModel:
     layers: int
     page_tokens: int
     page_bytes: int  # one layer, page_tokens tokens
-    decode: DecodeFit
-    prefill: PrefillFit
+    passes: PassTimes
     h2d: LinkFit
     d2h: LinkFit
     link_slowdown: float
@@ -72,16 +62,12 @@ class CostModel:
         for name, scale in (("--link-scale", link_scale), ("--compute-scale", compute_scale)):
             if not 0 < scale < float("inf"):
                 raise UserError(f"{name} {scale} must be a finite number above 0 (1 = as profiled)")
-        d, p, slower = profile.decode, profile.prefill, 1 / compute_scale
         model, host = profile.model, profile.host
         return cls(
             layers=model.layers,
             page_tokens=profile.page_tokens,
             page_bytes=profile.page_tokens * model.kv_bytes_per_token_per_layer,
-            decode=DecodeFit(
-                d.base_s * slower, d.request_s * slower, d.token_s * slower, d.outside_s * slower
-            ),
-            prefill=_slower_prefill(p, slower),
+            passes=profile.pass_times.slower(1 / compute_scale),
             h2d=_faster_link(profile.h2d, link_scale),
             d2h=_faster_link(profile.d2h, link_scale),
             link_slowdown=profile.link_slowdown,
@@ -93,16 +79,9 @@ class CostModel:
         """A machine whose compute and link take these times as long."""
         if compute == 1 and link == 1:
             return self
-        d, p = self.decode, self.prefill
         return replace(
             self,
-            decode=DecodeFit(
-                d.base_s * compute,
-                d.request_s * compute,
-                d.token_s * compute,
-                d.outside_s * compute,
-            ),
-            prefill=_slower_prefill(p, compute),
+            passes=self.passes.slower(compute),
             h2d=_slower_link(self.h2d, link),
             d2h=_slower_link(self.d2h, link),
             host=None if self.host is None else _faster_host(self.host, 1 / compute),
@@ -113,39 +92,41 @@ class CostModel:
         """Link seconds of a page of one layer, host to GPU, in the longest runs."""
         return self.page_bytes / float(self.h2d.bytes_per_s[-1])
 
+    @property
+    def context_s(self) -> float:
+        """What a token of context adds to a decode pass."""
+        return self.passes.context_s
+
+    @property
+    def outside_s(self) -> float:
+        """The part of a pass outside the layers."""
+        return self.passes.outside_s
+
+    def decode_line(self, requests: float) -> DecodeFit:
+        """The line by which planners price passes of up to so many requests."""
+        return self.passes.line(requests)
+
     def decode_pass_s(self, requests: float, context_tokens: float) -> float:
         """Compute time of one decode pass with all KV on the GPU."""
-        d = self.decode
-        return d.base_s + d.request_s * requests + d.token_s * context_tokens
+        return self.passes.decode_s(requests, context_tokens)
 
     def chunk_s(self, tokens: int, prior: int) -> float:
         """Compute time that `tokens` prompt tokens behind `prior` add to a pass."""
-        p = self.prefill
-        seconds = p.token_s * tokens + p.pair_s * tokens * (prior + tokens / 2)
-        if p.bend is None:
-            return seconds
-        return seconds * float(np.interp(tokens, p.bend.tokens, p.bend.factors))
+        return self.passes.chunk_s(tokens, prior)
 
     def prefill_s(self, tokens: int) -> float:
         """Time of one isolated whole-prompt prefill."""
-        return self.prefill.base_s + self.chunk_s(tokens, 0)
+        return float(self.passes.prefills_s(np.array([tokens]))[0])
 
     def prefills_s(self, tokens: IntArray) -> FloatArray:
         """Times of isolated whole-prompt prefills, shape as `tokens`."""
-        p = self.prefill
-        seconds: FloatArray = p.token_s * tokens + p.pair_s * tokens.astype(np.float64) ** 2 / 2
-        if p.bend is not None:
-            seconds = seconds * np.interp(tokens, p.bend.tokens, p.bend.factors)
-        return p.base_s + seconds
+        return self.passes.prefills_s(tokens)
 
     def mixed_pass_s(
         self, chunks: Sequence[PrefillChunk], requests: int, context_tokens: float
     ) -> float:
         """Compute time of a pass with prefill chunks and, where requests > 0, decode."""
-        time = self.decode_pass_s(requests, context_tokens) if requests else self.prefill.base_s
-        for chunk in chunks:
-            time += self.chunk_s(chunk.tokens, chunk.start)
-        return time
+        return self.passes.mixed_s(chunks, requests, context_tokens)
 
     def new_pages(self, start: int, tokens: int) -> int:
         """Pages of one layer that a chunk of `tokens` behind `start` fills."""

@@ -18,16 +18,9 @@ from functools import cache
 
 from orbitflow.codec import Count, Positive, decode, read_json
 from orbitflow.errors import ProfileError, nearest
+from orbitflow.machine.line_passes import DecodeFit, PrefillFit
 from orbitflow.machine.model import ModelSpec
-from orbitflow.machine.profile import (
-    PLANNER_LATENCY_S,
-    DecodeFit,
-    HostFit,
-    LinkFit,
-    PrefillFit,
-    Profile,
-    Provenance,
-)
+from orbitflow.machine.profile import PLANNER_LATENCY_S, HostFit, LinkFit, Profile, Provenance
 from orbitflow.units import GIB
 
 HBM_EFFICIENCY = 0.8

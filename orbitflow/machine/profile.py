@@ -1,7 +1,6 @@
 """What one machine does with one model: the single source of every time in planner and simulator.
 
-    decode pass of n requests     base + request · n + token · Σ context        (KV resident)
-    prefill of n tokens after x   base + bend(n) · (token · n + pair · n · (x + n/2))
+    a pass                        by `orbitflow.machine.line_passes` or `pass_fit`
     a copy                        latency · runs + bytes / bandwidth(run size)
     KV capacity                   (0.9 · GPU memory − weights − 1 GiB) / KV bytes per token
 
@@ -23,59 +22,22 @@ from typing import NamedTuple
 
 from orbitflow.codec import Count, Positive, Signed, decode, encode, read_json, write_text
 from orbitflow.errors import ProfileError
+from orbitflow.machine.line_passes import DecodeFit, LinePasses, PrefillFit
 from orbitflow.machine.model import ModelSpec
+from orbitflow.machine.pass_fit import PassFit, PassTimes
 from orbitflow.units import GIB, format_bytes
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 _NEW_IN_2: dict[str, object] = {
     "measured_kv_tokens": None,
     "points": [],
     "digest": None,
     "pass_noise": 0.0,
 }
+_NEW_IN_3: dict[str, object] = {"passes": None}
 USABLE_SHARE = 0.9
 WORKSPACE_BYTES = GIB
 PLANNER_LATENCY_S = 0.005
-
-
-@dataclass(frozen=True, slots=True)
-class DecodeFit:
-    """Coefficients of a decode pass; `outside_s` is the part of `base_s` outside the layers."""
-
-    base_s: Positive
-    request_s: float
-    token_s: float
-    outside_s: float
-
-    def __post_init__(self) -> None:
-        if self.outside_s > self.base_s:
-            raise ValueError(f"outside_s is {self.outside_s}: at most base_s, {self.base_s}")
-
-
-@dataclass(frozen=True, slots=True)
-class Bend:
-    """What a line is off by, as factors at some sizes: linear between them, constant outside."""
-
-    tokens: tuple[Positive, ...]
-    factors: tuple[Positive, ...]
-
-    def __post_init__(self) -> None:
-        if not self.tokens or len(self.tokens) != len(self.factors):
-            raise ValueError("tokens and factors must have one or more points, equally many")
-        if any(after <= before for before, after in pairwise(self.tokens)):
-            raise ValueError(f"tokens {list(self.tokens)} must rise: sort the points")
-
-
-@dataclass(frozen=True, slots=True)
-class PrefillFit:
-    """Coefficients of a prefill; `pair_s` is the cost of one token that attends to another. A
-    `bend`, by the tokens of a piece, corrects what they make of the piece; not the base.
-    """
-
-    base_s: float
-    token_s: Positive
-    pair_s: float
-    bend: Bend | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +108,7 @@ class Provenance:
 class Profile:
     """A machine with a model on it. Memory and weights are those of all its GPUs together.
 
+    Passes follow two lines, `decode` and `prefill`, or one fit of all of them, `passes`.
     `pass_noise`: compute of single passes lies evenly within 1 ± this of what the lines say.
     `digest` is of what was measured; None where nothing was.
     """
@@ -156,8 +119,8 @@ class Profile:
     gpus: Count
     weight_bytes: Count
     page_tokens: Count
-    decode: DecodeFit
-    prefill: PrefillFit
+    decode: DecodeFit | None
+    prefill: PrefillFit | None
     h2d: LinkFit
     d2h: LinkFit
     link_slowdown: float
@@ -171,6 +134,23 @@ class Profile:
     points: tuple[MeasuredPoint, ...] = ()
     digest: str | None = None
     pass_noise: float = 0.0
+    passes: PassFit | None = None
+
+    def __post_init__(self) -> None:
+        lines = (self.decode is not None, self.prefill is not None)
+        if lines != (self.passes is None,) * 2:
+            raise ValueError(
+                "passes must stand alone, or decode and prefill without it: one form, and whole"
+            )
+
+    @property
+    def pass_times(self) -> PassTimes:
+        """How long passes take."""
+        if self.passes is not None:
+            return self.passes
+        assert self.decode is not None, "checked when it was made"
+        assert self.prefill is not None, "checked when it was made"
+        return LinePasses(self.decode, self.prefill)
 
     def kv_capacity_tokens(self, gpu_memory_bytes: int | None = None) -> int:
         """Count the tokens whose KV fits beside the weights, in whole pages: as measured, else from
@@ -224,6 +204,8 @@ def _checked_version(document: object) -> object:
             f"schema_version is {version}, newer than {SCHEMA_VERSION}: upgrade orbitflow"
         )
     fields = {key: value for key, value in document.items() if key != "schema_version"}
+    if version < 3:
+        fields = {**_NEW_IN_3, **fields}
     if version == 1:
         fields = {**_NEW_IN_2, **fields}
         if isinstance(fields.get("prefill"), dict):
@@ -243,6 +225,8 @@ def is_edited(profile: Profile) -> bool:
 
 def _digest(profile: Profile) -> str:
     document = encode(replace(profile, digest=None))
+    if profile.passes is None:
+        del document["passes"]  # as in schema 2, whose digests still hold
     text = json.dumps(document, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 

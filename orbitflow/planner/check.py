@@ -80,7 +80,7 @@ def pass_times(problem: Problem, options: tuple[int, ...]) -> tuple[float, float
     compute_s = cost.decode_pass_s(len(contexts), sum(contexts))
     pass_s = compute_s + cost.link_slowdown * link_s
     if problem.overlap is Overlap.PAPER:
-        layer_compute_s = max(0.0, compute_s - cost.decode.outside_s) / layers
+        layer_compute_s = max(0.0, compute_s - cost.outside_s) / layers
         pass_s += max(0.0, link_s - (layers - 1) * layer_compute_s)
     pass_s = max(pass_s, link_s, problem.weights.least_pass_s)
     return pass_s, max(pass_s, first_link_s)

@@ -155,6 +155,7 @@ def paper_options(layers: int) -> tuple[HostLayers, ...]:
 
 def _terms(problem: Problem) -> Terms:
     cost, limits, passes = problem.cost, problem.limits, problem.passes
+    line = cost.decode_line(len(problem.candidates))
     columns = list(zip(*problem.candidates, strict=True)) or [()] * len(Candidate._fields)
     _, tokens, tbt_limits, dues, hosts, may_rest, weights = columns
     contexts = np.array(tokens, dtype=np.float64)
@@ -173,7 +174,7 @@ def _terms(problem: Problem) -> Terms:
         crossing = hosted + np.array(loaded, dtype=np.float64).reshape(len(hosts), len(hosted))
     ring = 0 if limits.ring_is_extra else problem.ring_groups
     return Terms(
-        cost.decode.request_s + cost.decode.token_s * middle,
+        line.request_s + line.token_s * middle,
         link_s,
         (contexts + passes - 2) // limits.page_tokens,
         hosted,
@@ -186,8 +187,8 @@ def _terms(problem: Problem) -> Terms:
         np.array(weights, dtype=np.float64),
         passes * np.array(problem.weights.token_values, dtype=np.float64),
         ~np.array(may_rest, dtype=np.bool_),
-        cost.decode.base_s,
-        cost.decode.outside_s,
+        line.base_s,
+        line.outside_s,
         cost.link_slowdown,
         problem.overlap is Overlap.PAPER,
         limits.layers,

@@ -167,7 +167,7 @@ class Neo(Policy):
             return rows
         cost, contexts = self.cost, sides.contexts(sides.gpu)
         gpu_s = cost.decode_pass_s(len(contexts), sum(contexts))
-        beside_s = gpu_s - cost.decode.outside_s
+        beside_s = gpu_s - cost.outside_s
         kv_bytes = np.cumsum([self.limits.full_pages(c) for c in sides.contexts(rows)], dtype=float)
         attends_s = [
             cost.layers * float(cost.host_attention_s(pages * cost.page_bytes, n))

@@ -114,7 +114,7 @@ class SelectN(UniformPolicy):
         """N of a batch whose layer travels in `group_s`."""
         cost = self.cost
         pass_s = cost.decode_pass_s(requests, context_tokens)
-        allowed_s = (pass_s - cost.decode.outside_s) / cost.layers * self._tbt_limit_s / pass_s
+        allowed_s = (pass_s - cost.outside_s) / cost.layers * self._tbt_limit_s / pass_s
         return cost.layers if group_s >= cost.layers * allowed_s else ceil(group_s / allowed_s) or 1
 
     def _lets_in(self, batch: BatchPages) -> bool:

@@ -19,7 +19,8 @@ from orbitflow.backend.model.decoder import Decoder  # noqa: E402
 from orbitflow.config import DeliveryPace  # noqa: E402
 from orbitflow.engine.engine import ServingCore  # noqa: E402
 from orbitflow.machine.cost import CostModel  # noqa: E402
-from orbitflow.machine.profile import DecodeFit, HostFit, LinkFit, PrefillFit  # noqa: E402
+from orbitflow.machine.line_passes import DecodeFit, LinePasses, PrefillFit  # noqa: E402
+from orbitflow.machine.profile import HostFit, LinkFit  # noqa: E402
 from orbitflow.memory import KvLimits  # noqa: E402
 from orbitflow.policy.registry import make_policy  # noqa: E402
 from orbitflow.request import Request  # noqa: E402
@@ -48,8 +49,8 @@ def run(decoder: Decoder, name: str, gpu_tokens: int) -> tuple[dict[int, list[in
     shape = PageShape(PAGE, decoder.kv_heads, decoder.head_dim, decoder.dtype)
     link = LinkFit(0.0, (1.0,), (4e8,))
     cost = CostModel(
-        LAYERS, PAGE, shape.page_bytes, DecodeFit(0.003, 0.0005, 1e-6, 0.0),
-        PrefillFit(0.001, 2e-5, 0.0), link, link, 0.0, HostFit(1e9, 1e9),
+        LAYERS, PAGE, shape.page_bytes, LinePasses(DecodeFit(0.003, 0.0005, 1e-6, 0.0),
+        PrefillFit(0.001, 2e-5, 0.0)), link, link, 0.0, HostFit(1e9, 1e9),
     )  # fmt: skip
     policy = make_policy(name)
     policy.bind(limits, cost)

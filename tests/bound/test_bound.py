@@ -18,7 +18,8 @@ from strategies import Machine
 
 from orbitflow.bound.bound import Bound, upper_bound
 from orbitflow.machine.cost import CostModel
-from orbitflow.machine.profile import DecodeFit, LinkFit, PrefillFit
+from orbitflow.machine.line_passes import DecodeFit, LinePasses, PrefillFit
+from orbitflow.machine.profile import LinkFit
 from orbitflow.memory import KvLimits
 from orbitflow.request import Request
 from orbitflow.slo import Slo
@@ -66,7 +67,7 @@ def test_no_schedule_beats_the_bound_and_it_is_seldom_far_above_the_best() -> No
 def machine(gpu_pages: int = 1000) -> Machine:
     link = LinkFit(0.0, (1.0,), (2000.0,))
     decode, prefill = DecodeFit(1.0, 0.1, 0.01, 0.0), PrefillFit(0.5, 0.2, 0.0)
-    cost = CostModel(2, 1, 1000, decode, prefill, link, link, 0.0)
+    cost = CostModel(2, 1, 1000, LinePasses(decode, prefill), link, link, 0.0)
     return Machine(cost, KvLimits(2, 1, gpu_pages, None, ring_is_extra=True))
 
 

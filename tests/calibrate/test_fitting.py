@@ -6,12 +6,14 @@ from dataclasses import replace
 from random import Random
 
 import pytest
+from reference.lines import lines
 
 from orbitflow.calibrate.fits import fit_decode, fit_link, fit_prefill, fit_slowdown
 from orbitflow.calibrate.fitting import far_off, relative_error, split
 from orbitflow.calibrate.runner import Sample, Samples, SweepPoint, middle_mean
 from orbitflow.machine.cost import CostModel
-from orbitflow.machine.profile import Bend, DecodeFit, LinkFit, PrefillFit
+from orbitflow.machine.line_passes import Bend, DecodeFit, LinePasses, PrefillFit
+from orbitflow.machine.profile import LinkFit
 
 NOISE = 0.03
 
@@ -161,8 +163,8 @@ def test_a_poor_prefill_is_bent_and_only_then(seed: int) -> None:
     """A machine that gets slower per token with the size of a piece, then a straight one."""
     dice = Random(seed)
     truth = CostModel(
-        4, 16, 2**16, DecodeFit(0.01, 0.0, 0.0, 0.0),
-        PrefillFit(0.004, 2e-4, 1e-7, Bend((16.0, 100.0, 2048.0), (0.5, 1.4, 1.0))),
+        4, 16, 2**16, LinePasses(DecodeFit(0.01, 0.0, 0.0, 0.0),
+        PrefillFit(0.004, 2e-4, 1e-7, Bend((16.0, 100.0, 2048.0), (0.5, 1.4, 1.0)))),
         LinkFit(0.0, (1.0,), (1e9,)), LinkFit(0.0, (1.0,), (1e9,)), 0.0,
     )  # fmt: skip
     sizes = [16, 24, 40, 64, 100, 160, 256, 400, 640, 1000, 1400, 2048]
@@ -178,9 +180,9 @@ def test_a_poor_prefill_is_bent_and_only_then(seed: int) -> None:
     assert fit.bend is not None
     assert error.worst_relative_error is not None
     assert error.worst_relative_error < 0.15
-    bent = replace(truth, prefill=fit)
+    bent = replace(truth, passes=LinePasses(lines(truth).decode, fit))
     for n in (30, 200, 900, 2000):
         want = 0.004 + truth.chunk_s(n, 0)
         assert fit.base_s + bent.chunk_s(n, 0) == pytest.approx(want, rel=0.15)
-    straight = replace(truth, prefill=PrefillFit(0.004, 2e-4, 1e-7))
+    straight = replace(truth, passes=LinePasses(lines(truth).decode, PrefillFit(0.004, 2e-4, 1e-7)))
     assert fit_prefill(measured(straight), seed)[0].bend is None

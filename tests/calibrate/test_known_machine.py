@@ -12,6 +12,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the torch extra")
 
+from reference.lines import lines  # noqa: E402
+
 from orbitflow.calibrate.bench import Bench, ChunkTime, Passes  # noqa: E402
 from orbitflow.calibrate.compute_tasks import (  # noqa: E402
     decode_tasks,
@@ -19,17 +21,18 @@ from orbitflow.calibrate.compute_tasks import (  # noqa: E402
     prefill_tasks,
 )
 from orbitflow.calibrate.fit_all import fit_all, is_enough, notices_of  # noqa: E402
-from orbitflow.calibrate.link import BUSY_LINK, D2H, H2D, IDLE_LINK  # noqa: E402  # noqa: E402
+from orbitflow.calibrate.link import BUSY_LINK, D2H, H2D, IDLE_LINK  # noqa: E402
 from orbitflow.calibrate.runner import Sample, Samples, run_tasks  # noqa: E402
 from orbitflow.calibrate.sweep import Sweep  # noqa: E402
 from orbitflow.machine.cost import CostModel  # noqa: E402
-from orbitflow.machine.profile import DecodeFit, LinkFit, PrefillFit  # noqa: E402
+from orbitflow.machine.line_passes import DecodeFit, LinePasses, PrefillFit  # noqa: E402
+from orbitflow.machine.profile import LinkFit  # noqa: E402
 from orbitflow.memory import KvLimits  # noqa: E402
 from orbitflow.request import Request  # noqa: E402
 
 LINK = LinkFit(3e-6, (1.0,), (25e9,))
 TRUE = CostModel(
-    16, 64, 2**17, DecodeFit(0.012, 4e-4, 2e-7, 0.001), PrefillFit(0.003, 3e-5, 1e-8),
+    16, 64, 2**17, LinePasses(DecodeFit(0.012, 4e-4, 2e-7, 0.001), PrefillFit(0.003, 3e-5, 1e-8)),
     LINK, LINK, 0.08,
 )  # fmt: skip
 
@@ -86,7 +89,7 @@ class KnownBench:
         return decoded, prompts
 
     def outside_s(self) -> float:
-        return self._took(TRUE.decode.outside_s)
+        return self._took(lines(TRUE).decode.outside_s)
 
 
 def samples_of(seed: int) -> Samples:

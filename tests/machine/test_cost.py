@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reference.lines import lines
 from strategies import small_machine
 
 from orbitflow.errors import UserError
@@ -103,13 +104,14 @@ def test_bandwidth_hits_the_points_of_its_curve() -> None:
 def test_chunks_add_up_to_the_whole_prompt_but_for_its_constant(prompt: int, chunk: int) -> None:
     cost = small_machine().cost
     total = sum(cost.chunk_s(min(chunk, prompt - at), at) for at in range(0, prompt, chunk))
-    assert total + cost.prefill.base_s == pytest.approx(cost.prefill_s(prompt), rel=1e-12)
+    assert total + lines(cost).prefill.base_s == pytest.approx(cost.prefill_s(prompt), rel=1e-12)
 
 
 def test_prefill_is_a_sum_over_its_tokens() -> None:
     """Token k attends to the k - 1/2 tokens before its own middle, so pairs sum to n(x + n/2)."""
     cost = small_machine().cost
-    by_token = sum(cost.prefill.token_s + cost.prefill.pair_s * (7 + k + 0.5) for k in range(13))
+    prefill = lines(cost).prefill
+    by_token = sum(prefill.token_s + prefill.pair_s * (7 + k + 0.5) for k in range(13))
     assert cost.chunk_s(13, 7) == pytest.approx(by_token)
 
 
@@ -117,8 +119,12 @@ def test_the_constant_of_prefill_counts_only_where_nothing_decodes() -> None:
     cost = small_machine().cost
     chunks = (PrefillChunk(0, 8, 8, False, (), ()), PrefillChunk(1, 0, 5, True, (), ()))
     pieces = cost.chunk_s(8, 8) + cost.chunk_s(5, 0)
-    assert cost.mixed_pass_s(chunks, 0, 0) == pytest.approx(cost.prefill.base_s + pieces)
-    decode = cost.decode.base_s + 3 * cost.decode.request_s + 100 * cost.decode.token_s
+    assert cost.mixed_pass_s(chunks, 0, 0) == pytest.approx(lines(cost).prefill.base_s + pieces)
+    decode = (
+        lines(cost).decode.base_s
+        + 3 * lines(cost).decode.request_s
+        + 100 * lines(cost).decode.token_s
+    )
     assert cost.mixed_pass_s(chunks, 3, 100) == pytest.approx(decode + pieces)
 
 
@@ -129,10 +135,10 @@ def test_scales_divide_the_times_that_they_are_about(scale: float) -> None:
     fast = CostModel.from_profile(profile, compute_scale=scale)
     assert fast.decode_pass_s(3, 999) == pytest.approx(plain.decode_pass_s(3, 999) / scale)
     assert fast.prefill_s(999) == pytest.approx(plain.prefill_s(999) / scale)
-    assert fast.decode.outside_s == pytest.approx(plain.decode.outside_s / scale)
+    assert lines(fast).decode.outside_s == pytest.approx(lines(plain).decode.outside_s / scale)
     assert (fast.h2d, fast.d2h) == (plain.h2d, plain.d2h)
     wide = CostModel.from_profile(profile, link_scale=scale)
-    assert (wide.decode, wide.prefill) == (plain.decode, plain.prefill)
+    assert wide.passes == plain.passes
     for before, after in ((plain.h2d, wide.h2d), (plain.d2h, wide.d2h)):
         assert np.array(after.bytes_per_s) == pytest.approx(np.array(before.bytes_per_s) * scale)
 

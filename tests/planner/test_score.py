@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reference.lines import lines
 from reference.plans import loss, tiny_problem
 
 from orbitflow.machine.cost import CostModel
+from orbitflow.machine.line_passes import DecodeFit, LinePasses, PrefillFit
 from orbitflow.machine.pipeline import Overlap
-from orbitflow.machine.profile import DecodeFit, LinkFit, PrefillFit
+from orbitflow.machine.profile import LinkFit
 from orbitflow.memory import KvLimits
 from orbitflow.planner import check
 from orbitflow.planner.problem import REST, Candidate, PlanWeights, Problem
@@ -26,7 +28,7 @@ def golden() -> Problem:
     """Pages of 10 tokens of 100 bytes, 4 layers, 1000 bytes/s, so 0.1 s a page; 2 passes."""
     link = LinkFit(0.0, (1.0,), (1000.0,))
     decode, prefill = DecodeFit(1.0, 0.1, 0.01, 0.0), PrefillFit(0.0, 0.0, 0.0)
-    cost = CostModel(4, 10, 100, decode, prefill, link, link, 0.0)
+    cost = CostModel(4, 10, 100, LinePasses(decode, prefill), link, link, 0.0)
     limits = KvLimits(4, 10, 30)
     candidates = (
         Candidate(1, 20, 2.0, 3.0, (), True),  # 2 full pages of a layer, 0.2 s
@@ -88,7 +90,7 @@ def test_a_plan_of_strides_worked_by_hand() -> None:
     # The paper's pipeline starts afresh: of 1.82 s 0.82 belong to layers, of which the link has
     # three to hide behind; X = 0.8 s, so 0.8 - 0.615 s of stall.
     afresh = replace(problem, overlap=Overlap.PAPER)
-    outside_s = problem.cost.decode.outside_s
+    outside_s = lines(problem.cost).decode.outside_s
     stalled = score(afresh, (0, 2))
     assert stalled is not None
     behind_s = (1.82 - outside_s) * 3 / 4

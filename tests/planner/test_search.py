@@ -8,9 +8,11 @@ from math import inf
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reference.lines import lines
 from reference.plans import best_loss, loss, real_problem, tiny_problem
 
 from orbitflow.machine.cost import CostModel
+from orbitflow.machine.line_passes import LinePasses
 from orbitflow.planner.check import faults
 from orbitflow.planner.ilp import solve_ilp
 from orbitflow.planner.problem import REST, Problem
@@ -159,7 +161,7 @@ def _options(problem: Problem) -> tuple[int, ...] | None:
 
 
 def _scaled(problem: Problem, by: float) -> Problem:
-    cost, d = problem.cost, problem.cost.decode
+    cost, d = problem.cost, lines(problem.cost).decode
     slower = tuple(rate / by for rate in cost.h2d.bytes_per_s)
     link = replace(cost.h2d, latency_s=cost.h2d.latency_s * by, bytes_per_s=slower)
     decode = replace(d, base_s=d.base_s * by, request_s=d.request_s * by, token_s=d.token_s * by)
@@ -167,8 +169,7 @@ def _scaled(problem: Problem, by: float) -> Problem:
         cost.layers,
         cost.page_tokens,
         cost.page_bytes,
-        decode,
-        cost.prefill,
+        LinePasses(decode, lines(cost).prefill),
         link,
         cost.d2h,
         cost.link_slowdown,

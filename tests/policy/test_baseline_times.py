@@ -17,7 +17,8 @@ from test_layers import serve_layers
 
 from orbitflow.errors import ProfileError
 from orbitflow.machine.cost import CostModel
-from orbitflow.machine.profile import DecodeFit, HostFit, LinkFit, PrefillFit
+from orbitflow.machine.line_passes import DecodeFit, LinePasses, PrefillFit
+from orbitflow.machine.profile import HostFit, LinkFit
 from orbitflow.memory import KvLimits
 from orbitflow.policy.registry import make_policy
 from orbitflow.request import Request
@@ -25,12 +26,12 @@ from orbitflow.request import Request
 PAGE = 16
 LINK = LinkFit(0.0, (1.0,), (PAGE / 0.2,))
 FREE = LinkFit(0.0, (1.0,), (1e30,))
+PREFILL = PrefillFit(1.0, 0.0, 0.0)
 COST = CostModel(
     layers=4,
     page_tokens=PAGE,
     page_bytes=PAGE,
-    decode=DecodeFit(1.0, 0.0, 0.0, 0.0),
-    prefill=PrefillFit(1.0, 0.0, 0.0),
+    passes=LinePasses(DecodeFit(1.0, 0.0, 0.0, 0.0), PREFILL),
     h2d=LINK,
     d2h=FREE,
     link_slowdown=0.0,
@@ -76,7 +77,9 @@ def test_zero_inference_waits_for_the_cpu_in_every_layer() -> None:
 def test_the_gpu_is_not_charged_for_what_the_cpu_attends_to() -> None:
     """0.001 s per token of context would be 0.041 s a pass."""
     decode = DecodeFit(1.0, 0.0, 0.001, 0.0)
-    run = served("zero-inference", machine(decode=decode), Request(0, 0.0, 40, 3))
+    run = served(
+        "zero-inference", machine(passes=LinePasses(decode, PREFILL)), Request(0, 0.0, 40, 3)
+    )
     assert passes(run) == pytest.approx([1.64, 1.64])
 
 
@@ -89,7 +92,7 @@ def test_flexgen_fetches_one_layer_ahead() -> None:
     """
     pair = [Request(0, 0.0, 48, 4), Request(1, 0.0, 48, 4)]
     for outside_s, pass_s in ((0.0, 2.65), (0.4, 2.55)):
-        on = machine(31, decode=DecodeFit(1.0, 0.0, 0.0, outside_s))
+        on = machine(31, passes=LinePasses(DecodeFit(1.0, 0.0, 0.0, outside_s), PREFILL))
         assert passes(served("flexgen", on, *pair), 1) == pytest.approx([pass_s] * 3)
     assert passes(served("flexgen", machine(32), *pair), 1) == pytest.approx([1.0] * 3)
 
@@ -162,7 +165,7 @@ def test_infinigen_hides_nothing_behind_attention() -> None:
 
     A layer takes 0.511625, of which 0.25 follow its attention and hide part of the next group.
     """
-    on = machine(decode=DecodeFit(1.0, 0.0, 0.01, 0.0))
+    on = machine(passes=LinePasses(DecodeFit(1.0, 0.0, 0.01, 0.0), PREFILL))
     run = served("infinigen", on, Request(0, 0.0, 160, 2))
     stall_s = 2.0 + (2.0 - 0.511625) + 2 * (0.1 + 0.4 - 0.25)
     assert passes(run) == pytest.approx([2.0465 + stall_s])
@@ -182,7 +185,7 @@ def test_neo_pays_the_base_twice_and_hides_the_cpu() -> None:
     G = 1 - 0.01 + 0.002 x 34 = 1.058, H = 1 - 0.01, A = 4 x 2 x 0.08 = 0.64 < G: T = 2.048.
     Two tokens in that time are more than one in G.
     """
-    on = machine(20, decode=DecodeFit(1.0, -0.01, 0.002, 0.0))
+    on = machine(20, passes=LinePasses(DecodeFit(1.0, -0.01, 0.002, 0.0), PREFILL))
     run = served("neo", on, Request(0, 0.0, 33, 9), Request(1, 0.0, 33, 9))
     assert passes(run, 1) == pytest.approx([2.048 + 0.002 * j for j in range(8)])
     assert sum(outcome.stall_s for _, outcome, _ in run.steps) == pytest.approx(0.0, abs=1e-9)
@@ -192,7 +195,7 @@ def test_neo_lets_the_host_wait_where_the_gpu_alone_is_faster() -> None:
     """Three rows of 12 pages; 95 % of 28 hold two. G = 1 + 0.002 x 70 and H = 1: three tokens in
     2.14 s are fewer per second than two in 1.14 s. The third decodes when the others are done.
     """
-    on = machine(28, decode=DecodeFit(1.0, 0.0, 0.002, 0.0))
+    on = machine(28, passes=LinePasses(DecodeFit(1.0, 0.0, 0.002, 0.0), PREFILL))
     run = served("neo", on, *(Request(i, 0.0, 33, 9) for i in range(3)))
     assert passes(run, 0)[1:] == pytest.approx([1.0 + 0.004 * (34 + j) for j in range(1, 8)])
     assert run.times[2][1] > run.times[0][-1]

@@ -6,6 +6,7 @@ import random
 
 import numpy as np
 import pytest
+from reference.lines import lines
 from strategies import small_machine
 
 from orbitflow.policy.refiner import DEFAULT, Refiner, Scale
@@ -76,7 +77,7 @@ def test_compute_and_link_are_learned_apart() -> None:
     assert not any(drifted[40:])
     assert refiner.compute.used == pytest.approx(1.3, rel=0.06)
     assert refiner.link.used == pytest.approx(2.0, rel=0.1)
-    assert refiner.cost.decode.base_s == pytest.approx(true.decode.base_s, rel=0.06)
+    assert lines(refiner.cost).decode.base_s == pytest.approx(lines(true).decode.base_s, rel=0.06)
     assert refiner.cost.h2d.bytes_per_s[0] == pytest.approx(true.h2d.bytes_per_s[0], rel=0.1)
 
 

@@ -11,7 +11,8 @@ from strategies import Machine
 
 from orbitflow.bound.bound import Bound, upper_bound
 from orbitflow.machine.cost import CostModel
-from orbitflow.machine.profile import DecodeFit, LinkFit, PrefillFit
+from orbitflow.machine.line_passes import DecodeFit, LinePasses, PrefillFit
+from orbitflow.machine.profile import LinkFit
 from orbitflow.memory import KvLimits
 from orbitflow.request import Request
 from orbitflow.slo import Slo
@@ -44,7 +45,7 @@ def _machine(rng: np.random.Generator) -> Machine:
     prefill = PrefillFit(
         float(rng.uniform(0.2, 1.0)), float(rng.uniform(0.05, 0.4)), float(rng.uniform(0, 0.05))
     )
-    cost = CostModel(layers, page_tokens, PAGE_BYTES, decode, prefill, link, link, 0.0)
+    cost = CostModel(layers, page_tokens, PAGE_BYTES, LinePasses(decode, prefill), link, link, 0.0)
     capacity = int(rng.integers(3, 30)) // page_tokens + 1
     is_extra = bool(rng.random() < 0.3)
     return Machine(cost, KvLimits(layers, page_tokens, capacity * layers, None, is_extra))

@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from orbitflow.machine.catalog import resolve_profile
-from orbitflow.machine.profile import DecodeFit, LinkFit, PrefillFit, save
+from orbitflow.machine.line_passes import DecodeFit, PrefillFit
+from orbitflow.machine.profile import LinkFit, save
 
 
 def write_cpu_profile(path: Path, model: str, rate: float = 0.4e9) -> None:

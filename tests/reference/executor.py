@@ -14,6 +14,7 @@ from orbitflow.machine.pipeline import Overlap
 from orbitflow.machine.profile import LinkFit
 from orbitflow.sim.server import StepExecutor
 from orbitflow.step import Move, MoveKind, Step, StepOutcome
+from reference.lines import lines
 from reference.pipeline import Group, Pass, simulate
 
 
@@ -106,7 +107,7 @@ class SlowExecutor:
 
     def batches(self, step: Step) -> tuple[float, float]:
         """Compute time of the sub-batch whose KV is on the host, if it is one, and of the rest."""
-        decode, prefill = self.cost.decode, self.cost.prefill
+        decode, prefill = lines(self.cost).decode, lines(self.cost).prefill
         hosted, requests = 0, len(step.decode_ids)
         if self.plane.overlap is Overlap.BATCHES:
             hosted = sum(len(stream.contexts) for stream in step.streams if stream.staged)
@@ -131,7 +132,7 @@ class SlowExecutor:
             for stream in step.streams:
                 if layer in stream.staged:
                     tokens -= (1 - self.read_share(layer)) * int(stream.contexts.sum())
-            seconds += self.cost.decode.token_s * tokens / self.cost.layers
+            seconds += lines(self.cost).decode.token_s * tokens / self.cost.layers
         return seconds
 
     def read_share(self, layer: int) -> float:
@@ -203,7 +204,7 @@ class SlowExecutor:
         if not groups:
             self.version = None
             return 0.0
-        layers, outside_s = self.cost.layers, self.cost.decode.outside_s
+        layers, outside_s = self.cost.layers, lines(self.cost).decode.outside_s
         host_s = [self.host_s(step, layer) for layer in range(layers)]
         link_s = sum(group.link_s for group in groups)
         if self.plane.overlap is Overlap.SERIAL:
@@ -215,7 +216,7 @@ class SlowExecutor:
             layer_s = (compute_s - outside_s) / layers
             part = 0.0
             if hosted_s:
-                rest_inside = rest_s - min(self.cost.decode.outside_s, rest_s)
+                rest_inside = rest_s - min(lines(self.cost).decode.outside_s, rest_s)
                 part = rest_inside / (compute_s / slower - outside_s)
             return link_s + sum(max(0.0, a - layer_s * part) for a in host_s)
         layer_s = (compute_s - outside_s) / layers

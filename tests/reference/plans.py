@@ -21,6 +21,7 @@ from orbitflow.placement import RESIDENT, HostLayers, stride
 from orbitflow.planner.problem import REST, Candidate, Problem, paper_options
 from orbitflow.policy.orbit.prices import prices
 from orbitflow.policy.orbitflow.options import DEFAULT
+from reference.lines import lines
 
 PROFILES = ("a5000-llama3-8b-paper", "h100-roofline", "a6000x4-llama3-70b-paper")
 
@@ -65,7 +66,7 @@ def loss(problem: Problem, options: tuple[int, ...]) -> float | None:
     compute_s = cost.decode_pass_s(len(contexts), sum(contexts))
     pass_s = compute_s + cost.link_slowdown * link_s
     if problem.overlap is Overlap.PAPER:
-        layer_s = max(0.0, compute_s - cost.decode.outside_s) / layers
+        layer_s = max(0.0, compute_s - lines(cost).decode.outside_s) / layers
         pass_s += max(0.0, link_s - sum(layer_s for _ in range(layers - 1)))
     pass_s = max(pass_s, link_s, problem.weights.least_pass_s)
     return _loss(problem, options, pass_s, link_s, first_s)
@@ -175,8 +176,7 @@ def real_problem(seed: int, count: int, *, strides: bool, layers: int | None = N
         layers,
         cost.page_tokens,
         cost.page_bytes,
-        cost.decode,
-        cost.prefill,
+        cost.passes,
         type(cost.h2d)(cost.h2d.latency_s, cost.h2d.run_bytes, link),
         cost.d2h,
         random.choice((0.0, 0.0, 0.1)),

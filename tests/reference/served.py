@@ -27,7 +27,8 @@ from orbitflow.backend.model.weights import random_weights
 from orbitflow.engine.engine import ServingCore
 from orbitflow.engine.policy import Policy
 from orbitflow.machine.cost import CostModel
-from orbitflow.machine.profile import DecodeFit, HostFit, LinkFit, PrefillFit
+from orbitflow.machine.line_passes import DecodeFit, LinePasses, PrefillFit
+from orbitflow.machine.profile import HostFit, LinkFit
 from orbitflow.memory import KvLimits
 from orbitflow.policy.registry import make_policy
 from orbitflow.request import Request
@@ -95,8 +96,8 @@ def cost_model(decoder: Decoder, page_tokens: int) -> CostModel:
     shape = PageShape(page_tokens, decoder.kv_heads, decoder.head_dim, decoder.dtype)
     link = LinkFit(0.0, (1.0,), (2e8,))
     return CostModel(
-        LAYERS, page_tokens, shape.page_bytes, DecodeFit(0.002, 0.0004, 1e-6, 0.0),
-        PrefillFit(0.001, 1e-5, 0.0), link, link, 0.0, HostFit(1e9, 1e9),
+        LAYERS, page_tokens, shape.page_bytes, LinePasses(DecodeFit(0.002, 0.0004, 1e-6, 0.0),
+        PrefillFit(0.001, 1e-5, 0.0)), link, link, 0.0, HostFit(1e9, 1e9),
     )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from strategies import Machine
 
 from orbitflow.request import Request
+from reference.lines import lines
 
 
 @dataclass
@@ -32,7 +33,7 @@ def serve_no_offload(
     chunk: int,
 ) -> tuple[dict[int, list[float]], set[int]]:
     """Token times by request, and the requests that can never be served."""
-    decode, prefill = machine.cost.decode, machine.cost.prefill
+    decode, prefill = lines(machine.cost).decode, lines(machine.cost).prefill
     page, layers, room = machine.cost.page_tokens, machine.cost.layers, machine.limits.gpu_pages
     coming = list(requests)
     waiting: list[Job] = []

@@ -12,7 +12,8 @@ from orbitflow.engine.apply import DecisionApplier
 from orbitflow.engine.policy import Decision, Policy, View
 from orbitflow.engine.queues import Queues
 from orbitflow.machine.cost import CostModel
-from orbitflow.machine.profile import DecodeFit, HostFit, LinkFit, PrefillFit
+from orbitflow.machine.line_passes import DecodeFit, LinePasses, PrefillFit
+from orbitflow.machine.profile import HostFit, LinkFit
 from orbitflow.memory import KvAccount, KvLimits
 from orbitflow.placement import RESIDENT
 from orbitflow.policy.registry import make_policy
@@ -37,7 +38,9 @@ class Server:
         self.limits = KvLimits(layers, 16, gpu_pages, host_pages)
         self.policy: Policy = make_policy(name)
         decode, prefill = DecodeFit(0.02, 0.0, 1e-6, 0.0), PrefillFit(0.0, 1e-4, 0.0)
-        cost = CostModel(layers, 16, 1024, decode, prefill, LINK, LINK, 0.0, HostFit(2e9, 1e9))
+        cost = CostModel(
+            layers, 16, 1024, LinePasses(decode, prefill), LINK, LINK, 0.0, HostFit(2e9, 1e9)
+        )
         self.policy.bind(self.limits, cost)
         self.account = KvAccount(self.limits)
         self.queues = Queues(batch, 0)

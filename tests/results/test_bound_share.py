@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from reference.lines import lines
 
 from orbitflow.bound.bound import Bound
 from orbitflow.config import DepositRule, RunConfig
@@ -88,12 +89,12 @@ def test_the_machine_is_the_true_one_at_its_quickest_and_the_promise_the_profile
     def bound(
         requests: list[Request], cost: CostModel, limits: KvLimits, batch: int, slo: Slo, **_: bool
     ) -> Bound:
-        seen.append((cost.decode.base_s, slo.ttft_of(requests[0], cost)))
+        seen.append((lines(cost).decode.base_s, slo.ttft_of(requests[0], cost)))
         return BOUND
 
     monkeypatch.setattr(bound_share, "upper_bound", bound)
     bound_of(scenario)
     believed, (request,) = scenario.believed, scenario.trace.requests()
     (found,) = seen
-    assert found[0] == pytest.approx(factor * believed.decode.base_s)
+    assert found[0] == pytest.approx(factor * lines(believed).decode.base_s)
     assert found[1] == scenario.slo.ttft_of(request, believed)

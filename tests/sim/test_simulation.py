@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference.executor import slow
 from reference.harness import one_pass_at_a_time, same_times, serve, simulated
+from reference.lines import lines
 from reference.server import serve_no_offload
 from strategies import (
     OFFLOADING,
@@ -23,8 +24,9 @@ from strategies import (
 )
 
 from orbitflow.engine.policy import DataPlane
+from orbitflow.machine.line_passes import LinePasses, PrefillFit
 from orbitflow.machine.pipeline import Overlap
-from orbitflow.machine.profile import LinkFit, PrefillFit
+from orbitflow.machine.profile import LinkFit
 from orbitflow.request import Request
 from orbitflow.step import Move, MoveKind, Step, Stream
 
@@ -139,7 +141,8 @@ def test_a_pass_shorter_than_the_part_outside_the_layers_still_runs_forward(form
     """
     machine = small_machine(400)
     prefill = PrefillFit(base_s=0.0001, token_s=0.0001, pair_s=0.0)
-    machine = machine._replace(cost=replace(machine.cost, prefill=prefill))
+    passes = LinePasses(lines(machine.cost).decode, prefill)
+    machine = machine._replace(cost=replace(machine.cost, passes=passes))
     run = serve(
         "static-1",
         with_free_stores(machine),

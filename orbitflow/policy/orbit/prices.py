@@ -46,8 +46,9 @@ def prices(
     if not candidates:
         return PlanWeights(())
     contexts = np.array([one.context_tokens for one in candidates], dtype=np.float64)
-    middle, base_s = contexts + passes // 2, cost.decode.base_s
-    compute_s = cost.decode.request_s + cost.decode.token_s * middle
+    line = cost.decode_line(len(candidates))
+    middle, base_s = contexts + passes // 2, line.base_s
+    compute_s = line.request_s + line.token_s * middle
     groups = (contexts + passes - 2) // limits.page_tokens
     gpu_pages = max(1, limits.gpu_pages)  # layers on their way may have taken it all: nobody fits
     pages = limits.layers * (groups + 1)
