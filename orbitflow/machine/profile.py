@@ -3,7 +3,7 @@
     decode pass of n requests     base + request · n + token · Σ context        (KV resident)
     prefill of n tokens after x   base + bend(n) · (token · n + pair · n · (x + n/2))
     a copy                        latency · runs + bytes / bandwidth(run size)
-    KV capacity                   (0.9 · GPU memory − weights − 1 GiB) / KV bytes per token
+    KV capacity                   (0.9 · GPU memory − weights − 1 GiB) / KV bytes of a token
 
 Stored as versioned JSON with its provenance, the error of every fit and all that was only assumed;
 one that was measured also has the KV capacity that was there, every point and a digest, the sha256
@@ -26,7 +26,7 @@ from orbitflow.errors import ProfileError
 from orbitflow.machine.model import ModelSpec
 from orbitflow.units import GIB, format_bytes
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 _NEW_IN_2: dict[str, object] = {
     "measured_kv_tokens": None,
     "points": [],
@@ -182,7 +182,8 @@ class Profile:
             return self.measured_kv_tokens
         memory = self.gpu_memory_bytes if gpu_memory_bytes is None else gpu_memory_bytes
         free = USABLE_SHARE * memory - self.weight_bytes - WORKSPACE_BYTES
-        pages = int(free // (self.page_tokens * self.model.kv_bytes_per_token))
+        token_bytes = self.model.kv_bytes_per_token * self.model.kv_copies(self.gpus)
+        pages = int(free // (self.page_tokens * token_bytes))
         if pages <= 0:
             raise ProfileError(
                 f"{format_bytes(self.weight_bytes)} of {self.model.name} weights leave no room for "
@@ -224,6 +225,8 @@ def _checked_version(document: object) -> object:
             f"schema_version is {version}, newer than {SCHEMA_VERSION}: upgrade orbitflow"
         )
     fields = {key: value for key, value in document.items() if key != "schema_version"}
+    if version < 3 and isinstance(fields.get("model"), dict):
+        fields["model"] = {"layer_vector_parameters": None, **fields["model"]}
     if version == 1:
         fields = {**_NEW_IN_2, **fields}
         if isinstance(fields.get("prefill"), dict):
@@ -243,6 +246,8 @@ def is_edited(profile: Profile) -> bool:
 
 def _digest(profile: Profile) -> str:
     document = encode(replace(profile, digest=None))
+    if profile.model.layer_vector_parameters is None:  # as before version 3
+        del document["model"]["layer_vector_parameters"]
     text = json.dumps(document, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 

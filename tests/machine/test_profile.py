@@ -93,7 +93,7 @@ def test_save_and_load(tmp_path: Path) -> None:
     path = tmp_path / "mine.json"
     save(A5000, path)
     assert load(path) == A5000
-    assert json.loads(path.read_text())["schema_version"] == 2
+    assert json.loads(path.read_text())["schema_version"] == 3
     assert os.listdir(tmp_path) == ["mine.json"]
 
 
@@ -156,8 +156,8 @@ def test_whole_numbers_stand_for_seconds(tmp_path: Path) -> None:
         ("errors.0.r2", "good", r"errors\[0\].r2 is"),
         ("simplified", [3], r"simplified\[0\] is 3: it must be a text"),
         ("provenance", "x" * 99, r'provenance is "x+\.\.\.: it must be an object'),
-        ("schema_version", 3, "schema_version is 3, newer than 2: upgrade orbitflow"),
-        ("schema_version", 0, "schema_version is 0: it must be 1 to 2"),
+        ("schema_version", 4, "schema_version is 4, newer than 3: upgrade orbitflow"),
+        ("schema_version", 0, "schema_version is 0: it must be 1 to 3"),
         ("schema_version", "1", "schema_version is '1': it must be 1"),
         ("schema_version", True, "schema_version is True: it must be 1"),
     ],
@@ -229,6 +229,7 @@ def models(draw: st.DrawFn) -> ModelSpec:
         tied_embeddings=draw(st.booleans()),
         dtype_bytes=draw(st.sampled_from([2, 4])),
         max_context_tokens=draw(st.none() | size),
+        layer_vector_parameters=draw(st.none() | size),
     )
 
 
