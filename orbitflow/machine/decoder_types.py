@@ -65,6 +65,7 @@ _SWITCHED = Flag("use_sliding_window", False)
 DECODER_TYPES: Mapping[str, DecoderType] = {
     "llama": DecoderType(qkv_bias=_ATTENTION, output_bias=_ATTENTION, mlp_bias=_MLP),
     "mistral": DecoderType(kv_heads=8, window_tokens=4096),
+    "ministral3": DecoderType(kv_heads=8, head_dim=128),
     "qwen2": DecoderType(qkv_bias=ALWAYS, slides=_SWITCHED),
     "qwen3": DecoderType(
         head_norm=HeadNorm.SHARED,

@@ -15,13 +15,10 @@ from typing import Any
 from orbitflow.errors import ProfileError
 from orbitflow.machine.decoder_types import DECODER_TYPES, says, type_name
 
-_COUNTS = {  # more than one of these, and it is at work
-    "mixture of experts": (
-        *("num_experts", "n_routed_experts", "num_local_experts", "moe_num_experts"),
-        *("num_moe_experts", "moe_num_primary_experts"),
-    ),
-    "KV shared between layers": ("cla_share_factor",),
-}
+_EXPERTS = (  # more than one of these, and they are at work
+    *("num_experts", "n_routed_experts", "num_local_experts", "moe_num_experts"),
+    *("num_moe_experts", "moe_num_primary_experts"),
+)
 _KEYS = {  # there at all, and it is at work
     "a state-space layer": (
         *("state_size", "ssm_state_size", "mamba_d_state", "mamba_expand"),
@@ -43,7 +40,15 @@ _KEYS = {  # there at all, and it is at work
 }
 _TYPES = {
     "an encoder without a KV cache": (
-        *("albert", "bert", "big_bird", "camembert", "deberta", "deberta-v2", "distilbert"),
+        *("albert", "bert", "bert-generation", "big_bird", "camembert", "data2vec-text", "deberta"),
+        *(
+            "deberta-v2",
+            "distilbert",
+            "megatron-bert",
+            "rembert",
+            "roberta-prelayernorm",
+            "roc_bert",
+        ),
         *("electra", "ernie", "esm", "eurobert", "flaubert", "funnel", "longformer", "modernbert"),
         *("mpnet", "nomic_bert", "roberta", "roformer", "squeezebert", "xlm", "xlm-roberta"),
         *("xlm-roberta-xl", "xlnet", "xmod"),
@@ -75,7 +80,7 @@ _TYPES = {
     "a layer unlike the others": ("deci", "nemotron-nas", "openelm"),
     "sliding-window attention": (
         *("afmoe", "cohere2", "gemma2", "gemma3", "gemma3_text", "ministral", "olmo3"),
-        "vaultgemma",
+        *("cwm", "granite_swa", "modernbert-decoder", "vaultgemma"),
     ),
     "a norm without weights": ("olmo",),
     "a norm with biases": ("stablelm",),
@@ -130,10 +135,9 @@ def _refusal(name: str, reason: str) -> ProfileError:
 
 
 def _unmodelled(name: str, fields: Mapping[str, Any], longest: int | None) -> Iterator[str]:
-    for reason, keys in _COUNTS.items():
-        for key in keys:
-            if fields.get(key) not in (None, 0, 1):
-                yield f"{reason} ({key})"
+    for key in _EXPERTS:
+        if fields.get(key) not in (None, 0, 1):
+            yield f"mixture of experts ({key})"
     for reason, keys in _KEYS.items():
         for key in keys:
             if fields.get(key) not in (None, False, []):

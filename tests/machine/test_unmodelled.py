@@ -47,7 +47,6 @@ def write(folder: Path, **changes: Any) -> str:
         ({"model_type": "mamba2"}, "a state-space layer"),
         ({"model_type": "gemma3n"}, "KV shared between layers"),
         ({"use_cla": True}, r"KV shared between layers \(use_cla\)"),
-        ({"cla_share_factor": 2}, r"KV shared between layers \(cla_share_factor\)"),
         ({"num_kv_shared_layers": 1}, r"KV shared between layers \(num_kv_shared_layers\)"),
         ({"num_nextn_predict_layers": 1}, "an additional layer that drafts tokens"),
         ({"block_configs": [{}]}, "a layer unlike the others"),
@@ -76,7 +75,7 @@ def test_what_is_at_rest_is_no_reason() -> None:
     resting = {
         **{
             "use_cla": False,
-            "cla_share_factor": 1,
+            "cla_share_factor": 2,
             "num_kv_shared_layers": 0,
             "quantization": None,
         },
