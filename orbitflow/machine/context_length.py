@@ -45,13 +45,13 @@ def rope_fields(name: str, fields: Mapping[str, Any]) -> Mapping[str, Any]:
     """
     told = fields.get("rope_parameters") or fields.get("rope_scaling") or {}
     if not isinstance(told, dict):
-        raise ProfileError(f"{name}: rope_scaling is {told!r}: it must be an object")
+        raise ProfileError(f"{name}: rope_scaling is {told!r:.60}: it must be an object")
     return told
 
 
 def _positive(name: str, key: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ProfileError(f"{name}: {key} is {value!r}: it must be a number above zero")
+        raise ProfileError(f"{name}: {key} is {value!r:.60}: it must be a number above zero")
     if not 0 < value <= 2**31 or not math.isfinite(value):
-        raise ProfileError(f"{name}: {key} is {value!r}: it must be above 0 and at most 2^31")
+        raise ProfileError(f"{name}: {key} is {value!r:.60}: it must be above 0 and at most 2^31")
     return float(value)

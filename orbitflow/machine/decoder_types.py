@@ -151,5 +151,5 @@ def says(name: str, fields: Mapping[str, Any], flag: Flag) -> bool:
     if value is None:
         return flag.default
     if not isinstance(value, bool):
-        raise ProfileError(f"{name}: {flag.key} is {value!r}: it must be true or false")
+        raise ProfileError(f"{name}: {flag.key} is {value!r:.60}: it must be true or false")
     return value

@@ -32,6 +32,7 @@ from orbitflow.units import format_bytes
 
 DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 _LIMIT = 2**31
+_MOST_BYTES = 2**63
 _SIZES = {
     "layers": "num_hidden_layers",
     "hidden_size": "hidden_size",
@@ -137,7 +138,7 @@ def model_from_config(path_or_preset: str) -> ModelSpec:
 def read_config(path_or_preset: str) -> tuple[str, Mapping[str, Any]]:
     """Return a model's name and the fields of its configuration, those of its text part first.
 
-    The model type is the outer one: a text model in a wrapper is not the wrapper's. Raise a
+    A text model in a wrapper of a type that is not known is of the wrapper's type. Raise a
     ProfileError if there is no such model, or if its weights are quantised by a file beside it.
     """
     if path_or_preset in _presets():
@@ -156,7 +157,9 @@ def read_config(path_or_preset: str) -> tuple[str, Mapping[str, Any]]:
     text = config.get("text_config")
     nested = text if isinstance(text, dict) else {}
     fields = {**config, **{key: value for key, value in nested.items() if value is not None}}
-    fields["model_type"] = config.get("model_type") or fields.get("model_type")
+    outer = config.get("model_type")
+    if outer and str(outer) not in DECODER_TYPES:
+        fields["model_type"] = outer
     name = _name_of(path)
     if (folder := _folder_of(path)) is not None:
         refuse_quantised(name, folder)
@@ -181,6 +184,10 @@ def _compare_with_index(spec: ModelSpec, folder: str | None) -> None:
     told = said.get("total_size") if isinstance(said, dict) else None
     if isinstance(told, bool) or not isinstance(told, int | float):
         return
+    if not 0 < told < _MOST_BYTES:
+        raise ProfileError(
+            f"{path}: total_size is {told!r:.60}: it must be the bytes of all weights"
+        )
     twice = spec.vocab_size * spec.hidden_size * spec.dtype_bytes if spec.tied_embeddings else 0
     least, most = spec.weight_bytes, spec.weight_bytes + twice
     if not least * (1 - _INDEX_SLACK) <= told <= most * (1 + _INDEX_SLACK):
@@ -239,7 +246,9 @@ def _size(name: str, fields: Mapping[str, Any], key: str, default: int | None = 
     if value is None and default is not None:
         return default
     if type(value) is not int or not 0 < value <= _LIMIT:
-        raise ProfileError(f"{name}: {key} is {value!r}: it must be a whole number of at least 1")
+        raise ProfileError(
+            f"{name}: {key} is {value!r:.60}: it must be a whole number of at least 1"
+        )
     return value
 
 
@@ -257,7 +266,7 @@ def _dtype_bytes(name: str, fields: Mapping[str, Any]) -> int:
     dtype = dtype_of(fields)
     if dtype not in DTYPE_BYTES:
         known = ", ".join(DTYPE_BYTES)
-        raise ProfileError(f"{name}: dtype {dtype} is not modelled: use one of {known}")
+        raise ProfileError(f"{name}: dtype {dtype[:60]} is not modelled: use one of {known}")
     return DTYPE_BYTES[dtype]
 
 

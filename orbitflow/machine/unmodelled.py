@@ -166,7 +166,7 @@ def _windows(name: str, fields: Mapping[str, Any], longest: int | None) -> Itera
         told = (
             "" if "sliding_window" in fields else f", as {type_name(fields)} has unless it is null"
         )
-        yield f"sliding-window attention (sliding_window {window}{told})"
+        yield f"sliding-window attention (sliding_window {window!r:.60}{told})"
 
 
 def _architectures(fields: Mapping[str, Any]) -> list[str]:

@@ -89,8 +89,13 @@ def test_a_text_model_in_a_wrapper_is_not_the_wrapper(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "llava", "text_config": SMALL}))
     with pytest.raises(ProfileError, match=r"a vision tower \(model_type llava\)"):
         model_from_config(str(tmp_path))
-    (tmp_path / "config.json").write_text(json.dumps({"text_config": SMALL}))
-    assert model_from_config(str(tmp_path)).layers == 2
+    encoder = {"model_type": "llama", "text_config": {**SMALL, "model_type": "bert"}}
+    (tmp_path / "config.json").write_text(json.dumps(encoder))
+    with pytest.raises(ProfileError, match="an encoder"):
+        model_from_config(str(tmp_path))
+    for outside in ({}, {"model_type": "qwen2"}):
+        (tmp_path / "config.json").write_text(json.dumps({**outside, "text_config": SMALL}))
+        assert model_from_config(str(tmp_path)).layer_vector_parameters is None
 
 
 @pytest.mark.parametrize(
@@ -124,6 +129,23 @@ def test_an_index_of_other_weights_is_told(tmp_path: Path, share: float) -> None
     index = {"metadata": {"total_size": WEIGHT_BYTES}}
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
     assert model_from_config(write(tmp_path, tie_word_embeddings=True)).tied_embeddings
+
+
+@pytest.mark.parametrize("told", ["1e999", "-5", "0", "NaN", "1" + "0" * 400])
+def test_an_index_of_no_size_is_refused(tmp_path: Path, told: str) -> None:
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(f'{{"metadata": {{"total_size": {told}}}}}')
+    with pytest.raises(ProfileError, match=r"index\.json") as refusal:
+        model_from_config(write(tmp_path))
+    assert "\n" not in str(refusal.value)
+    assert len(str(refusal.value)) < 400
+
+
+@pytest.mark.parametrize("key", ["dtype", "hidden_size", "rope_scaling", "sliding_window"])
+def test_a_long_value_is_shown_in_part(tmp_path: Path, key: str) -> None:
+    with pytest.raises(ProfileError, match=key) as refusal:
+        model_from_config(write(tmp_path, **{key: "x" * 9999}))
+    assert len(str(refusal.value)) < 400
 
 
 def test_the_documents_name_every_type() -> None:
