@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from orbitflow.errors import ProfileError
+from orbitflow.machine.context_length import rope_fields
+from orbitflow.machine.decoder_types import type_name
 from orbitflow.machine.model import DTYPE_BYTES, ModelSpec, dtype_of, model_from_fields, read_config
 
 
@@ -86,11 +88,11 @@ def read_architecture(path_or_preset: str) -> Architecture:
     Raise a ProfileError if there is no such model, or if the backend cannot compute it.
     """
     name, fields = read_config(path_or_preset)
-    spec = model_from_fields(name, fields)
-    kind = str(fields.get("model_type") or "llama")
+    kind = type_name(fields)
     if kind not in FAMILIES:
         known = ", ".join(FAMILIES)
-        raise ProfileError(f"{name}: the backend has no {kind} models: take one of {known}")
+        raise ProfileError(f"{name}: the backend has no {kind[:60]} models: take one of {known}")
+    spec = model_from_fields(name, fields)
     for said in _not_computed(fields):
         raise ProfileError(f"{name}: the backend does not compute {said}: take another model")
     if spec.head_dim % 2:
@@ -116,9 +118,7 @@ def _not_computed(fields: Mapping[str, Any]) -> Iterator[str]:
 
 def _rope(name: str, fields: Mapping[str, Any]) -> Rope:
     """Read `rope_theta` and `rope_scaling`, or `rope_parameters`, which newer files have."""
-    told = fields.get("rope_parameters") or fields.get("rope_scaling") or {}
-    if not isinstance(told, dict):
-        raise ProfileError(f"{name}: rope_scaling is {told!r}: it must be an object")
+    told = rope_fields(name, fields)
     theta = _number(name, {**fields, **told}, "rope_theta", 10_000.0)
     kind = str(told.get("rope_type") or told.get("type") or "default")
     if kind == "default":

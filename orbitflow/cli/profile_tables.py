@@ -124,7 +124,10 @@ def _model_lines(profile: Profile) -> Iterator[tuple[str, str]]:
         f"{model.kv_heads} KV heads of {model.head_dim}, MLP {model.intermediate_size}, "
         f"vocabulary {model.vocab_size}, {model.dtype_bytes} bytes a number",
     )
-    yield "KV per token", f"{format_count(model.kv_bytes_per_token)} bytes in all layers"
+    copies = model.kv_copies(profile.gpus)
+    repeated = f", {copies} copies of each KV head on {profile.gpus} GPUs" if copies > 1 else ""
+    kv_bytes = format_count(model.kv_bytes_per_token * copies)
+    yield "KV per token", f"{kv_bytes} bytes in all layers{repeated}"
     yield "longest context", f"{format_count(longest)} tokens" if longest else "not stated"
 
 

@@ -2,10 +2,13 @@
 
 decode   base    = (layer + head weight bytes) / (0.8 · HBM) + 2 ms; the head's share is outside
          request = 2 · (layer + head parameters) / (0.5 · peak)
-         token   = KV bytes per token / (0.8 · HBM)
+         token   = KV bytes per token · copies / (0.8 · HBM)
 prefill  base    = 2 ms;  token = 2 · layer parameters / (0.5 · peak)
          pair    = 4 · layers · heads · head_dim / (0.5 · peak)
 copy     3 µs per run, then the rate that good pinned copies reach over the link
+
+n GPUs take n times the rates. With fewer KV heads than GPUs each head has n / kv_heads copies, each
+read on its GPU (as vLLM and SGLang do).
 
 Sources: each GPU's datasheet (data/hardware.json); 0.8 and 0.5 are what good kernels reach.
 """
@@ -40,6 +43,10 @@ ASSUMED_REST = (
 )
 _SUMMED = "decode: reads at 80 % of HBM speed plus arithmetic at 50 % of the peak, no overlap"
 _SHARDED = "gpus: work is split evenly with no time for communication; all share one host link"
+_REPEATED = (
+    "gpus: {} KV heads on {} GPUs are repeated, {} copies of each: all take memory and are read; "
+    "the host keeps and the link carries one; the weights of k and v count once"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +101,7 @@ class GpuNode:
         return DecodeFit(
             base_s=base_s,
             request_s=2 * active / self.flops_per_s,
-            token_s=model.kv_bytes_per_token / self.read_bytes_per_s,
+            token_s=model.kv_bytes_per_token * model.kv_copies(self.gpus) / self.read_bytes_per_s,
             outside_s=base_s * model.head_parameters / active,
         )
 
@@ -129,6 +136,12 @@ def roofline(name: str, machine: GpuNode, model: ModelSpec) -> Profile:
         raise ProfileError(
             f"{model.name} has {model.heads} heads, no multiple of {gpus} GPUs: take a divisor"
         )
+    if model.kv_heads % gpus and gpus % model.kv_heads:
+        raise ProfileError(
+            f"{model.name} has {model.kv_heads} KV heads, which can be neither split over nor "
+            f"repeated on {gpus} GPUs: take a divisor or a multiple of {model.kv_heads}"
+        )
+    copies = model.kv_copies(gpus)
     link = LinkFit(LINK_LATENCY_S, ANY_RUN_BYTES, (gpu.link_gb_per_s * 1e9,))
     return Profile(
         name=name,
@@ -160,5 +173,6 @@ def roofline(name: str, machine: GpuNode, model: ModelSpec) -> Profile:
             f"h2d: {gpu.link_gb_per_s:g} GB/s and 3 µs per run, usual for {gpu.link}",
             *ASSUMED_REST,
             *((_SHARDED,) if gpus > 1 else ()),
+            *((_REPEATED.format(model.kv_heads, gpus, copies),) if copies > 1 else ()),
         ),
     )

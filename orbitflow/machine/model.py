@@ -1,27 +1,38 @@
 """The shape of a dense decoder model, as far as memory and time depend on it.
 
     KV bytes per token = layers · 2 · kv_heads · head_dim · dtype_bytes
+    on n GPUs            · max(1, n / kv_heads): a KV head that cannot be split is on several
 
-Parameters count embedding, head (unless tied), norms, attention and the gated MLP; the biases of
-q, k and v and the norms of single heads (below 0.01 %) are left out. Read from the `config.json`
-that Hugging Face models carry. Modelled is the dense decoder whose every layer keeps a key and a
-value per token and KV head, for the whole context, with unquantised weights. What would be
-mispriced is refused.
+Parameters count embedding, head (unless tied), attention, the gated MLP, norms and biases: all of
+them. Read from the `config.json` that Hugging Face models carry. Modelled are the model types of
+`decoder_types`; what would be mispriced is refused, see `unmodelled`.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
 from orbitflow.codec import Count, read_json
 from orbitflow.errors import ProfileError, nearest
+from orbitflow.machine.context_length import longest_context_tokens
+from orbitflow.machine.decoder_types import (
+    DECODER_TYPES,
+    Flag,
+    Widths,
+    says,
+    type_name,
+    vector_parameters,
+)
+from orbitflow.machine.unmodelled import refuse_quantised, refuse_unmodelled
+from orbitflow.units import format_bytes
 
 DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 _LIMIT = 2**31
+_MOST_BYTES = 2**63
 _SIZES = {
     "layers": "num_hidden_layers",
     "hidden_size": "hidden_size",
@@ -29,12 +40,16 @@ _SIZES = {
     "intermediate_size": "intermediate_size",
     "vocab_size": "vocab_size",
 }
-_TIED_BY_DEFAULT = ("gemma", "cohere")
+_INDEX = "model.safetensors.index.json"
+_INDEX_SLACK = 0.1  # padding and buffers are less, a quantised matrix is more
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """A dense decoder with grouped-query attention and a gated MLP."""
+    """A dense decoder with grouped-query attention and a gated MLP.
+
+    `layer_vector_parameters`: norms and biases of one layer; None: two norms and no biases.
+    """
 
     name: str
     layers: Count
@@ -47,6 +62,7 @@ class ModelSpec:
     tied_embeddings: bool
     dtype_bytes: Count
     max_context_tokens: Count | None
+    layer_vector_parameters: Count | None = None
 
     def __post_init__(self) -> None:
         if self.heads % self.kv_heads:
@@ -62,12 +78,17 @@ class ModelSpec:
         """Bytes of one token's keys and values in all layers."""
         return self.layers * self.kv_bytes_per_token_per_layer
 
+    def kv_copies(self, gpus: int) -> int:
+        """How often each KV head is stored on `gpus` GPUs, each with its share of the heads."""
+        return max(1, gpus // self.kv_heads)
+
     @property
     def layer_parameters(self) -> int:
-        """Weights of one layer: q and o, k and v, gate, up and down, two norms."""
+        """Weights of one layer: q and o, k and v, gate, up and down, norms and biases."""
         attention = 2 * self.hidden_size * self.head_dim * (self.heads + self.kv_heads)
         mlp = 3 * self.hidden_size * self.intermediate_size
-        return attention + mlp + 2 * self.hidden_size
+        vectors = self.layer_vector_parameters
+        return attention + mlp + (2 * self.hidden_size if vectors is None else vectors)
 
     @property
     def head_parameters(self) -> int:
@@ -86,8 +107,13 @@ class ModelSpec:
         return self.parameters * self.dtype_bytes
 
     def same_shape(self, other: ModelSpec) -> bool:
-        """Say whether the two differ in nothing but name and longest context."""
-        return self == replace(other, name=self.name, max_context_tokens=self.max_context_tokens)
+        """Say whether the two differ in nothing but name, longest context, norms and biases."""
+        return self == replace(
+            other,
+            name=self.name,
+            max_context_tokens=self.max_context_tokens,
+            layer_vector_parameters=self.layer_vector_parameters,
+        )
 
 
 def preset_names() -> list[str]:
@@ -103,13 +129,17 @@ def model_from_config(path_or_preset: str) -> ModelSpec:
 
     Raise a ProfileError if there is no such model, or if it is of a kind that is not modelled.
     """
-    return model_from_fields(*read_config(path_or_preset))
+    spec = model_from_fields(*read_config(path_or_preset))
+    if path_or_preset not in _presets():
+        _compare_with_index(spec, _folder_of(path_or_preset))
+    return spec
 
 
 def read_config(path_or_preset: str) -> tuple[str, Mapping[str, Any]]:
     """Return a model's name and the fields of its configuration, those of its text part first.
 
-    Raise a ProfileError if there is no such model.
+    A text model in a wrapper of a type that is not known is of the wrapper's type. Raise a
+    ProfileError if there is no such model, or if its weights are quantised by a file beside it.
     """
     if path_or_preset in _presets():
         return path_or_preset, _presets()[path_or_preset]
@@ -127,7 +157,45 @@ def read_config(path_or_preset: str) -> tuple[str, Mapping[str, Any]]:
     text = config.get("text_config")
     nested = text if isinstance(text, dict) else {}
     fields = {**config, **{key: value for key, value in nested.items() if value is not None}}
-    return _name_of(path), fields
+    outer = config.get("model_type")
+    if outer and str(outer) not in DECODER_TYPES:
+        fields["model_type"] = outer
+    name = _name_of(path)
+    if (folder := _folder_of(path)) is not None:
+        refuse_quantised(name, folder)
+    return name, fields
+
+
+def _folder_of(path: str) -> str | None:
+    """The folder whose weights a config.json is of; None if the file goes by another name."""
+    if os.path.isdir(path):
+        return path
+    folder, file = os.path.split(path)
+    return folder or "." if file == "config.json" else None
+
+
+def _compare_with_index(spec: ModelSpec, folder: str | None) -> None:
+    """Raise a ProfileError if an index of weights beside the config.json is of other weights."""
+    path = "" if folder is None else os.path.join(folder, _INDEX)
+    if not os.path.isfile(path):
+        return
+    index = read_json(path)
+    said = index.get("metadata") if isinstance(index, dict) else None
+    told = said.get("total_size") if isinstance(said, dict) else None
+    if isinstance(told, bool) or not isinstance(told, int | float):
+        return
+    if not 0 < told < _MOST_BYTES:
+        raise ProfileError(
+            f"{path}: total_size is {told!r:.60}: it must be the bytes of all weights"
+        )
+    twice = spec.vocab_size * spec.hidden_size * spec.dtype_bytes if spec.tied_embeddings else 0
+    least, most = spec.weight_bytes, spec.weight_bytes + twice
+    if not least * (1 - _INDEX_SLACK) <= told <= most * (1 + _INDEX_SLACK):
+        raise ProfileError(
+            f"{spec.name}: {_INDEX} says {told:.4g} bytes of weights, config.json makes "
+            f"{format_bytes(least)} ({least:.4g}): quantised or additional weights are not "
+            "modelled; state the dtype that the files have"
+        )
 
 
 def _name_of(path: str) -> str:
@@ -146,19 +214,28 @@ def _presets() -> dict[str, dict[str, Any]]:
 
 def model_from_fields(name: str, fields: Mapping[str, Any]) -> ModelSpec:
     """Read the shape from the fields of a `config.json`. Raise a ProfileError as above."""
-    refuse_unmodelled(name, fields)
+    longest = longest_context_tokens(
+        name, fields, _size(name, fields, "max_position_embeddings", 0) or None
+    )
+    refuse_unmodelled(name, fields, longest)
     if missing := [key for key in _SIZES.values() if fields.get(key) is None]:
         raise ProfileError(f"{name}: config.json lacks {', '.join(missing)}: add them")
     sizes = {ours: _size(name, fields, theirs) for ours, theirs in _SIZES.items()}
+    kind, hidden, heads = DECODER_TYPES[type_name(fields)], sizes["hidden_size"], sizes["heads"]
+    kv_heads = _size(name, fields, "num_key_value_heads", kind.kv_heads or heads)
+    d = _head_dim(name, fields, hidden, heads)
+    widths = Widths(hidden, heads * d, kv_heads * d, d, sizes["intermediate_size"])
+    vectors = vector_parameters(name, fields, widths)
     try:
         return ModelSpec(
             name=name,
             **sizes,
-            kv_heads=_size(name, fields, "num_key_value_heads", sizes["heads"]),
-            head_dim=_head_dim(name, fields, sizes["hidden_size"], sizes["heads"]),
-            tied_embeddings=_is_tied(name, fields),
+            kv_heads=kv_heads,
+            head_dim=d,
+            tied_embeddings=says(name, fields, Flag("tie_word_embeddings", kind.tied)),
             dtype_bytes=_dtype_bytes(name, fields),
-            max_context_tokens=_size(name, fields, "max_position_embeddings", 0) or None,
+            max_context_tokens=longest,
+            layer_vector_parameters=None if vectors == 2 * hidden else vectors,
         )
     except ValueError as refusal:
         raise ProfileError(f"{name}: {refusal}") from None
@@ -169,25 +246,19 @@ def _size(name: str, fields: Mapping[str, Any], key: str, default: int | None = 
     if value is None and default is not None:
         return default
     if type(value) is not int or not 0 < value <= _LIMIT:
-        raise ProfileError(f"{name}: {key} is {value!r}: it must be a whole number of at least 1")
+        raise ProfileError(
+            f"{name}: {key} is {value!r:.60}: it must be a whole number of at least 1"
+        )
     return value
 
 
 def _head_dim(name: str, fields: Mapping[str, Any], hidden_size: int, heads: int) -> int:
-    if fields.get("head_dim") is None and hidden_size % heads:
+    default = DECODER_TYPES[type_name(fields)].head_dim
+    if fields.get("head_dim") is None and default is None and hidden_size % heads:
         raise ProfileError(
             f"{name}: hidden_size {hidden_size} is no multiple of {heads} heads: give head_dim"
         )
-    return _size(name, fields, "head_dim", hidden_size // heads)
-
-
-def _is_tied(name: str, fields: Mapping[str, Any]) -> bool:
-    value = fields.get("tie_word_embeddings")
-    if value is None:
-        return str(fields.get("model_type", "")).startswith(_TIED_BY_DEFAULT)
-    if not isinstance(value, bool):
-        raise ProfileError(f"{name}: tie_word_embeddings is {value!r}: it must be true or false")
-    return value
+    return _size(name, fields, "head_dim", default or hidden_size // heads)
 
 
 def _dtype_bytes(name: str, fields: Mapping[str, Any]) -> int:
@@ -195,7 +266,7 @@ def _dtype_bytes(name: str, fields: Mapping[str, Any]) -> int:
     dtype = dtype_of(fields)
     if dtype not in DTYPE_BYTES:
         known = ", ".join(DTYPE_BYTES)
-        raise ProfileError(f"{name}: dtype {dtype} is not modelled: use one of {known}")
+        raise ProfileError(f"{name}: dtype {dtype[:60]} is not modelled: use one of {known}")
     return DTYPE_BYTES[dtype]
 
 
@@ -203,56 +274,3 @@ def dtype_of(fields: Mapping[str, Any]) -> str:
     """The type of weights and KV; bfloat16 where nothing is said, as servers do."""
     dtype = str(fields.get("dtype") or fields.get("torch_dtype") or "bfloat16")
     return dtype.removeprefix("torch.")
-
-
-_EXPERTS = ("num_experts", "n_routed_experts", "num_local_experts", "moe_num_experts")
-_STATE_SPACE = ("state_size", "ssm_state_size", "mamba_d_state", "hybrid_override_pattern")
-_UNGATED = ("gpt_neox", "nemotron", "opt", "phi", "starcoder2")
-_FULL = "full_attention"
-_SLIDING = "sliding_attention"
-
-
-def refuse_unmodelled(name: str, fields: Mapping[str, Any]) -> None:
-    """Raise a ProfileError if the config `fields` are of a kind that is not modelled."""
-    for kind in _unmodelled(fields):
-        raise ProfileError(
-            f"{name}: {kind} is not modelled: use a dense model with full attention in every layer"
-        )
-
-
-def _unmodelled(fields: Mapping[str, Any]) -> Iterator[str]:
-    for key in _EXPERTS:
-        if fields.get(key) not in (None, 0, 1):
-            yield f"mixture of experts ({key})"
-    for key in _STATE_SPACE:
-        if fields.get(key) is not None:
-            yield f"a state-space layer ({key})"
-    if fields.get("kv_lora_rank") is not None:
-        yield "multi-head latent attention (kv_lora_rank)"
-    if fields.get("quantization_config") is not None:
-        yield "quantised weights (quantization_config)"
-    if fields.get("is_encoder_decoder"):
-        yield "an encoder (is_encoder_decoder)"
-    if fields.get("cross_attention_layers"):
-        yield "cross attention (cross_attention_layers)"
-    if fields.get("model_type") in _UNGATED:
-        yield f"an MLP without a gate (model_type {fields['model_type']})"
-    for kind in sorted(_layer_types(fields) - {_FULL, _SLIDING}):
-        yield f"a layer of type {kind} (layer_types)"
-    if _slides(fields):
-        yield f"sliding-window attention (sliding_window {fields['sliding_window']})"
-
-
-def _layer_types(fields: Mapping[str, Any]) -> set[str]:
-    types = fields.get("layer_types")
-    return set(map(str, types)) if isinstance(types, list) else set()
-
-
-def _slides(fields: Mapping[str, Any]) -> bool:
-    """Say whether a window is at work: set, not switched off, and shorter than the context."""
-    window, longest = fields.get("sliding_window"), fields.get("max_position_embeddings")
-    if not window or fields.get("use_sliding_window") is False:
-        return False
-    if _layer_types(fields) == {_FULL}:
-        return False
-    return not (isinstance(window, int) and isinstance(longest, int) and window >= longest)

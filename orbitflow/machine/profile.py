@@ -2,7 +2,7 @@
 
     a pass                        by `orbitflow.machine.line_passes` or `pass_fit`
     a copy                        latency · runs + bytes / bandwidth(run size)
-    KV capacity                   (0.9 · GPU memory − weights − 1 GiB) / KV bytes per token
+    KV capacity                   (0.9 · GPU memory − weights − 1 GiB) / KV bytes of a token
 
 Stored as versioned JSON with its provenance, the error of every fit and all that was only assumed;
 one that was measured also has the KV capacity that was there, every point and a digest, the sha256
@@ -18,7 +18,7 @@ import json
 import os
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from orbitflow.codec import Count, Positive, Signed, decode, encode, read_json, write_text
 from orbitflow.errors import ProfileError
@@ -162,7 +162,8 @@ class Profile:
             return self.measured_kv_tokens
         memory = self.gpu_memory_bytes if gpu_memory_bytes is None else gpu_memory_bytes
         free = USABLE_SHARE * memory - self.weight_bytes - WORKSPACE_BYTES
-        pages = int(free // (self.page_tokens * self.model.kv_bytes_per_token))
+        token_bytes = self.model.kv_bytes_per_token * self.model.kv_copies(self.gpus)
+        pages = int(free // (self.page_tokens * token_bytes))
         if pages <= 0:
             raise ProfileError(
                 f"{format_bytes(self.weight_bytes)} of {self.model.name} weights leave no room for "
@@ -173,10 +174,22 @@ class Profile:
 
 
 def to_json(profile: Profile) -> str:
-    """Write a profile as the text of its file. Raise a ProfileError if `load` would refuse it."""
+    """Write a profile as the text of its file, of version 2 where that can say it. Raise a
+    ProfileError if `load` would refuse it.
+    """
     document = encode(profile)
     decode(Profile, document)
-    return json.dumps({"schema_version": SCHEMA_VERSION, **document}, indent=2) + "\n"
+    version = SCHEMA_VERSION if _drop_news(document) else 2
+    return json.dumps({"schema_version": version, **document}, indent=2) + "\n"
+
+
+def _drop_news(document: dict[str, Any]) -> bool:
+    """Leave out what is new in version 3, if all of it is null; say whether something is not."""
+    places = ((document, "passes"), (document["model"], "layer_vector_parameters"))
+    has_news = any(place[key] is not None for place, key in places)
+    for place, key in places if not has_news else ():
+        del place[key]
+    return has_news
 
 
 def save(profile: Profile, path: str | os.PathLike[str]) -> None:
@@ -206,6 +219,8 @@ def _checked_version(document: object) -> object:
     fields = {key: value for key, value in document.items() if key != "schema_version"}
     if version < 3:
         fields = {**_NEW_IN_3, **fields}
+        if isinstance(fields.get("model"), dict):
+            fields["model"] = {"layer_vector_parameters": None, **fields["model"]}
     if version == 1:
         fields = {**_NEW_IN_2, **fields}
         if isinstance(fields.get("prefill"), dict):
@@ -225,8 +240,7 @@ def is_edited(profile: Profile) -> bool:
 
 def _digest(profile: Profile) -> str:
     document = encode(replace(profile, digest=None))
-    if profile.passes is None:
-        del document["passes"]  # as in schema 2, whose digests still hold
+    _drop_news(document)  # as in version 2, whose digests still hold
     text = json.dumps(document, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 

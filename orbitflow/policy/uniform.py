@@ -13,6 +13,7 @@ the latest arrival is paused.
 from __future__ import annotations
 
 from abc import abstractmethod
+from bisect import bisect_right
 from math import ceil
 
 import numpy as np
@@ -137,10 +138,10 @@ class UniformPolicy(Policy):
                 return Placement(choice), min(self._lookahead + more * page, LONGEST_WINDOW)
         now = BatchPages.of(self.limits, contexts)
         smallest = min(self.choices(), key=lambda choice: self._needs(now, choice))
-        window = 1
-        while self._grown(contexts, window, smallest) <= self.limits.gpu_pages:
-            window += 1
-        return Placement(smallest), window
 
-    def _grown(self, contexts: IntArray, tokens: int, choice: HostLayers) -> int:
-        return self._needs(BatchPages.of(self.limits, contexts, tokens), choice)
+        def grown(tokens: int) -> int:
+            return self._needs(BatchPages.of(self.limits, contexts, tokens), smallest)
+
+        # The first window after which more is needed than there is; needs only rise with it.
+        longer = bisect_right(range(1, LONGEST_WINDOW), self.limits.gpu_pages, key=grown)
+        return Placement(smallest), 1 + longer

@@ -215,8 +215,9 @@ def _start(key: str, config: RunConfig, scenario: Scenario) -> Number | None:
 def _step(key: str, scenario: Scenario) -> int | None:
     """Bytes or tokens of one page: of all layers on the GPU, of one layer on the host."""
     model, page_tokens = scenario.profile.model, scenario.limits.page_tokens
+    token_bytes = model.kv_bytes_per_token * model.kv_copies(scenario.profile.gpus)
     steps = {
-        "gpu_memory_bytes": math.ceil(page_tokens * model.kv_bytes_per_token / USABLE_SHARE),
+        "gpu_memory_bytes": math.ceil(page_tokens * token_bytes / USABLE_SHARE),
         "kv_capacity_tokens": page_tokens,
         "host_memory_bytes": page_tokens * model.kv_bytes_per_token_per_layer,
     }

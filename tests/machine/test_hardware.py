@@ -7,7 +7,7 @@ from reference.lines import lines
 
 from orbitflow.errors import ProfileError
 from orbitflow.machine.hardware import GpuNode, find_gpu, hardware_table, roofline
-from orbitflow.machine.model import model_from_config
+from orbitflow.machine.model import model_from_config, model_from_fields
 from orbitflow.units import GIB
 
 LLAMA = model_from_config("llama-3-8b")
@@ -65,6 +65,39 @@ def test_four_gpus_have_four_times_everything_but_the_link() -> None:
 def test_heads_must_divide_over_the_gpus() -> None:
     with pytest.raises(ProfileError, match="32 heads, no multiple of 3 GPUs"):
         roofline("three", GpuNode(find_gpu("l4"), 3), LLAMA)
+
+
+def test_kv_heads_are_repeated_where_there_are_fewer_than_gpus() -> None:
+    """2 KV heads on 4 GPUs: each GPU holds and reads 1 of them, not a half.
+
+    Qwen2.5-1.5B: 28 x 2 x 2 x 128 x 2 B = 28,672 B a token, 57,344 B on 4 GPUs. Free on 4 x 40 GiB:
+    0.9 x 160 GiB - 1,543,714,304 x 2 B - 1 GiB = 150,457,436,569 B, or 40,996 pages of 64 tokens.
+    """
+    fields = {
+        **{"model_type": "qwen2", "num_hidden_layers": 28, "hidden_size": 1536},
+        **{"num_attention_heads": 12, "num_key_value_heads": 2, "intermediate_size": 8960},
+        **{"vocab_size": 151936, "tie_word_embeddings": True},
+    }
+    model = model_from_fields("qwen2.5-1.5b", fields)
+    gpu = find_gpu("a100-40gb")
+    one, two, four = (roofline("r", GpuNode(gpu, n), model) for n in (1, 2, 4))
+    assert model.kv_bytes_per_token == 28_672
+    assert four.kv_capacity_tokens() == 40_996 * 64 == 2_623_744
+    assert two.decode.token_s == pytest.approx(one.decode.token_s / 2)
+    assert four.decode.token_s == pytest.approx(one.decode.token_s / 2)
+    assert any("2 KV heads on 4 GPUs are repeated, 2 copies" in line for line in four.simplified)
+    assert not any("repeated" in line for line in (*one.simplified, *two.simplified))
+    with pytest.raises(
+        ProfileError, match="2 KV heads, which can be neither split over nor repeat"
+    ):
+        roofline("three", GpuNode(gpu, 3), model)
+
+
+def test_sixteen_gpus_hold_llama_3_8b_twice() -> None:
+    """8 KV heads on 16 GPUs of 80 GiB: 262,144 B a token."""
+    profile = roofline("sixteen", GpuNode(find_gpu("h100"), 16), LLAMA)
+    free = 0.9 * 1280 * GIB - LLAMA.weight_bytes - GIB
+    assert profile.kv_capacity_tokens() == int(free // (64 * 262_144)) * 64 == 4_653_184
 
 
 def test_unknown_gpu() -> None:

@@ -229,6 +229,7 @@ def models(draw: st.DrawFn) -> ModelSpec:
         tied_embeddings=draw(st.booleans()),
         dtype_bytes=draw(st.sampled_from([2, 4])),
         max_context_tokens=draw(st.none() | size),
+        layer_vector_parameters=draw(st.none() | size),
     )
 
 

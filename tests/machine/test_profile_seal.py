@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -74,6 +75,28 @@ def test_files_of_version_1_still_load(tmp_path: Path) -> None:
     path.write_text(json.dumps(document))
     with pytest.raises(ProfileError, match="measured_kv_tokens, points, digest missing"):
         load(path)
+
+
+def test_files_of_version_2_keep_their_seal(measured: Profile, tmp_path: Path) -> None:
+    """They have no word of norms and biases; the digest was taken without it."""
+    document = json.loads(to_json(measured))
+    assert document["model"].pop("layer_vector_parameters") is None
+    sealed_then = {key: value for key, value in document.items() if key != "schema_version"}
+    text = json.dumps(sealed_then | {"digest": None}, sort_keys=True, separators=(",", ":"))
+    assert measured.digest == hashlib.sha256(text.encode()).hexdigest()
+    path = tmp_path / "old.json"
+    path.write_text(json.dumps(document | {"schema_version": 2}))
+    assert load(path) == measured
+    assert not is_edited(load(path))
+    path.write_text(json.dumps(document))
+    with pytest.raises(ProfileError, match=r"model\.layer_vector_parameters missing"):
+        load(path)
+
+
+def test_norms_and_biases_are_sealed_where_they_are_told(measured: Profile) -> None:
+    model = replace(measured.model, layer_vector_parameters=9000)
+    assert is_edited(replace(measured, model=model))
+    assert model.same_shape(measured.model)
 
 
 def test_a_truncated_file_is_refused_in_a_line(measured: Profile, tmp_path: Path) -> None:

@@ -34,13 +34,13 @@ class Server:
         host_pages: int | None = None,
         layers: int = 8,
         batch: int | None = None,
+        page_tokens: int = 16,
     ) -> None:
-        self.limits = KvLimits(layers, 16, gpu_pages, host_pages)
+        self.limits = KvLimits(layers, page_tokens, gpu_pages, host_pages)
         self.policy: Policy = make_policy(name)
         decode, prefill = DecodeFit(0.02, 0.0, 1e-6, 0.0), PrefillFit(0.0, 1e-4, 0.0)
-        cost = CostModel(
-            layers, 16, 1024, LinePasses(decode, prefill), LINK, LINK, 0.0, HostFit(2e9, 1e9)
-        )
+        passes, host = LinePasses(decode, prefill), HostFit(2e9, 1e9)
+        cost = CostModel(layers, page_tokens, 1024, passes, LINK, LINK, 0.0, host)
         self.policy.bind(self.limits, cost)
         self.account = KvAccount(self.limits)
         self.queues = Queues(batch, 0)
