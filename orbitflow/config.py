@@ -12,6 +12,7 @@ from enum import StrEnum
 
 from orbitflow.machine.perturbation import read_perturbation
 from orbitflow.options import REPLAY_OPTIONS, RUN_OPTIONS, check
+from orbitflow.units import TimeUnit
 
 AZURE_RATE_SCALE = 0.18
 DEFAULT_MAX_BATCH = 256
@@ -100,6 +101,8 @@ class RunConfig:
     """
 
     trace: str
+    time_unit: TimeUnit | None = None
+    columns: str | None = None
     policies: tuple[str, ...] = ()
     profile: str | None = None
     model: str | None = None
