@@ -101,8 +101,6 @@ class RunConfig:
     """
 
     trace: str
-    time_unit: TimeUnit | None = None
-    columns: str | None = None
     policies: tuple[str, ...] = ()
     profile: str | None = None
     model: str | None = None
@@ -120,6 +118,8 @@ class RunConfig:
     context_scale: float = 1.0
     output_scale: float = 1.0
     num_requests: int | None = None
+    time_unit: TimeUnit | None = None
+    columns: str | None = None
     arrival_jitter: float = 0.0
     link_scale: float = 1.0
     compute_scale: float = 1.0

@@ -64,14 +64,6 @@ RUN_OPTIONS = {
         "A trace file of a known format, or a known name such as azure_conv.jsonl.",
         WORKLOAD, is_basic=True,
     ),
-    "time_unit": OptionSpec(
-        "The unit of the trace's time stamps. Default: the one of its format.",
-        WORKLOAD,
-    ),
-    "columns": OptionSpec(
-        "A CSV trace with these columns, such as time=start,prompt=tokens_in,output=tokens_out.",
-        WORKLOAD, Allowed.FILLED,
-    ),
     "policies": OptionSpec(
         "Policies: names such as orbit,dynamic, path/to/file.py:Class, package.module:Class, or "
         "`all` built-in ones; may be repeated. Default: no-offload, dynamic, orbitflow, orbit.",
@@ -142,6 +134,14 @@ RUN_OPTIONS = {
     "num_requests": OptionSpec(
         "Take only the first N requests.",
         WORKLOAD, Allowed.POSITIVE, is_basic=True,
+    ),
+    "time_unit": OptionSpec(
+        "The unit of the trace's time stamps. Default: the one of its format.",
+        WORKLOAD,
+    ),
+    "columns": OptionSpec(
+        "A CSV trace with these columns, such as time=start,prompt=tokens_in,output=tokens_out.",
+        WORKLOAD, Allowed.FILLED,
     ),
     "arrival_jitter": OptionSpec(
         "Multiply every gap by 1 ± x, seeded; 0 <= x < 1.",

@@ -75,7 +75,7 @@ def _is_rewritten(path: Path) -> bool:
         lines = (line for line in file if not line.isspace())
         header, first = (next(lines, "").strip() for _ in range(2))
     stamp = first.replace('"', "").partition(",")[0]
-    as_ever = _NAIVE.stamp.fullmatch(first.partition(",")[0]) and header == HEADER
+    as_ever = header == HEADER and '"' not in first and _NAIVE.stamp.fullmatch(stamp)
     try:
         return not as_ever and is_azure(header) and read_date(stamp) is not None
     except FieldError:

@@ -25,6 +25,7 @@ LONGEST_S = 1e11
 
 IN_A_SECOND = {TimeUnit.S: 1, TimeUnit.MS: 10**3, TimeUnit.US: 10**6, TimeUnit.NS: 10**9}
 _EPOCHS_S = (1e9, 4.2e9)
+_LONGEST_TRACE_S = 1e9
 _HIGHEST_RATE = 100.0
 _LONGEST_GAP_S = 1000.0
 _DATE = re.compile(
@@ -85,25 +86,28 @@ class Clock:
     """The format's unit is beyond doubt, or a person said it, or the first stamp is an epoch."""
     _origin: float = 0
     _in_a_second: int = 1
+    _least: float = 0.0
     _largest: float = -1.0
     _dates_have_zone: bool | None = None
 
     def seconds(self, record: Mapping[str, Any], name: str) -> float:
         """The time since the first stamp. Raise a FieldError if the field `name` has none."""
         stamp = record.get(name)
-        if (type(stamp) is int or type(stamp) is float) and 0 <= stamp <= self._largest:
+        if (type(stamp) is int or type(stamp) is float) and self._least <= stamp <= self._largest:
             return (stamp - self._origin) / self._in_a_second
         if type(stamp) is str:
             return self._since_date(name, stamp)
         if self._largest < 0 and self._dates_have_zone is None:
             self._begin(record, name)
             return 0.0
-        raise wrong(record, name, self._expected())
+        raise self._out_of_range(record, name)
 
     def seconds_of_text(self, name: str, text: str) -> float:
         """The same for a field of a CSV file, which has numbers as text."""
         if NUMBER.fullmatch(text) is not None:
             number = int(text) if text.isdigit() else float(text)
+            if self._least <= number <= self._largest:
+                return (number - self._origin) / self._in_a_second
             try:
                 return self.seconds({name: number}, name)
             except FieldError as error:
@@ -113,16 +117,11 @@ class Clock:
 
     def doubts(self, requests: int, span_s: float) -> list[str]:
         """What speaks against the unit, if it was taken for granted: a rate hard to believe."""
-        if requests < 2 or span_s <= 0:
-            return []
-        if span_s >= _EPOCHS_S[0]:
-            years = span_s / 31_556_952
-            return [f"arrivals span {years:,.0f} years: are absolute and relative stamps mixed?"]
-        if self.is_sure or self.unit is None:
+        if requests < 2 or span_s <= 0 or self.is_sure or self.unit is None:
             return []
         rate = (requests - 1) / span_s
         if rate > _HIGHEST_RATE:
-            what = f"{rate:,.3g} requests/s"
+            what = f"{rate:,.0f} requests/s"
         elif rate < 1 / _LONGEST_GAP_S:
             what = f"a request every {format_seconds(1 / rate)}"
         else:
@@ -145,7 +144,17 @@ class Clock:
         self.is_sure |= self.asked is not None or epoch is not None
         self._say(unit, epoch)
         self.unit, self._in_a_second, self._origin = unit, in_a_second, stamp
-        self._largest = LONGEST_S * in_a_second
+        reach = _LONGEST_TRACE_S * in_a_second
+        self._least, self._largest = max(0, stamp - reach), stamp + reach
+
+    def _out_of_range(self, record: Mapping[str, Any], name: str) -> FieldError:
+        stamp = record.get(name)
+        is_number = isinstance(stamp, int | float) and not isinstance(stamp, bool)
+        is_one = self.unit is not None and is_number
+        if not is_one or not 0 <= float(stamp or 0) <= LONGEST_S * self._in_a_second:
+            return wrong(record, name, self._expected())
+        what = f"{name} is {quoted(stamp)}, over 31 years from the first one, {self._origin:g}"
+        return FieldError(what, "stamps that are all absolute or all relative")
 
     def _say(self, unit: TimeUnit, epoch: TimeUnit | None) -> None:
         told = f"time stamps taken as {unit}"

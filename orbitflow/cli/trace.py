@@ -68,7 +68,7 @@ def convert_command(
 ) -> None:
     """Convert a trace to canonical JSON lines, whatever its format.
 
-    Example: orbitflow trace convert log.csv log.jsonl --columns time=at_ms,prompt=in,output=out
+    Example: orbitflow trace convert AzureLLMInferenceTrace_conv.csv conv.jsonl
     """
     from orbitflow.traces import read_options
     from orbitflow.traces.write import convert

@@ -144,12 +144,12 @@ def plan_study(
     jitter = _jitter(grid, seeds, arrival_jitter, notices)
     base = replace(base, policies=(), arrival_jitter=jitter)
     _check(base, grid, whole=search is None)
-    whole = build_scenario(replace(base, slo_scale=1.0, slo_tbt_s=None), raw=read(base))
+    whole = build_scenario(replace(base, slo_scale=1.0, slo_tbt_s=None), raw=read(*reading(base)))
     study = Study(
         base=base,
         grid=grid,
         seeds=seeds,
-        scenario=build_scenario(base, raw=read(base)),
+        scenario=build_scenario(base, raw=read(*reading(base))),
         full_pass_s=whole.slo.tbt_limit_s,
         inputs=_inputs(base, grid, guests),
         notices=tuple(notices),
@@ -163,19 +163,17 @@ def plan_study(
     return study
 
 
-def read(config: RunConfig) -> Trace:
-    """The trace of a configuration, read once."""
-    return _read(*reading(config))
+@lru_cache(maxsize=8)
+def read(
+    name: str, limit: int | None, time_unit: TimeUnit | None = None, columns: str | None = None
+) -> Trace:
+    """The trace of that name, read once."""
+    return resolve(name, limit=limit, options=read_options(time_unit, columns))
 
 
 def reading(config: RunConfig) -> tuple[str, int | None, TimeUnit | None, str | None]:
-    """What a configuration's trace is read from: the same gives the same trace."""
+    """What `read` is to be asked for a configuration's trace."""
     return config.trace, config.num_requests, config.time_unit, config.columns
-
-
-@lru_cache(maxsize=8)
-def _read(name: str, limit: int | None, unit: TimeUnit | None, columns: str | None) -> Trace:
-    return resolve(name, limit=limit, options=read_options(unit, columns))
 
 
 def _with_policies(grid: Grid, base: RunConfig, guests: Mapping[str, bytes]) -> Grid:
@@ -222,7 +220,7 @@ def _check(base: RunConfig, grid: Grid, *, whole: bool) -> None:
             elif axis.key == "model":
                 model_from_config(str(value))
             elif axis.key == "trace":
-                read(replace(base, trace=str(value)))
+                read(*reading(replace(base, trace=str(value))))
     if whole and count > MOST_CELLS:
         raise UserError(f"the grid has {count:,} cells, the limit is {MOST_CELLS:,}: vary less")
 
@@ -232,7 +230,8 @@ def _inputs(base: RunConfig, grid: Grid, guests: Mapping[str, bytes]) -> dict[st
     values = {axis.key: axis.values for axis in grid.axes}
     traces = values.get("trace", (base.trace,))
     profiles = values.get("profile", (base.profile or DEFAULT_PROFILE,))
-    found = {f"trace {name}": _of_trace(read(replace(base, trace=str(name)))) for name in traces}
+    read_as = {name: reading(replace(base, trace=str(name))) for name in traces}
+    found = {f"trace {name}": _of_trace(read(*asked)) for name, asked in read_as.items()}
     for name in profiles:
         found[f"profile {name}"] = _digest(repr(resolve_profile(str(name))).encode())
     for name in values.get("model", () if base.model is None else (base.model,)):

@@ -61,7 +61,7 @@ class StudyTask:
         """Read what the task names. Raise a UserError if it cannot be read."""
         config = self.config
         profile = resolve_profile(config.profile or DEFAULT_PROFILE, config.model)
-        return TaskInputs(read(config), profile)
+        return TaskInputs(read(*reading(config)), profile)
 
 
 Figures: TypeAlias = dict[str, object]
@@ -99,7 +99,7 @@ def do_task(task: StudyTask, outputs: Outputs | None = None) -> Figures:
     scenario = build_scenario(
         config,
         slo=task.slo,
-        raw=read(config) if inputs is None else inputs.trace,
+        raw=read(*reading(config)) if inputs is None else inputs.trace,
         profile=None if inputs is None else inputs.profile,
         guests={name: partial(pickle.loads, pickled) for name, pickled in task.guests.items()},
     )
