@@ -150,8 +150,8 @@ class Clock:
     def _out_of_range(self, record: Mapping[str, Any], name: str) -> FieldError:
         stamp = record.get(name)
         is_number = isinstance(stamp, int | float) and not isinstance(stamp, bool)
-        is_one = self.unit is not None and is_number
-        if not is_one or not 0 <= float(stamp or 0) <= LONGEST_S * self._in_a_second:
+        largest = LONGEST_S * self._in_a_second
+        if self.unit is None or stamp is None or not is_number or not 0 <= stamp <= largest:
             return wrong(record, name, self._expected())
         what = f"{name} is {quoted(stamp)}, over 31 years from the first one, {self._origin:g}"
         return FieldError(what, "stamps that are all absolute or all relative")

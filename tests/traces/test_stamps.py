@@ -151,9 +151,12 @@ def test_what_is_no_date(text: str) -> None:
     assert read_date(text) is None
 
 
-@pytest.mark.parametrize("stamp", [True, None, [], float("nan"), float("inf"), -1, 10**30])
+@pytest.mark.parametrize("stamp", [True, None, [], float("nan"), float("inf"), -1, 10**30, 10**400])
 def test_what_is_no_stamp(stamp: object) -> None:
     for clock in (Clock(TimeUnit.MS), Clock(None), Clock(TimeUnit.S, TimeUnit.US)):
+        with pytest.raises(FieldError, match="at is "):
+            clock.seconds({"at": stamp}, "at")
+        assert clock.seconds({"at": 7}, "at") == 0
         with pytest.raises(FieldError, match="at is "):
             clock.seconds({"at": stamp}, "at")
 
