@@ -28,9 +28,7 @@ from orbitflow.units import (
 Value: TypeAlias = str | int | float | bool
 POLICY = "policy"
 _UNITS = ("_bytes", "_s")
-_NOT_VARIED = (  # policies are varied one by one, studies keep no timelines, all read files alike
-    "policies", "timeline", "time_unit", "columns",
-)  # fmt: skip
+_NOT_VARIED = ("policies", "timeline")  # policies are varied one by one; studies keep no timelines
 
 
 class Sampler(StrEnum):
