@@ -9,10 +9,15 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+import orbitflow as of
 from orbitflow.cli.trace import trace_app
+from orbitflow.config import RunConfig
 from orbitflow.errors import UserError
+from orbitflow.scenario import build_scenario
+from orbitflow.study.study import read, reading
 from orbitflow.traces import Trace, read_trace
 from orbitflow.traces.transform import between
+from orbitflow.units import TimeUnit
 
 
 @pytest.fixture
@@ -103,3 +108,15 @@ def test_every_command_takes_unit_and_columns(tmp_path: Path) -> None:
     assert read_trace(out).arrival.tolist() == [0.0, 2.0]
     run("slice", log, "--from", "1s", "-o", part, *how)
     assert read_trace(part).prompt_tokens.tolist() == [7]
+
+
+@pytest.mark.parametrize(("unit", "last_s"), [(None, 2000.0), (TimeUnit.MS, 2.0)])
+def test_runs_and_studies_read_alike(tmp_path: Path, unit: TimeUnit | None, last_s: float) -> None:
+    log, columns = tmp_path / "log.csv", "time=at,prompt=p,output=o"
+    log.write_text("at,p,o\n0,5,6\n2000,7,8\n")
+    config = RunConfig(
+        str(log), policies=("no-offload",), profile="h100-roofline", time_unit=unit, columns=columns
+    )
+    assert build_scenario(config).trace.arrival.tolist() == [0.0, last_s]
+    assert read(*reading(config)).arrival.tolist() == [0.0, last_s]
+    assert of.load_trace(log, time_unit=unit, columns=columns).arrival.tolist() == [0.0, last_s]
