@@ -12,6 +12,7 @@ from enum import StrEnum
 
 from orbitflow.machine.perturbation import read_perturbation
 from orbitflow.options import REPLAY_OPTIONS, RUN_OPTIONS, check
+from orbitflow.units import TimeUnit
 
 AZURE_RATE_SCALE = 0.18
 DEFAULT_MAX_BATCH = 256
@@ -117,6 +118,8 @@ class RunConfig:
     context_scale: float = 1.0
     output_scale: float = 1.0
     num_requests: int | None = None
+    time_unit: TimeUnit | None = None
+    columns: str | None = None
     arrival_jitter: float = 0.0
     link_scale: float = 1.0
     compute_scale: float = 1.0

@@ -135,6 +135,14 @@ RUN_OPTIONS = {
         "Take only the first N requests.",
         WORKLOAD, Allowed.POSITIVE, is_basic=True,
     ),
+    "time_unit": OptionSpec(
+        "The unit of the trace's time stamps. Default: the one of its format.",
+        WORKLOAD,
+    ),
+    "columns": OptionSpec(
+        "A CSV trace with these columns, such as time=start,prompt=tokens_in,output=tokens_out.",
+        WORKLOAD, Allowed.FILLED,
+    ),
     "arrival_jitter": OptionSpec(
         "Multiply every gap by 1 ± x, seeded; 0 <= x < 1.",
         WORKLOAD, Allowed.BELOW_ONE,

@@ -32,7 +32,7 @@ from orbitflow.memory import KvLimits
 from orbitflow.policy.outside import absolute
 from orbitflow.policy.registry import ChosenPolicy, Make, choose, make_policy
 from orbitflow.slo import Slo, full_pass_s, mean_final_context
-from orbitflow.traces import resolve, scaled
+from orbitflow.traces import read_options, resolve, scaled
 from orbitflow.traces.trace import Trace
 from orbitflow.units import format_seconds
 
@@ -96,7 +96,7 @@ def build_scenario(
         profile, link_scale=config.link_scale, compute_scale=config.compute_scale
     )
     perturbation = read_perturbation(config.perturb) if config.perturb else Perturbation()
-    raw = resolve(config.trace, limit=config.num_requests) if raw is None else raw
+    raw = trace_of(config) if raw is None else raw
     notices = list(raw.notices)
     if taken is not None:
         notices.append(f"--profile {named}: {taken} is taken ({profile.provenance.method})")
@@ -176,6 +176,14 @@ def _beyond_the_model(trace: Trace, profile: Profile) -> list[str]:
         f"{beyond:,} of {len(trace):,} requests grow beyond the {limit:,} tokens that "
         f"{profile.model.name} was made for: simulated as if it could"
     ]
+
+
+def trace_of(config: RunConfig) -> Trace:
+    """The trace that a configuration names, as far as it is wanted. Raise a UserError if it cannot
+    be read.
+    """
+    options = read_options(config.time_unit, config.columns)
+    return resolve(config.trace, limit=config.num_requests, options=options)
 
 
 def _default_max_batch(profile: Profile) -> int:

@@ -7,11 +7,22 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from enum import StrEnum
 from typing import TypeVar
 
 from orbitflow.errors import UserError
 
 T = TypeVar("T")
+
+
+class TimeUnit(StrEnum):
+    """The unit of a time stamp in a file."""
+
+    S = "s"
+    MS = "ms"
+    US = "us"
+    NS = "ns"
+
 
 KIB, MIB, GIB = 1024, 1024**2, 1024**3
 _BYTES = {

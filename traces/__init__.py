@@ -6,9 +6,9 @@ follows (scaling, summaries, simulation) sees only a `Trace`. To add a format: o
 """
 
 from orbitflow.traces.formats import read_trace
-from orbitflow.traces.resolve import resolve
+from orbitflow.traces.resolve import read_options, resolve
 from orbitflow.traces.trace import Trace
 from orbitflow.traces.transform import scaled
 from orbitflow.traces.write import write_canonical
 
-__all__ = ["Trace", "read_trace", "resolve", "scaled", "write_canonical"]
+__all__ = ["Trace", "read_options", "read_trace", "resolve", "scaled", "write_canonical"]

@@ -6,7 +6,8 @@
       than a reason to refuse the file.
 
 One regular expression takes a line apart, and the date is only read when the minute changes; a line
-that does not fit is looked at again to say why.
+that does not fit is looked at again to say why. A file that other programs wrote anew (quotes, a T,
+a Z, other zones, more digits) is known by its first lines and read as any CSV with dates.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ from pathlib import Path
 
 from orbitflow.errors import TraceError
 from orbitflow.traces.azure_blocks import read_columns
+from orbitflow.traces.csv_columns import open_csv
 from orbitflow.traces.fields import FieldError, length_of_text, quoted
 from orbitflow.traces.rows import (
+    ColumnNames,
     Columns,
     ReadOptions,
     Source,
@@ -29,6 +32,7 @@ from orbitflow.traces.rows import (
     bad_line,
     numbered_lines,
 )
+from orbitflow.traces.stamps import read_date
 
 HEADER = "TIMESTAMP,ContextTokens,GeneratedTokens"
 STAMP = r"(\d{4}-\d\d-\d\d [012]\d:[0-5]\d):([0-5]\d(?:\.\d{1,9})?)"
@@ -50,16 +54,32 @@ def dialect(suffix: str, example: str) -> Dialect:
     return Dialect(re.compile(stamp, re.ASCII), re.compile(line, re.ASCII), example)
 
 
+_COLUMNS = ColumnNames(*HEADER.split(","))
 _NAIVE = dialect("", "2023-11-16 18:15:46.6805900")
 
 
 def is_azure(head: str) -> bool:
     """Say whether a file that begins with `head` has the header of Azure's traces."""
-    return head.partition("\n")[0].strip() == HEADER
+    return head.partition("\n")[0].strip().replace('"', "") == HEADER
 
 
 def _open_2023(path: Path, options: ReadOptions) -> Source:
+    if _is_rewritten(path):
+        return open_csv(path, _COLUMNS)
     return Source(rows_of(path, _NAIVE))
+
+
+def _is_rewritten(path: Path) -> bool:
+    """Whether the first lines are right, but not as Azure writes them."""
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        lines = (line for line in file if not line.isspace())
+        header, first = (next(lines, "").strip() for _ in range(2))
+    stamp = first.replace('"', "").partition(",")[0]
+    as_ever = header == HEADER and '"' not in first and _NAIVE.stamp.fullmatch(stamp)
+    try:
+        return not as_ever and is_azure(header) and read_date(stamp) is not None
+    except FieldError:
+        return False
 
 
 def _quick_2023(path: Path, limit: int | None) -> tuple[Columns, tuple[str, ...]] | None:

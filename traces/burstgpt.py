@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orbitflow.errors import TraceError
-from orbitflow.traces.fields import FieldError, length_of_text, quoted, seconds_of_text
+from orbitflow.traces.fields import FieldError, length_of_text, quoted
 from orbitflow.traces.rows import (
     ReadOptions,
     Source,
@@ -20,6 +20,8 @@ from orbitflow.traces.rows import (
     bad_line,
     numbered_lines,
 )
+from orbitflow.traces.stamps import Clock
+from orbitflow.units import TimeUnit
 
 COLUMNS = ("Timestamp", "Request tokens", "Response tokens")
 
@@ -50,21 +52,21 @@ def _open(path: Path, options: ReadOptions) -> Source:
         left_out = " and ".join(filter(None, counts))
         return [f"{path.name}: requests left out: {left_out}"] if left_out else []
 
-    return Source(_rows(path, tally), notices=notices)
+    clock = Clock(TimeUnit.S, options.time_unit, is_sure=True)
+    return Source(_rows(path, tally, clock), notices=notices, clock=clock)
 
 
-def _rows(path: Path, tally: _Tally) -> Iterator[TraceRow]:
+def _rows(path: Path, tally: _Tally, clock: Clock) -> Iterator[TraceRow]:
     lines = numbered_lines(path)
     line, header = next(lines)  # a file without lines is refused before
     names = _names(header)
     at, prompt, output = (_place(path, line, names, name) for name in COLUMNS)
-    origin_s: float | None = None
     for line, text in lines:
         fields = text.rstrip().split(",")
         if len(fields) != len(names):
             raise _ragged(path, line, text, names)
         try:
-            at_s = seconds_of_text("Timestamp", fields[at])
+            at_s = clock.seconds_of_text("Timestamp", fields[at])
             if fields[output] == "0":
                 tally.failed += 1
                 continue
@@ -75,9 +77,7 @@ def _rows(path: Path, tally: _Tally) -> Iterator[TraceRow]:
             output_tokens = length_of_text("Response tokens", fields[output])
         except FieldError as error:
             raise bad_line(path, line, error.what, error.expected) from None
-        if origin_s is None:
-            origin_s = at_s
-        yield TraceRow(line, at_s - origin_s, prompt_tokens, output_tokens)
+        yield TraceRow(line, at_s, prompt_tokens, output_tokens)
 
 
 def _place(path: Path, line: int, names: list[str], name: str) -> int:
@@ -98,4 +98,5 @@ BURSTGPT = TraceFormat(
     title=f"CSV with {', '.join(COLUMNS)}; seconds",
     matches=_matches,
     open=_open,
+    time_unit=TimeUnit.S,
 )

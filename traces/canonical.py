@@ -3,7 +3,8 @@
 `timestamp` (ms), `input_length`, `output_length`, and optionally `slo_tbt_ms`, `slo_ttft_ms` and
 `hash_ids` (the prompt's blocks, for prefix reuse, which is not modelled: a notice says so).
 Mooncake's own public traces (Qin et al., FAST 2025) have `hash_ids` only. They are told apart so
-that a run says where its requests come from.
+that a run says where its requests come from. The traces of Qwen on Bailian (Wang et al., ATC 2025)
+have the same fields and more, `hash_ids` of 16 tokens each, and stamps in seconds.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from orbitflow.traces.fields import FieldError, length, limit_s, quoted, stamp
+from orbitflow.traces.fields import FieldError, length, limit_s, quoted
 from orbitflow.traces.rows import (
     ReadOptions,
     Source,
@@ -22,49 +23,65 @@ from orbitflow.traces.rows import (
     bad_line,
     numbered_lines,
 )
+from orbitflow.traces.stamps import Clock
+from orbitflow.units import TimeUnit
 
 EXAMPLE = '{"timestamp": 0, "input_length": 6758, "output_length": 500}'
 REQUIRED = ("timestamp", "input_length", "output_length")
 READ = frozenset((*REQUIRED, "slo_tbt_ms", "slo_ttft_ms"))
 KNOWN = READ | {"hash_ids"}
+OF_BAILIAN = frozenset(("chat_id", "parent_chat_id", "turn", "type"))
 NO_REUSE = "reuse of prefixes is not modelled"
 
 
 def is_canonical(head: str) -> bool:
     """Say whether a file that begins with `head` means to be in this format."""
     first = head.lstrip().partition("\n")[0]
-    return first.startswith("{") and any(f'"{name}"' in first for name in REQUIRED)
+    is_like = first.startswith("{") and any(f'"{name}"' in first for name in REQUIRED)
+    return is_like and not _is_bailian(head)
+
+
+def _is_bailian(head: str) -> bool:
+    first = head.lstrip().partition("\n")[0]
+    return first.startswith("{") and all(f'"{n}"' in first for n in ("chat_id", *REQUIRED))
 
 
 def open_canonical(path: Path, options: ReadOptions) -> Source:
     """Open a file of JSON lines; times count from its first line."""
+    return _open(path, options, Clock(TimeUnit.MS, options.time_unit), KNOWN)
+
+
+def _open_bailian(path: Path, options: ReadOptions) -> Source:
+    clock = Clock(TimeUnit.S, options.time_unit, is_sure=True)
+    return _open(path, options, clock, KNOWN | OF_BAILIAN)
+
+
+def _open(path: Path, options: ReadOptions, clock: Clock, known: frozenset[str]) -> Source:
     extra: set[str] = set()
 
     def notices() -> list[str]:
         fate = "carried over" if options.hash_ids else "ignored"
-        ignored = quoted(", ".join(sorted(extra - KNOWN)))
+        ignored = quoted(", ".join(sorted(extra - known)))
         return [
             *([f"{path.name}: hash_ids {fate}; {NO_REUSE}"] if "hash_ids" in extra else []),
-            *([f"{path.name}: unknown fields ignored: {ignored}"] if extra - KNOWN else []),
+            *([f"{path.name}: unknown fields ignored: {ignored}"] if extra - known else []),
         ]
 
-    return Source(_rows(path, options.hash_ids, extra), notices=notices)
+    rows = _rows(path, options.hash_ids, extra, clock)
+    return Source(rows, notices=notices, clock=clock)
 
 
-def _rows(path: Path, keep_hash_ids: bool, extra: set[str]) -> Iterator[TraceRow]:
+def _rows(path: Path, keep_hash_ids: bool, extra: set[str], clock: Clock) -> Iterator[TraceRow]:
     """Give the rows; fields that no simulation reads are gathered in `extra`."""
-    origin_ms: float | None = None
     for line, text in numbered_lines(path):
         try:
             record = _record(text)
-            at_ms = stamp(record, "timestamp")
-            if origin_ms is None:
-                origin_ms = at_ms
+            at_s = clock.seconds(record, "timestamp")
             if not record.keys() <= READ:
                 extra |= record.keys() - READ
             yield TraceRow(
                 line,
-                (at_ms - origin_ms) / 1000,
+                at_s,
                 length(record, "input_length"),
                 length(record, "output_length"),
                 limit_s(record, "slo_tbt_ms"),
@@ -97,6 +114,7 @@ CANONICAL = TraceFormat(
     title="JSON lines with timestamp (ms), input_length, output_length",
     matches=is_canonical,
     open=open_canonical,
+    time_unit=TimeUnit.MS,
 )
 
 
@@ -110,4 +128,13 @@ MOONCAKE = TraceFormat(
     title="JSON lines with timestamp (ms), input_length, output_length, hash_ids",
     matches=_is_mooncake,
     open=open_canonical,
+    time_unit=TimeUnit.MS,
+)
+
+BAILIAN = TraceFormat(
+    name="bailian",
+    title="JSON lines with timestamp (s), input_length, output_length, chat_id",
+    matches=_is_bailian,
+    open=_open_bailian,
+    time_unit=TimeUnit.S,
 )

@@ -18,7 +18,7 @@ MAX_STAMP = 1e14
 A_LENGTH = f"a whole number from 1 to {MAX_TOKENS:,}"
 A_STAMP = f"a number from 0 to {MAX_STAMP:.0e}"
 A_LIMIT = "a finite number of milliseconds, more than 0"
-_NUMBER = re.compile(r"\d{1,20}(?:\.\d*)?(?:[eE][+-]?\d{1,3})?", re.ASCII)
+NUMBER = re.compile(r"\d{1,20}(?:\.\d*)?(?:[eE][+-]?\d{1,3})?", re.ASCII)
 
 
 class FieldError(ValueError):
@@ -41,7 +41,7 @@ def length(record: Mapping[str, Any], name: str) -> int:
     value = record.get(name)
     if type(value) is int and 0 < value <= MAX_TOKENS:
         return value
-    raise _wrong(record, name, A_LENGTH)
+    raise wrong(record, name, A_LENGTH)
 
 
 def length_of_text(name: str, text: str) -> int:
@@ -52,8 +52,8 @@ def length_of_text(name: str, text: str) -> int:
 
 
 def seconds_of_text(name: str, text: str) -> float:
-    """Return a point in time from a field of a CSV file that counts seconds."""
-    if _NUMBER.fullmatch(text) is not None and (value := float(text)) <= MAX_STAMP / 1000:
+    """Return a point in time from a field of a text file that counts seconds."""
+    if NUMBER.fullmatch(text) is not None and (value := float(text)) <= MAX_STAMP / 1000:
         return value
     raise FieldError(f"{name} is {quoted(text)}", f"a number from 0 to {MAX_STAMP / 1000:.0e}")
 
@@ -63,7 +63,7 @@ def stamp(record: Mapping[str, Any], name: str) -> float:
     value = record.get(name)
     if (type(value) is int or type(value) is float) and 0 <= value <= MAX_STAMP:
         return float(value)
-    raise _wrong(record, name, A_STAMP)
+    raise wrong(record, name, A_STAMP)
 
 
 def limit_s(record: Mapping[str, Any], name: str) -> float | None:
@@ -75,10 +75,11 @@ def limit_s(record: Mapping[str, Any], name: str) -> float | None:
         limit = float(value) / 1000
         if limit > 0 and math.isfinite(limit):
             return limit
-    raise _wrong(record, name, A_LIMIT)
+    raise wrong(record, name, A_LIMIT)
 
 
-def _wrong(record: Mapping[str, Any], name: str, expected: str) -> FieldError:
+def wrong(record: Mapping[str, Any], name: str, expected: str) -> FieldError:
+    """Return the error for a field that is missing or has the wrong value."""
     if name not in record:
         return FieldError(f"no field {name}", expected)
     return FieldError(f"{name} is {quoted(record[name])}", expected)

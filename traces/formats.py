@@ -1,8 +1,9 @@
 """The registry of trace formats, and the way from a file to a Trace.
 
 A file's content says which format it is; its suffix says nothing. The first format that matches
-wins, so a special case stands above the general one. Rows stream in order into columns; only these
-are kept, eight bytes per field and request, and only those that some request has.
+wins, so a special case stands above the general one; the columns of any other CSV a person names.
+Rows stream in order into columns; only these are kept, eight bytes per field and request, and only
+those that some request has.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ import numpy as np
 from orbitflow.errors import TraceError, UserError, nearest
 from orbitflow.traces.azure import AZURE_2023, AZURE_2024
 from orbitflow.traces.burstgpt import BURSTGPT
-from orbitflow.traces.canonical import CANONICAL, MOONCAKE
+from orbitflow.traces.canonical import BAILIAN, CANONICAL, MOONCAKE
+from orbitflow.traces.csv_columns import CSV_COLUMNS
 from orbitflow.traces.fields import quoted
+from orbitflow.traces.guidellm import GUIDELLM
 from orbitflow.traces.paper import PAPER
 from orbitflow.traces.rows import (
     Columns,
@@ -39,6 +42,9 @@ FORMATS: tuple[TraceFormat, ...] = (
     AZURE_2023,
     BURSTGPT,
     SHAREGPT,
+    BAILIAN,
+    GUIDELLM,
+    CSV_COLUMNS,
 )
 HEAD_BYTES = 64 * 1024
 
@@ -59,7 +65,10 @@ def find_format(path: Path, name: str = "auto") -> TraceFormat:
         raise undecodable(path)
     tried = ", ".join(known.name for known in FORMATS)
     first = quoted(text.strip().partition("\n")[0])
-    raise TraceError(f"{path}:1: not a known trace format ({first}); expected one of: {tried}")
+    raise TraceError(
+        f"{path}:1: not a known trace format ({first}; name a CSV's --columns); "
+        f"expected one of: {tried}"
+    )
 
 
 def _named(name: str) -> TraceFormat:
@@ -91,6 +100,30 @@ def _head(path: Path) -> bytes:
 _DEFAULTS = ReadOptions()
 
 
+def open_trace(path: Path, format: str, options: ReadOptions) -> tuple[TraceFormat, Source]:
+    """Return the format of a file and the open file.
+
+    Raise a TraceError as `find_format` does, and a UserError for options that the format has no
+    use for.
+    """
+    if options.columns is not None and format not in ("auto", CSV_COLUMNS.name):
+        raise UserError(f"--columns with --format {format}: leave one of them out")
+    found = find_format(path, format if options.columns is None else CSV_COLUMNS.name)
+    if options.time_unit is not None and found.time_unit is None:
+        raise UserError(
+            f"--time-unit {options.time_unit}: {path} ({found.name}) has no numbers as time stamps"
+        )
+    return found, found.open(path, options)
+
+
+def doubts(source: Source, path: Path, requests: int, span_s: float) -> list[str]:
+    """What is to be said of a file's time stamps once it has been read."""
+    if source.clock is None:
+        return []
+    said = (*source.clock.notices, *source.clock.doubts(requests, span_s))
+    return [f"{path.name}: {text}" for text in said]
+
+
 def read_trace(
     path: str | Path,
     format: str = "auto",
@@ -106,8 +139,7 @@ def read_trace(
     path = Path(path)
     if limit is not None and limit < 1:
         raise UserError(f"{limit} requests: must be at least 1")
-    found = find_format(path, format)
-    source = found.open(path, options)
+    found, source = open_trace(path, format, options)
     columns, notices = _columns(found, source, path, limit)
     if not columns.arrival:
         what = f"{path}: no requests; expected at least one ({found.title})"
@@ -136,4 +168,6 @@ def _columns(
     rows = InOrder(source.rows, path)
     columns = Columns()
     columns.extend(islice(rows, limit))
-    return columns, (*source.notices(), *rows.notices())
+    span_s = columns.arrival[-1] - columns.arrival[0] if columns.arrival else 0.0
+    of_stamps = doubts(source, path, len(columns.arrival), span_s)
+    return columns, (*source.notices(), *rows.notices(), *of_stamps)

@@ -13,6 +13,7 @@ from typing import Any
 
 from orbitflow.errors import TraceError
 from orbitflow.traces.fields import FieldError, length, quoted, stamp
+from orbitflow.traces.guidellm import is_guidellm
 from orbitflow.traces.rows import ReadOptions, Source, TraceFormat, TraceRow, bad_line, undecodable
 
 BLOCK_TOKENS = 16
@@ -20,7 +21,7 @@ _REQUESTS = re.compile(r'\{.*"requests"\s*:\s*\{', re.DOTALL)
 
 
 def _matches(head: str) -> bool:
-    return _REQUESTS.match(head.lstrip()) is not None
+    return _REQUESTS.match(head.lstrip()) is not None and not is_guidellm(head)
 
 
 def _open(path: Path, options: ReadOptions) -> Source:

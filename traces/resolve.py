@@ -14,7 +14,8 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from orbitflow.errors import TraceError
+from orbitflow.errors import TraceError, UserError
+from orbitflow.traces.csv_columns import read_column_names
 from orbitflow.traces.formats import read_trace
 from orbitflow.traces.paper_workload import is_paper_name, paper_trace
 from orbitflow.traces.public import (
@@ -25,30 +26,57 @@ from orbitflow.traces.public import (
     public_names,
     sha256_of,
 )
+from orbitflow.traces.rows import ReadOptions
 from orbitflow.traces.synth import load_model, synthesize, twin_names
 from orbitflow.traces.trace import Trace
 from orbitflow.traces.transform import scaled
+from orbitflow.units import TimeUnit
 
 DEMO = "demo"
+_DEFAULTS = ReadOptions()
 
 
-def resolve(name_or_path: str, *, limit: int | None = None) -> Trace:
+def read_options(time_unit: TimeUnit | str | None, columns: str | None) -> ReadOptions:
+    """Return how to read a file, from what a person said. Raise a UserError if it says nothing."""
+    try:
+        unit = None if time_unit is None else TimeUnit(time_unit)
+    except ValueError:
+        raise UserError(f"--time-unit {time_unit}: write {', '.join(TimeUnit)}") from None
+    names = None if columns is None else read_column_names(columns)
+    return ReadOptions(time_unit=unit, columns=names)
+
+
+def resolve(
+    name_or_path: str, *, limit: int | None = None, options: ReadOptions = _DEFAULTS
+) -> Trace:
     """Return the trace that a path or a name stands for, or its first `limit` requests.
 
-    Raise a TraceError if there is none, or if the file is wrong.
+    Raise a TraceError if there is none, or if the file is wrong; a UserError if `options` say how
+    to read a file and it is a name.
     """
     if not name_or_path:
         raise TraceError(f"no trace named; give a file or a name ({', '.join(public_names())})")
     path = os.path.expanduser(name_or_path)
     if _is_bare_name(name_or_path):
+        _refuse(options, name_or_path)
         trace = _named(name_or_path, limit)
         if os.path.isfile(path):
             said = f"{name_or_path} is the trace of that name, not the file: that is ./{path}"
             trace = replace(trace, notices=(*trace.notices, said))
         return trace
     if os.path.exists(path) and not (os.path.isdir(path) and find_public(name_or_path)):
-        return read_trace(path, limit=limit)
+        return read_trace(path, limit=limit, options=options)
+    if find_public(name_or_path):
+        _refuse(options, name_or_path)
     return _named(name_or_path, limit)
+
+
+def _refuse(options: ReadOptions, name: str) -> None:
+    """Refuse what says how to read a file: that of a name is known."""
+    if options.time_unit is not None:
+        raise UserError(f"--time-unit {options.time_unit}: leave it out, {name} is no file")
+    if options.columns is not None:
+        raise UserError(f"--columns: leave it out, {name} is no file")
 
 
 def _is_bare_name(name: str) -> bool:

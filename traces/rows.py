@@ -23,7 +23,9 @@ import numpy as np
 
 from orbitflow.arrays import FloatArray, IntArray
 from orbitflow.errors import TraceError, UserError
+from orbitflow.traces.stamps import Clock
 from orbitflow.traces.trace import ArrivalUnit, on_grid
+from orbitflow.units import TimeUnit
 
 REORDER_LINES = 10_000
 BLOCK_BYTES = 1 << 20
@@ -53,6 +55,17 @@ class Source:
     max_batch: int | None = None
     kv_capacity_tokens: int | None = None
     notices: Callable[[], list[str]] = list
+    clock: Clock | None = None
+    """What reads its stamps, where they are numbers or dates of any kind."""
+
+
+class ColumnNames(NamedTuple):
+    """What the columns of a CSV file are called; `id` only serves to name a wrong request."""
+
+    time: str
+    prompt: str
+    output: str
+    id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -60,6 +73,11 @@ class ReadOptions:
     """How to read a file, where there is a choice. The last three are for files of text, which
     have neither lengths nor arrivals; without slots, so that the class carries the defaults.
     """
+
+    time_unit: TimeUnit | None = None
+    """The unit of numeric time stamps; None: the one that the format states."""
+    columns: ColumnNames | None = None
+    """The file is CSV with these columns, whatever it looks like."""
 
     hash_ids: bool = False
     """Rows carry those of the file; a simulation needs none."""
@@ -86,6 +104,8 @@ class TraceFormat:
     title: str
     matches: Callable[[str], bool]
     open: Callable[[Path, ReadOptions], Source]
+    time_unit: TimeUnit | None = None
+    """What its stamps are in, where a person may say another unit; None: they are no numbers."""
     is_text: bool = False
     """Has neither lengths nor arrivals, so that ReadOptions are needed to make them up."""
     quick: Callable[[Path, int | None], tuple[Columns, tuple[str, ...]] | None] | None = None

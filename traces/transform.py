@@ -67,14 +67,39 @@ def _first(trace: Trace, count: int | None) -> Trace:
     if count > len(trace):
         notice = f"{trace.name}: {count:,} requests wanted, the trace has {len(trace):,}"
         return replace(trace, notices=(*trace.notices, notice))
+    return _part(trace, slice(count))
+
+
+def _part(trace: Trace, part: slice) -> Trace:
     return replace(
         trace,
-        arrival=trace.arrival[:count],
-        prompt_tokens=trace.prompt_tokens[:count],
-        output_tokens=trace.output_tokens[:count],
-        slo_tbt_s=None if trace.slo_tbt_s is None else trace.slo_tbt_s[:count],
-        slo_ttft_s=None if trace.slo_ttft_s is None else trace.slo_ttft_s[:count],
+        arrival=trace.arrival[part],
+        prompt_tokens=trace.prompt_tokens[part],
+        output_tokens=trace.output_tokens[part],
+        slo_tbt_s=None if trace.slo_tbt_s is None else trace.slo_tbt_s[part],
+        slo_ttft_s=None if trace.slo_ttft_s is None else trace.slo_ttft_s[part],
     )
+
+
+def between(trace: Trace, from_s: float = 0.0, to_s: float | None = None) -> Trace:
+    """Return the requests that arrive from `from_s` on and before `to_s`, seconds since the first
+    of the trace; their own arrivals count from the first that is left.
+
+    Raise a UserError if none is left, or if arrivals are in engine steps.
+    """
+    if trace.arrival_unit != "s":
+        raise UserError(f"{trace.name}: arrivals are in engine steps; `trace convert` it first")
+    if to_s is not None and to_s <= from_s:
+        raise UserError(f"--to {to_s:g}s: must be after --from {from_s:g}s")
+    begin, end = np.searchsorted(trace.arrival, (from_s, math.inf if to_s is None else to_s))
+    if begin == end:
+        until = "its end" if to_s is None else f"{to_s:g} s"
+        last = f"{float(trace.arrival[-1]):g} s"
+        raise UserError(
+            f"{trace.name}: no requests from {from_s:g} s to {until}; it has them from 0 to {last}"
+        )
+    left = _part(trace, slice(int(begin), int(end)))
+    return replace(left, arrival=on_grid(left.arrival - left.arrival[0]))
 
 
 def _jittered(arrival: FloatArray, jitter: float, seed: int) -> FloatArray:

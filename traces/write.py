@@ -13,14 +13,22 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 from orbitflow.errors import TraceError, UserError
 from orbitflow.files import replacing
-from orbitflow.traces.formats import find_format
+from orbitflow.traces.formats import doubts, open_trace
 from orbitflow.traces.paper import BLOCK_TOKENS
-from orbitflow.traces.rows import InOrder, ReadOptions, TraceRow
+from orbitflow.traces.rows import ColumnNames, InOrder, ReadOptions, TraceRow
 from orbitflow.traces.trace import Trace
+from orbitflow.units import TimeUnit
+
+
+class Written(NamedTuple):
+    """What was written: how many requests, and the time from the first to the last."""
+
+    requests: int
+    span_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,52 +61,56 @@ def convert(
     rate: float | None = None,
     tokens_per_word: float | None = None,
     seed: int | None = None,
+    time_unit: TimeUnit | None = None,
+    columns: ColumnNames | None = None,
     overwrite: bool = False,
 ) -> Conversion:
     """Convert a trace file to the canonical format, with the hash_ids that it may carry.
 
     `rate`, `tokens_per_word` and `seed` are for files of text: see ReadOptions.
-    `step_s` is the length of an engine step, for files that count arrivals in steps.
+    `step_s` is the length of an engine step, for files that count arrivals in steps. `time_unit`
+    and `columns` as in ReadOptions.
     Raise a TraceError if the file is wrong, or `out` is in the way.
     """
     path = Path(path)
-    found = find_format(path, format)
     chosen = {"rate": rate, "tokens_per_word": tokens_per_word, "seed": seed}
     given: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
+    options = ReadOptions(time_unit=time_unit, columns=columns, hash_ids=True, **given)
+    found, source = open_trace(path, format, options)
     if given and not found.is_text:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         raise UserError(f"{names}: {path} ({found.name}) has lengths and arrivals of its own")
-    source = found.open(path, ReadOptions(hash_ids=True, **given))
     if source.arrival_unit == "steps" and step_s is None:
         raise TraceError(f"{path}: arrivals are in engine steps; say --step-time, such as 50ms")
     if step_s is not None and not (math.isfinite(step_s) and step_s > 0):
         raise UserError(f"a step of {step_s} s: must be finite and more than 0, such as 0.05")
     scale = step_s if step_s is not None and source.arrival_unit == "steps" else 1.0
     rows = InOrder(source.rows, path)
-    count = write_rows(rows, Path(out), scale=scale, overwrite=overwrite)
-    notices = [*source.notices(), *rows.notices()]
+    written = write_rows(rows, Path(out), scale=scale, overwrite=overwrite)
+    notices = [*source.notices(), *rows.notices(), *doubts(source, path, *written)]
     if source.max_batch or source.kv_capacity_tokens:
         notices.append(
             f"{path.name}: left behind: batch size {source.max_batch}, "
             f"KV capacity {source.kv_capacity_tokens} tokens"
         )
-    return Conversion(count, tuple(notices))
+    return Conversion(written.requests, tuple(notices))
 
 
 def write_rows(
     rows: Iterable[TraceRow], path: Path, *, scale: float = 1.0, overwrite: bool = False
-) -> int:
-    """Write rows that are in order, their times multiplied by `scale`; return how many."""
+) -> Written:
+    """Write rows that are in order, their times multiplied by `scale`; return what was written."""
     count = 0
-    origin = 0.0
+    at = origin = 0.0
     with whole_file(path, overwrite) as file:
         for count, row in enumerate(rows, 1):
             if count == 1:
                 origin = row.arrival
-            file.write(_line(row, (row.arrival - origin) * scale))
+            at = row.arrival - origin
+            file.write(_line(row, at * scale))
         if count == 0:
             raise TraceError(f"{path}: nothing to write; the trace has no requests")
-    return count
+    return Written(count, at * scale)
 
 
 def _line(row: TraceRow, at_s: float) -> str:

@@ -37,6 +37,7 @@ from orbitflow.policy.registry import Make, guest
 from orbitflow.request import Request
 from orbitflow.study.keys import kind_of, read_value
 from orbitflow.traces.trace import Trace, on_grid
+from orbitflow.units import TimeUnit
 
 _A_TRACE = "give a name, a path, a Trace, or a sequence of orbitflow.Request"
 
@@ -62,6 +63,8 @@ class Options(TypedDict, total=False):
     rate_scale: float | None
     context_scale: float
     output_scale: float
+    time_unit: TimeUnit | str | None
+    columns: str | None
     num_requests: int | None
     arrival_jitter: float
     link_scale: float

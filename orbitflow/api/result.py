@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from orbitflow.api.frames import Kind, columns_of, frame_of
-from orbitflow.api.summary import PolicySummary, Summary, from_json
 from orbitflow.errors import nearest
 from orbitflow.results.kept import RunTables
 from orbitflow.results.summary import flat
+from orbitflow.results.summary_types import PolicySummary, Summary, from_json
 from orbitflow.units import format_seconds
 
 

@@ -39,7 +39,8 @@ from orbitflow.results.summary import SCHEMA_VERSION, PolicyReport
 from orbitflow.scenario import Scenario, build_scenario
 from orbitflow.session import Outputs
 from orbitflow.sim.run import simulate_policy
-from orbitflow.traces import Trace, resolve, write_canonical
+from orbitflow.traces import Trace, read_options, resolve, write_canonical
+from orbitflow.units import TimeUnit
 
 
 class PolicyProgress(NamedTuple):
@@ -115,9 +116,20 @@ def simulate(
     )
 
 
-def load_trace(name_or_path: PathLike, *, num_requests: int | None = None) -> Trace:
-    """The trace of a name or a file, or its first requests. Raise a TraceError if there is none."""
-    return resolve(os.fspath(name_or_path), limit=num_requests)
+def load_trace(
+    name_or_path: PathLike,
+    *,
+    num_requests: int | None = None,
+    time_unit: TimeUnit | str | None = None,
+    columns: str | None = None,
+) -> Trace:
+    """The trace of a name or a file, or its first requests. Raise a TraceError if there is none.
+
+    `time_unit` is the unit of its time stamps, if not its format's; `columns` names those of any
+    CSV, such as ``time=start,prompt=tokens_in,output=tokens_out``.
+    """
+    options = read_options(time_unit, columns)
+    return resolve(os.fspath(name_or_path), limit=num_requests, options=options)
 
 
 def write_trace(trace: Trace, path: PathLike, *, overwrite: bool = False) -> None:

@@ -26,7 +26,10 @@ T = TypeVar("T")
 SCHEMA_VERSION = 1
 _QUESTION = "Question"
 _NOT_TAKEN = ("fidelity", "timeline", "slo_ttft_s", "slo_ttft_scale", "deposit", "pace")
-_OF_TRACES = ("rate_scale", "context_scale", "output_scale", "num_requests", "arrival_jitter")
+_OF_TRACES = (
+    "rate_scale", "context_scale", "output_scale", "num_requests", "arrival_jitter", "time_unit",
+    "columns",
+)  # fmt: skip
 
 
 @configured([name for name in RUN_FIELDS if name not in _NOT_TAKEN], own_first=True)

@@ -188,11 +188,11 @@ def _prepare(config: RunConfig, replay: Replay, say: Callable[[str], object]) ->
     """Resolve what is cheap before what is dear, so that mistakes are told at once."""
     from orbitflow.backend.serve import Backend, RandomPrompts
     from orbitflow.cli.backend_parts import believed_profile, load_parts, refuse_too_long
-    from orbitflow.scenario import build_scenario
-    from orbitflow.traces import resolve, scaled
+    from orbitflow.scenario import build_scenario, trace_of
+    from orbitflow.traces import scaled
 
     names = _servable(config, replay, say)
-    raw = resolve(config.trace, limit=config.num_requests)
+    raw = trace_of(config)
     parts = load_parts(replay, config.seed, say)
     lengths = scaled(raw, context_scale=config.context_scale, output_scale=config.output_scale)
     refuse_too_long(lengths, parts.decoder.max_context_tokens)

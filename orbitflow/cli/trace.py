@@ -1,4 +1,4 @@
-"""`orbitflow trace`: convert, inspect, synthesize and fetch traces.
+"""`orbitflow trace`: convert, inspect, slice, synthesize and fetch traces.
 
 Only typer is imported here, everything else where it is used: `orbitflow --help` must stay quick.
 Tables go to stdout, notices to stderr, and --json prints nothing but JSON.
@@ -10,16 +10,28 @@ import json
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 import typer
 
 from orbitflow.cli.options import AsJson
-from orbitflow.units import parse_option, parse_seconds
+from orbitflow.units import TimeUnit, parse_moment, parse_option, parse_seconds
+
+TimeUnitOption: TypeAlias = Annotated[
+    TimeUnit | None,
+    typer.Option(help="The unit of time stamps. Default: the one of the file's format."),
+]
+ColumnsOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="The file is CSV with these columns: time=start,prompt=tokens_in,output=tokens_out, "
+        "and id=... if there is one."
+    ),
+]
 
 trace_app = typer.Typer(
     name="trace",
-    help="Convert, inspect, synthesize and fetch request traces.",
+    help="Convert, inspect, slice, synthesize and fetch request traces.",
     no_args_is_help=True,
 )
 
@@ -49,12 +61,19 @@ def convert_command(
     seed: Annotated[
         int | None, typer.Option(help="Of the arrivals that are drawn for a file of text.  [0]")
     ] = None,
+    time_unit: TimeUnitOption = None,
+    columns: ColumnsOption = None,
     force: Annotated[bool, typer.Option("--force", help="Replace OUT if it exists.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Convert a trace to canonical JSON lines, whatever its format."""
+    """Convert a trace to canonical JSON lines, whatever its format.
+
+    Example: orbitflow trace convert AzureLLMInferenceTrace_conv.csv conv.jsonl
+    """
+    from orbitflow.traces import read_options
     from orbitflow.traces.write import convert
 
+    options = read_options(time_unit, columns)
     step_s = None if step_time is None else parse_option("--step-time", step_time, parse_seconds)
     done = convert(
         source,
@@ -64,6 +83,8 @@ def convert_command(
         rate=rate,
         tokens_per_word=tokens_per_word,
         seed=seed,
+        time_unit=options.time_unit,
+        columns=options.columns,
         overwrite=force,
     )
     _written(out, done.requests, done.notices, as_json=as_json)
@@ -72,20 +93,61 @@ def convert_command(
 @trace_app.command("inspect")
 def inspect_command(
     name_or_path: Annotated[str, typer.Argument(help="A file, or a name such as azure_conv.")],
+    time_unit: TimeUnitOption = None,
+    columns: ColumnsOption = None,
     as_json: AsJson = False,
 ) -> None:
     """Show what a trace holds: lengths, rate, burstiness, and which file it came from."""
     from orbitflow.cli.trace_table import print_trace, trace_as_json
-    from orbitflow.traces.resolve import resolve
+    from orbitflow.traces import read_options, resolve
     from orbitflow.traces.summary import summarize
 
-    trace = resolve(name_or_path)
+    trace = resolve(name_or_path, options=read_options(time_unit, columns))
     summary = summarize(trace)
     _say(trace.notices)
     if as_json:
         typer.echo(trace_as_json(trace, summary))
     else:
         print_trace(trace, summary)
+
+
+@trace_app.command("slice")
+def slice_command(
+    name_or_path: Annotated[
+        str, typer.Argument(metavar="TRACE", help="A file, or a name such as azure_conv.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The file to write.")],
+    begin: Annotated[
+        str, typer.Option("--from", help="Leave out what arrives before, such as 10m or 90s.")
+    ] = "0",
+    end: Annotated[
+        str | None, typer.Option("--to", help="Leave out what arrives then or later, such as 1h.")
+    ] = None,
+    time_unit: TimeUnitOption = None,
+    columns: ColumnsOption = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write a part of a trace, such as what follows a ramp-up; times count from its first request.
+
+    Example: orbitflow trace slice azure_conv --from 10m --to 1h -o middle.jsonl
+    """
+    from orbitflow.traces import read_options, resolve, write_canonical
+    from orbitflow.traces.transform import between
+
+    from_s = parse_option("--from", begin, _since_the_first)
+    to_s = None if end is None else parse_option("--to", end, _since_the_first)
+    trace = resolve(name_or_path, options=read_options(time_unit, columns))
+    part = between(trace, from_s, to_s)
+    write_canonical(part, out, overwrite=force)
+    notice = f"{trace.name}: {len(part):,} of {len(trace):,} requests"
+    _written(out, len(part), [*trace.notices, notice], as_json=as_json)
+
+
+def _since_the_first(text: str) -> float:
+    """Read a time since the first request; m is minutes here."""
+    number = text.strip().removesuffix("m")
+    return parse_moment(f"{number}min" if number != text.strip() else text)
 
 
 @trace_app.command("synth")

@@ -24,9 +24,9 @@ from orbitflow.slo import Slo
 from orbitflow.study.grid import Axis, Cell, Grid
 from orbitflow.study.keys import POLICY, typed
 from orbitflow.study.search import Search
-from orbitflow.traces import resolve
+from orbitflow.traces import read_options, resolve
 from orbitflow.traces.trace import Trace
-from orbitflow.units import format_seconds
+from orbitflow.units import TimeUnit, format_seconds
 
 SCHEMA_VERSION = 1
 SEED_JITTER = 0.01
@@ -144,14 +144,12 @@ def plan_study(
     jitter = _jitter(grid, seeds, arrival_jitter, notices)
     base = replace(base, policies=(), arrival_jitter=jitter)
     _check(base, grid, whole=search is None)
-    whole = build_scenario(
-        replace(base, slo_scale=1.0, slo_tbt_s=None), raw=read(base.trace, base.num_requests)
-    )
+    whole = build_scenario(replace(base, slo_scale=1.0, slo_tbt_s=None), raw=read(*reading(base)))
     study = Study(
         base=base,
         grid=grid,
         seeds=seeds,
-        scenario=build_scenario(base, raw=read(base.trace, base.num_requests)),
+        scenario=build_scenario(base, raw=read(*reading(base))),
         full_pass_s=whole.slo.tbt_limit_s,
         inputs=_inputs(base, grid, guests),
         notices=tuple(notices),
@@ -166,9 +164,16 @@ def plan_study(
 
 
 @lru_cache(maxsize=8)
-def read(name: str, limit: int | None) -> Trace:
+def read(
+    name: str, limit: int | None, time_unit: TimeUnit | None = None, columns: str | None = None
+) -> Trace:
     """The trace of that name, read once."""
-    return resolve(name, limit=limit)
+    return resolve(name, limit=limit, options=read_options(time_unit, columns))
+
+
+def reading(config: RunConfig) -> tuple[str, int | None, TimeUnit | None, str | None]:
+    """What `read` is to be asked for a configuration's trace."""
+    return config.trace, config.num_requests, config.time_unit, config.columns
 
 
 def _with_policies(grid: Grid, base: RunConfig, guests: Mapping[str, bytes]) -> Grid:
@@ -215,7 +220,7 @@ def _check(base: RunConfig, grid: Grid, *, whole: bool) -> None:
             elif axis.key == "model":
                 model_from_config(str(value))
             elif axis.key == "trace":
-                read(str(value), base.num_requests)
+                read(*reading(replace(base, trace=str(value))))
     if whole and count > MOST_CELLS:
         raise UserError(f"the grid has {count:,} cells, the limit is {MOST_CELLS:,}: vary less")
 
@@ -225,7 +230,8 @@ def _inputs(base: RunConfig, grid: Grid, guests: Mapping[str, bytes]) -> dict[st
     values = {axis.key: axis.values for axis in grid.axes}
     traces = values.get("trace", (base.trace,))
     profiles = values.get("profile", (base.profile or DEFAULT_PROFILE,))
-    found = {f"trace {name}": _of_trace(read(str(name), base.num_requests)) for name in traces}
+    read_as = {name: reading(replace(base, trace=str(name))) for name in traces}
+    found = {f"trace {name}": _of_trace(read(*asked)) for name, asked in read_as.items()}
     for name in profiles:
         found[f"profile {name}"] = _digest(repr(resolve_profile(str(name))).encode())
     for name in values.get("model", () if base.model is None else (base.model,)):

@@ -23,7 +23,7 @@ from orbitflow.scenario import build_scenario
 from orbitflow.session import Outputs
 from orbitflow.sim.run import simulate_policy
 from orbitflow.slo import Slo
-from orbitflow.study.study import read
+from orbitflow.study.study import read, reading
 from orbitflow.traces.trace import Trace
 
 
@@ -55,13 +55,13 @@ class StudyTask:
     def input_names(self) -> tuple[object, ...]:
         """What its inputs are read from: tasks with the same names have the same inputs."""
         config = self.config
-        return config.trace, config.num_requests, config.profile, config.model
+        return *reading(config), config.profile, config.model
 
     def read_inputs(self) -> TaskInputs:
         """Read what the task names. Raise a UserError if it cannot be read."""
         config = self.config
         profile = resolve_profile(config.profile or DEFAULT_PROFILE, config.model)
-        return TaskInputs(read(config.trace, config.num_requests), profile)
+        return TaskInputs(read(*reading(config)), profile)
 
 
 Figures: TypeAlias = dict[str, object]
@@ -99,7 +99,7 @@ def do_task(task: StudyTask, outputs: Outputs | None = None) -> Figures:
     scenario = build_scenario(
         config,
         slo=task.slo,
-        raw=read(config.trace, config.num_requests) if inputs is None else inputs.trace,
+        raw=read(*reading(config)) if inputs is None else inputs.trace,
         profile=None if inputs is None else inputs.profile,
         guests={name: partial(pickle.loads, pickled) for name, pickled in task.guests.items()},
     )

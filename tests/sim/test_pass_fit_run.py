@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 
@@ -43,7 +43,7 @@ def test_no_policy_beats_the_bound(policy: str) -> None:
     result = of.simulate(
         requests, policy, profile=machine(), bound=True, kv_capacity_tokens=6000, max_batch=8
     )
-    figures = result.summary["policies"][policy]
-    for name, most in result.summary["bound"].items():
-        if name in figures:
-            assert figures[name] <= most * (1 + 1e-6), name
+    figures, bound = result.summary.policies[policy], result.summary.bound
+    assert bound is not None
+    for name in (field.name for field in fields(bound)):
+        assert getattr(figures, name) <= getattr(bound, name) * (1 + 1e-6), name
