@@ -80,6 +80,8 @@ def _read(
         return _read_number(hint, value, path, allowed)
     if type(value) is not hint:
         raise _refusal(path, value, {str: "a text", bool: "true or false"}[hint])
+    if isinstance(value, str) and not value.isprintable():
+        raise _refusal(path, value, "a text without control characters")
     return value
 
 

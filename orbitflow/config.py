@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass, fields
 from enum import StrEnum
 
+from orbitflow.errors import UserError
 from orbitflow.machine.perturbation import read_perturbation
 from orbitflow.options import REPLAY_OPTIONS, RUN_OPTIONS, check
 from orbitflow.units import TimeUnit
@@ -216,3 +217,21 @@ def _toml(value: object) -> str:
         text = value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
         return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
     return repr(value)
+
+
+_REMOVED = dict.fromkeys(
+    (("solver", "cbc"), ("solver", "highs")),
+    "was removed: leave --solver out, or write ilp, which HiGHS solves",
+)
+
+
+def is_removed(name: str, value: str) -> bool:
+    """Whether there was an option of that name, or such a value of it."""
+    return (name, value) in _REMOVED or (name, "") in _REMOVED
+
+
+def refuse_removed(name: str, value: str) -> None:
+    """Raise a UserError for an option or a value that there was, saying what takes its place."""
+    for key in ((name, value), (name, "")):
+        if said := _REMOVED.get(key):
+            raise UserError(f"--{' '.join(filter(None, key)).replace('_', '-')} {said}")

@@ -12,6 +12,7 @@ OrbitFlowError            anything this package raises on purpose
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
 
 POLICY_NOTE = "policy "  # how the note begins that says which policy raised an error
@@ -45,6 +46,15 @@ class BackendError(OrbitFlowError):
     """The real machine failed in the middle of a run, or its KV is not where it should be."""
 
 
+def printable(text: str) -> str:
+    """The text with control characters spelt out: a terminal would obey them.
+
+    >>> printable("a" + chr(27) + "[2Jb")
+    'a\\x1b[2Jb'
+    """
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Say which known names come nearest to `name`, or list all of them.
 
@@ -63,6 +73,34 @@ def policy_note(error: BaseException) -> str | None:
     notes = getattr(error, "__notes__", ())
     said = next((note for note in notes if note.startswith(POLICY_NOTE)), None)
     return said or (policy_note(error.__cause__) if error.__cause__ else None)
+
+
+def os_note(error: OSError) -> str:
+    """What the operating system refused, where, and what to do.
+
+    >>> os_note(OSError(28, "No space left on device", "runs/a-1/x"))
+    'runs/a-1/x: No space left on device: free space there, or name another folder'
+    """
+    if error.errno in _FULL:
+        where = error.filename if error.filename is not None else "the disk"
+        return f"{where}: {error.strerror}: free space there, or name another folder"
+    if error.errno in _CLOSED:
+        where = error.filename if error.filename is not None else "a file"
+        return f"{where}: {error.strerror}: name a folder that you may write"
+    return str(error)
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+def memory_note(error: MemoryError) -> str:
+    """What was asked of memory, as far as it is known, and what to do."""
+    asked = f" ({error})" if str(error) else ""
+    return (
+        f"out of memory{asked}: take fewer requests (--num-requests), a shorter --prefill-chunk or "
+        "fewer workers"
+    )
 
 
 def one_line(error: BaseException) -> str:

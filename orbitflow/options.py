@@ -25,10 +25,6 @@ _READ: dict[str, Callable[[str], float]] = {
     "_bytes": parse_bytes,
     "_s": parse_seconds,
 }
-_REMOVED = dict.fromkeys(
-    (("solver", "cbc"), ("solver", "highs")),
-    "was removed: leave --solver out, or write ilp, which HiGHS solves",
-)
 
 
 class Allowed(Enum):
@@ -294,15 +290,3 @@ def _check(name: str, spec: OptionSpec, value: Any) -> None:
             raise UserError(f"{name} {value} must be finite, at most {LARGEST:g}{hint}")
         if value < 0:
             raise UserError(f"{name} {value} must be at least 0{hint}")
-
-
-def is_removed(name: str, value: str) -> bool:
-    """Whether there was an option of that name, or such a value of it."""
-    return (name, value) in _REMOVED or (name, "") in _REMOVED
-
-
-def refuse_removed(name: str, value: str) -> None:
-    """Raise a UserError for an option or a value that there was, saying what takes its place."""
-    for key in ((name, value), (name, "")):
-        if said := _REMOVED.get(key):
-            raise UserError(f"--{' '.join(filter(None, key)).replace('_', '-')} {said}")

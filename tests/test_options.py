@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from orbitflow.config import Replay, RunConfig
+from orbitflow.config import Replay, RunConfig, refuse_removed
 from orbitflow.errors import UserError
 from orbitflow.options import (
     REPLAY_OPTIONS,
@@ -16,7 +16,6 @@ from orbitflow.options import (
     option_name,
     parameter_name,
     read_quantity,
-    refuse_removed,
 )
 
 TABLES = [(RunConfig, RUN_OPTIONS), (Replay, REPLAY_OPTIONS)]

@@ -20,7 +20,7 @@ from orbitflow.traces.rows import (
     bad_line,
     numbered_lines,
 )
-from orbitflow.traces.stamps import Clock
+from orbitflow.traces.stamps import StampClock
 from orbitflow.units import TimeUnit
 
 COLUMNS = ("Timestamp", "Request tokens", "Response tokens")
@@ -52,11 +52,11 @@ def _open(path: Path, options: ReadOptions) -> Source:
         left_out = " and ".join(filter(None, counts))
         return [f"{path.name}: requests left out: {left_out}"] if left_out else []
 
-    clock = Clock(TimeUnit.S, options.time_unit, is_sure=True)
+    clock = StampClock(TimeUnit.S, options.time_unit, is_sure=True)
     return Source(_rows(path, tally, clock), notices=notices, clock=clock)
 
 
-def _rows(path: Path, tally: _Tally, clock: Clock) -> Iterator[TraceRow]:
+def _rows(path: Path, tally: _Tally, clock: StampClock) -> Iterator[TraceRow]:
     lines = numbered_lines(path)
     line, header = next(lines)  # a file without lines is refused before
     names = _names(header)

@@ -23,7 +23,7 @@ from orbitflow.traces.rows import (
     bad_line,
     numbered_lines,
 )
-from orbitflow.traces.stamps import Clock
+from orbitflow.traces.stamps import StampClock
 from orbitflow.units import TimeUnit
 
 EXAMPLE = '{"timestamp": 0, "input_length": 6758, "output_length": 500}'
@@ -48,15 +48,15 @@ def _is_bailian(head: str) -> bool:
 
 def open_canonical(path: Path, options: ReadOptions) -> Source:
     """Open a file of JSON lines; times count from its first line."""
-    return _open(path, options, Clock(TimeUnit.MS, options.time_unit), KNOWN)
+    return _open(path, options, StampClock(TimeUnit.MS, options.time_unit), KNOWN)
 
 
 def _open_bailian(path: Path, options: ReadOptions) -> Source:
-    clock = Clock(TimeUnit.S, options.time_unit, is_sure=True)
+    clock = StampClock(TimeUnit.S, options.time_unit, is_sure=True)
     return _open(path, options, clock, KNOWN | OF_BAILIAN)
 
 
-def _open(path: Path, options: ReadOptions, clock: Clock, known: frozenset[str]) -> Source:
+def _open(path: Path, options: ReadOptions, clock: StampClock, known: frozenset[str]) -> Source:
     extra: set[str] = set()
 
     def notices() -> list[str]:
@@ -71,7 +71,9 @@ def _open(path: Path, options: ReadOptions, clock: Clock, known: frozenset[str])
     return Source(rows, notices=notices, clock=clock)
 
 
-def _rows(path: Path, keep_hash_ids: bool, extra: set[str], clock: Clock) -> Iterator[TraceRow]:
+def _rows(
+    path: Path, keep_hash_ids: bool, extra: set[str], clock: StampClock
+) -> Iterator[TraceRow]:
     """Give the rows; fields that no simulation reads are gathered in `extra`."""
     for line, text in numbered_lines(path):
         try:

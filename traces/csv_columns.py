@@ -24,7 +24,7 @@ from orbitflow.traces.rows import (
     bad_line,
     undecodable,
 )
-from orbitflow.traces.stamps import Clock
+from orbitflow.traces.stamps import StampClock
 from orbitflow.units import TimeUnit
 
 EXAMPLE = "time=start,prompt=tokens_in,output=tokens_out"
@@ -81,7 +81,7 @@ def _open(path: Path, options: ReadOptions) -> Source:
 def open_csv(path: Path, names: ColumnNames, time_unit: TimeUnit | None = None) -> Source:
     """Open a CSV file with these columns."""
     known = unit_of_name(names.time)
-    clock = Clock(known, time_unit, is_sure=known is not None)
+    clock = StampClock(known, time_unit, is_sure=known is not None)
     failed: list[int] = []
 
     def notices() -> list[str]:
@@ -91,7 +91,9 @@ def open_csv(path: Path, names: ColumnNames, time_unit: TimeUnit | None = None) 
     return Source(_rows(path, names, clock, failed), notices=notices, clock=clock)
 
 
-def _rows(path: Path, names: ColumnNames, clock: Clock, failed: list[int]) -> Iterator[TraceRow]:
+def _rows(
+    path: Path, names: ColumnNames, clock: StampClock, failed: list[int]
+) -> Iterator[TraceRow]:
     records = _records(path)
     line, header = next(records, (1, []))
     header = [name.strip() for name in header]

@@ -18,7 +18,7 @@ from typing import Any
 from orbitflow.errors import TraceError
 from orbitflow.traces.fields import FieldError, length, quoted
 from orbitflow.traces.rows import ReadOptions, Source, TraceFormat, TraceRow, bad_line, undecodable
-from orbitflow.traces.stamps import Clock
+from orbitflow.traces.stamps import StampClock
 from orbitflow.units import TimeUnit, format_seconds
 
 _BENCHMARKS = re.compile(r'"benchmarks"\s*:\s*\[')
@@ -56,7 +56,7 @@ def is_guidellm(head: str) -> bool:
 
 
 def _open(path: Path, options: ReadOptions) -> Source:
-    clock = Clock(TimeUnit.S, options.time_unit, is_sure=True)
+    clock = StampClock(TimeUnit.S, options.time_unit, is_sure=True)
     tally = _Tally()
     rows = list(_rows(path, _load(path), clock, tally))
     rows.sort(key=lambda row: row.arrival)
@@ -78,7 +78,9 @@ def _load(path: Path) -> list[Any]:
     raise TraceError(f"{path}: no list named benchmarks; expected a report of guidellm")
 
 
-def _rows(path: Path, benchmarks: list[Any], clock: Clock, tally: _Tally) -> Iterator[TraceRow]:
+def _rows(
+    path: Path, benchmarks: list[Any], clock: StampClock, tally: _Tally
+) -> Iterator[TraceRow]:
     number = 0
     for place, benchmark in enumerate(benchmarks, 1):
         begins_s: float | None = None
@@ -116,7 +118,7 @@ def _answered(path: Path, place: int, benchmark: Any, tally: _Tally) -> list[Any
     return answered
 
 
-def _row(number: int, request: Any, clock: Clock) -> TraceRow | None:
+def _row(number: int, request: Any, clock: StampClock) -> TraceRow | None:
     if type(request) is not dict:
         raise FieldError(f"it is {quoted(request)}", "an object")
     prompt, output = _first(request, _PROMPT), _first(request, _OUTPUT)

@@ -23,7 +23,7 @@ import numpy as np
 
 from orbitflow.arrays import FloatArray, IntArray
 from orbitflow.errors import TraceError, UserError
-from orbitflow.traces.stamps import Clock
+from orbitflow.traces.stamps import StampClock
 from orbitflow.traces.trace import ArrivalUnit, on_grid
 from orbitflow.units import TimeUnit
 
@@ -55,7 +55,7 @@ class Source:
     max_batch: int | None = None
     kv_capacity_tokens: int | None = None
     notices: Callable[[], list[str]] = list
-    clock: Clock | None = None
+    clock: StampClock | None = None
     """What reads its stamps, where they are numbers or dates of any kind."""
 
 

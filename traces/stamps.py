@@ -43,14 +43,14 @@ def epoch_unit(stamp: float) -> TimeUnit | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class ReadDate:
     """A date: nanoseconds since 1970 in UTC, and whether it said its zone."""
 
     at_ns: int
     has_zone: bool
 
 
-def read_date(text: str) -> Moment | None:
+def read_date(text: str) -> ReadDate | None:
     """Read a date with a time, with or without a zone (UTC then); None if it is written otherwise.
 
     Digits beyond nanoseconds are cut off. Raise a FieldError for a date that no calendar has.
@@ -67,11 +67,11 @@ def read_date(text: str) -> Moment | None:
         expected = "a date such as 2023-11-16 18:15:46.68"
         raise FieldError(f"{quoted(text)} is in no calendar", expected) from None
     whole_ns = (since.days * 86_400 + since.seconds) * 10**9
-    return Moment(whole_ns + int(f"{digits or '':0<9.9}"), zone is not None)
+    return ReadDate(whole_ns + int(f"{digits or '':0<9.9}"), zone is not None)
 
 
 @dataclass(slots=True)
-class Clock:
+class StampClock:
     """Turns the stamps of one file, as they are read, into seconds since its first.
 
     `known` is the unit that the file's format states, None if it states none; `asked` is a

@@ -4,8 +4,8 @@
 
 Words are what white space separates. Chinese, Japanese, Thai, Lao, Khmer, Burmese and Tibetan put
 none between theirs, so their letters are counted one by one; marks that combine with a letter
-count with it. Current tokenizers make about 0.6 to 1 token of such a character, older ones more; 0.8 is
-between. Korean has spaces.
+count with it. Current tokenizers make about 0.6 to 1 token of such a character, older ones more;
+0.8 is between. Korean has spaces.
 """
 
 from __future__ import annotations

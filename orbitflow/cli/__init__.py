@@ -24,7 +24,8 @@ from orbitflow.cli.sim import sim_command
 from orbitflow.cli.study import study_app
 from orbitflow.cli.trace import trace_app
 from orbitflow.cli.validate import validate_command
-from orbitflow.errors import OrbitFlowError, UserError, policy_note
+from orbitflow.engine.signals import describe, end_by_exception, ended_by
+from orbitflow.errors import OrbitFlowError, UserError, memory_note, os_note, policy_note, printable
 
 _DEBUG = "--debug"
 _INTERRUPTED = 130
@@ -79,6 +80,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a plain locale must not break a table
             stream.reconfigure(errors="backslashreplace")
+    end_by_exception()
     try:
         code = app([a for a in sys.argv[1:] if a != _DEBUG], standalone_mode=False)
     except UserError as error:
@@ -91,7 +93,9 @@ def main() -> None:
         sys.stderr.close()  # whoever read our output has left; nothing more to say
         raise SystemExit(1) from None
     except OSError as error:
-        _fail(error, 1, policy_note(error))
+        _fail(error, 1, policy_note(error) or os_note(error))
+    except MemoryError as error:
+        _fail(error, 1, memory_note(error))
     except Exception as error:
         if said := policy_note(error):
             _fail(error, 1, said)
@@ -99,14 +103,16 @@ def main() -> None:
         if usage is None:
             raise
         _fail(UserError(f"{usage().rstrip('.')}; see --help" if usage().strip() else ""), 2)
-    if code == _INTERRUPTED:
-        print("orbitflow: interrupted", file=sys.stderr)
+    if code == _INTERRUPTED:  # typer tells only so much of what it was
+        number = ended_by()
+        code = 128 + number
+        print(f"orbitflow: {describe(number)}", file=sys.stderr)
     raise SystemExit(code)
 
 
 def _fail(error: Exception, code: int, said: str | None = None) -> None:
     if _DEBUG in sys.argv:
         raise error
-    if message := " ".join((said or str(error)).split()):
+    if message := printable(" ".join((said or str(error)).split())):
         print(f"orbitflow: {message}", file=sys.stderr)
     raise SystemExit(code)

@@ -16,7 +16,7 @@ import typer
 import typer.core
 
 from orbitflow import options as rows
-from orbitflow.config import Replay, RunConfig
+from orbitflow.config import Replay, RunConfig, refuse_removed
 from orbitflow.errors import UserError
 from orbitflow.options import (
     OUTPUT,
@@ -27,7 +27,6 @@ from orbitflow.options import (
     option_name,
     parameter_name,
     read_quantity,
-    refuse_removed,
     unit_of,
 )
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from math import inf
 from typing import NamedTuple
 
+from orbitflow.engine.signals import held_back
 from orbitflow.planner.check import faults
 from orbitflow.planner.problem import Problem
 from orbitflow.planner.score import Score, score
@@ -57,8 +58,9 @@ def improve(problem: Problem, start: Plan, nodes: int | None = None) -> Plan:
     """Let the integer program look for something better than `start`, in so many nodes; never
     worse, never unchecked.
     """
-    from orbitflow.planner.ilp import solve_ilp  # PuLP takes 0.3 s to import
-    from orbitflow.planner.solver import Effort
+    with held_back():  # PuLP tries to import every solver and takes any exception for its absence
+        from orbitflow.planner.ilp import solve_ilp  # takes 0.3 s
+        from orbitflow.planner.solver import Effort
 
     found = solve_ilp(problem, effort=Effort(RELATIVE_GAP, nodes), start=start.options)
     if found.plan is None or found.score is None:

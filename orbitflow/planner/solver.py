@@ -11,7 +11,7 @@ process, by highspy: the whole model in one call, and a start that it heeds.
   solve is an error until the scheduler is reset.
 * PuLP 4 must be imported before highspy (`linear` does), or the two crash.
 
-`solve` releases the GIL; Ctrl-C waits until HiGHS returns.
+`solve` releases the GIL; signals, Ctrl-C among them, wait until HiGHS returns.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pulp
 
+from orbitflow.engine.signals import held_back
 from orbitflow.errors import UserError
 from orbitflow.planner.linear import Floats, LinearProgram, read_problem
 
@@ -112,14 +113,15 @@ def _attempt(program: LinearProgram, effort: Effort, start: Floats | None) -> Ou
     """Run HiGHS, whatever it does."""
     if not program.is_finite():
         return Outcome(Status.FAILED, None, "the problem has a number that is not finite")
-    try:
-        check_solver()
-        return _run(program, effort, start)
-    except UserError as error:
-        return Outcome(Status.FAILED, None, str(error))
-    except Exception as error:
-        reason = f"{type(error).__name__}: {error}".strip().splitlines()[0]
-        return Outcome(Status.FAILED, None, reason)
+    with held_back():  # what a handler raises is no failure of HiGHS
+        try:
+            check_solver()
+            return _run(program, effort, start)
+        except UserError as error:
+            return Outcome(Status.FAILED, None, str(error))
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}".strip().splitlines()[0]
+            return Outcome(Status.FAILED, None, reason)
 
 
 def _checked(program: LinearProgram, outcome: Outcome) -> Outcome:

@@ -136,7 +136,7 @@ def ticks_of_ratios(low: float, high: float) -> list[float]:
     return [tick for tick in ticks if low <= tick <= high]
 
 
-class TimeUnit:
+class AxisUnit:
     """The unit of an axis that spans so many seconds."""
 
     def __init__(self, span_s: float) -> None:

@@ -16,11 +16,11 @@ import numpy.typing as npt
 from orbitflow.arrays import FloatArray
 from orbitflow.report.chart import (
     WIDTH,
+    AxisUnit,
     Chart,
     Column,
     Columns,
     Drawing,
-    TimeUnit,
     fill,
     numbers,
     to_spec,
@@ -59,7 +59,7 @@ def history_chart(
     edges = past.edges_s
     span_s = float(edges[-1] - edges[0])
     bucket = format_seconds(span_s / BUCKETS)
-    unit = TimeUnit(span_s)
+    unit = AxisUnit(span_s)
     middle = numbers((edges[:-1] + edges[1:]) / 2 / unit.seconds)
     values: dict[str, Any] = {
         "@color": series.look.color,

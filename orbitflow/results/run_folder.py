@@ -8,6 +8,7 @@ taken for a whole one.
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import json
 import os
@@ -65,7 +66,9 @@ class RunFolder(OutputFolder):
         except FileExistsError:
             raise _Taken(f"--out {path} exists: name a new folder, or remove it") from None
         except OSError as error:
-            self._remove_parents()
+            self.discard()
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise OSError(error.errno, error.strerror, os.fspath(path)) from None
             raise UserError(
                 f"--out {path} cannot be made ({error.strerror}): name a folder that you may write"
             ) from None

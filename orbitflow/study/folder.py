@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from orbitflow import files as whole_file
+from orbitflow.config import is_removed
 from orbitflow.errors import UserError
-from orbitflow.options import is_removed
 from orbitflow.study.stored import Row, read_rows, row_id, writer
 from orbitflow.study.study import Study
 

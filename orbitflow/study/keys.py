@@ -14,9 +14,8 @@ from functools import cache
 from types import UnionType
 from typing import TypeAlias, get_args, get_origin, get_type_hints
 
-from orbitflow.config import RunConfig
+from orbitflow.config import RunConfig, refuse_removed
 from orbitflow.errors import UserError, nearest
-from orbitflow.options import refuse_removed
 from orbitflow.units import (
     format_bytes,
     format_count,

@@ -3,19 +3,21 @@
 Each process does one call at a time, and a thread of its own waits for it. So a worker that is
 killed takes its own call down and no other; a `ProcessPoolExecutor` would lose all calls under way.
 Workers never see Ctrl-C: SIGINT is blocked while they start and ignored afterwards, and who leaves
-the executor stops them.
+the executor stops them. They end as well when the process that started them does.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process, resource_tracker
 from multiprocessing.connection import Connection
+from multiprocessing.connection import wait as wait_for
 from multiprocessing.process import BaseProcess
 from types import ModuleType
 from typing import Any, Literal, NamedTuple, ParamSpec, TypeAlias, TypeVar
@@ -119,6 +121,7 @@ def start_process(
 ) -> tuple[Connection, BaseProcess]:
     """Start a process deaf to Ctrl-C that runs `serve(connection, *args)`: our end, and it."""
     context = get_context(start_method)
+    resource_tracker.ensure_running()  # it unblocks SIGINT once it has started, so it must have
     ours, theirs = context.Pipe()
     process = context.Process(  # type: ignore[attr-defined]
         target=_deaf, args=(serve, theirs, *args), daemon=True
@@ -132,7 +135,16 @@ def start_process(
 def _deaf(serve: Callable[..., None], *args: object) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     serve(*args)
+
+
+def _end_with_parent() -> None:
+    """A worker whose study is gone, killed perhaps, has nobody to answer."""
+    parent = parent_process()
+    assert parent is not None, "only started processes serve"
+    wait_for([parent.sentinel])
+    os._exit(1)
 
 
 def _block_interrupts() -> None:

@@ -93,7 +93,7 @@ def test_save_and_load(tmp_path: Path) -> None:
     path = tmp_path / "mine.json"
     save(A5000, path)
     assert load(path) == A5000
-    assert json.loads(path.read_text())["schema_version"] == 3
+    assert json.loads(path.read_text())["schema_version"] == 2
     assert os.listdir(tmp_path) == ["mine.json"]
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from reference.commands import write_trace
 
-from orbitflow.report.chart import TimeUnit, fill, numbers, ticks_of_ratios, ticks_s
+from orbitflow.report.chart import AxisUnit, fill, numbers, ticks_of_ratios, ticks_s
 from orbitflow.report.read_runs import ReportInputs, read_inputs
 from orbitflow.report.report import javascript, page
 from orbitflow.report.sections import Budget, sections
@@ -328,7 +328,7 @@ def test_forms_are_filled() -> None:
     ("span_s", "unit"), [(0.5, "s"), (179, "s"), (180, "min"), (10_000, "min"), (90_000, "h")]
 )
 def test_time_has_a_unit_that_fits(span_s: float, unit: str) -> None:
-    assert TimeUnit(span_s).name == unit
+    assert AxisUnit(span_s).name == unit
 
 
 @pytest.mark.parametrize(

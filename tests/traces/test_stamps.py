@@ -15,7 +15,7 @@ from orbitflow.errors import TraceError, UserError
 from orbitflow.traces import Trace, read_trace, resolve
 from orbitflow.traces.fields import FieldError
 from orbitflow.traces.rows import ReadOptions
-from orbitflow.traces.stamps import IN_A_SECOND, Clock, epoch_unit, read_date
+from orbitflow.traces.stamps import IN_A_SECOND, StampClock, epoch_unit, read_date
 from orbitflow.traces.write import convert
 from orbitflow.units import TimeUnit
 
@@ -153,7 +153,7 @@ def test_what_is_no_date(text: str) -> None:
 
 @pytest.mark.parametrize("stamp", [True, None, [], float("nan"), float("inf"), -1, 10**30, 10**400])
 def test_what_is_no_stamp(stamp: object) -> None:
-    for clock in (Clock(TimeUnit.MS), Clock(None), Clock(TimeUnit.S, TimeUnit.US)):
+    for clock in (StampClock(TimeUnit.MS), StampClock(None), StampClock(TimeUnit.S, TimeUnit.US)):
         with pytest.raises(FieldError, match="at is "):
             clock.seconds({"at": stamp}, "at")
         assert clock.seconds({"at": 7}, "at") == 0
