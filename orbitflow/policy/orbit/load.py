@@ -18,9 +18,12 @@ least load over all turns may be lower.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
+import numpy as np
+
+from orbitflow.arrays import FloatArray
 from orbitflow.machine.cost import CostModel
 from orbitflow.memory import KvLimits
 
@@ -30,6 +33,19 @@ class Demand(NamedTuple):
 
     context_tokens: int
     pace_s: float
+
+
+class Demands(NamedTuple):
+    """Several of them, arrays of shape (requests,); tokens in whole numbers."""
+
+    context_tokens: FloatArray
+    paces_s: FloatArray
+
+    @classmethod
+    def of(cls, demands: Iterable[Demand]) -> Demands:
+        """The same as arrays."""
+        tokens, paces_s = np.array([*demands], dtype=np.float64).reshape(-1, 2).T
+        return cls(tokens, paces_s)
 
 
 class LoadModel:
@@ -43,9 +59,9 @@ class LoadModel:
         self._turn_passes = turn_passes
         self._rotates = rotates
 
-    def of(self, cost: CostModel, demands: Sequence[Demand]) -> float:
+    def of(self, cost: CostModel, demands: Demands) -> float:
         """The load of these; 0 for none."""
-        if not demands:
+        if not len(demands.paces_s):
             return 0.0
         page_s = cost.page_s
         together = self._together(demands)
@@ -60,23 +76,37 @@ class LoadModel:
 
     def alone_s(self, cost: CostModel, context_tokens: int) -> float:
         """Seconds of a pass of one request that has the machine for itself."""
-        if self._pages(context_tokens) <= self._limits.gpu_pages:
-            return cost.decode_pass_s(1, context_tokens)
-        turn = self._together([Demand(context_tokens, 1.0)])
-        return self._share(cost, turn, cost.page_s, is_alone=True)
+        return self._share(cost, self._turn(context_tokens, 1.0), cost.page_s, is_alone=True)
 
-    def _together(self, demands: Sequence[Demand]) -> _Turn:
-        sizes = [self._pages(demand.context_tokens) for demand in demands]
-        tokens = sum(demand.context_tokens for demand in demands)
-        pace_s = min(demand.pace_s for demand in demands)
-        return _Turn(len(demands), tokens, sum(sizes), max(sizes), pace_s)
+    def each_alone_s(self, cost: CostModel, context_tokens: FloatArray) -> FloatArray:
+        """`alone_s` of each of these contexts, shapes (requests,)."""
+        decode, limits = cost.decode, self._limits
+        pass_s = decode.base_s + decode.request_s + decode.token_s * context_tokens
+        pages = self._each_pages(context_tokens)
+        over = pages - limits.gpu_pages
+        if not (over > 0).any():
+            return pass_s
+        ring = self._groups * pages / limits.layers
+        streamed = (over + ring) / (1 - self._groups / limits.layers)
+        return np.where(over > 0, np.maximum(pass_s, streamed * cost.page_s), pass_s)
 
-    def _turns(self, cost: CostModel, demands: Sequence[Demand], page_s: float) -> list[_Turn]:
+    def _together(self, demands: Demands) -> _Turn:
+        sizes = self._each_pages(demands.context_tokens)
+        return _Turn(
+            len(sizes),
+            int(demands.context_tokens.sum()),
+            int(sizes.sum()),
+            int(sizes.max()),
+            float(demands.paces_s.min()),
+        )
+
+    def _turns(self, cost: CostModel, demands: Demands, page_s: float) -> list[_Turn]:
         turns: list[_Turn] = []
         shares: list[float] = []
-        for demand in sorted(demands, reverse=True):
-            alone = self._together([demand])
-            options = [*(turn.plus(demand, alone.pages) for turn in turns), alone]
+        pairs = zip(demands.context_tokens.tolist(), demands.paces_s.tolist(), strict=True)
+        for context_tokens, pace_s in sorted(pairs, reverse=True):
+            alone = self._turn(int(context_tokens), pace_s)
+            options = [*(turn.plus(alone) for turn in turns), alone]
             grown = [self._share(cost, o, page_s, is_alone=not turns) for o in options]
             more = [new - old for new, old in zip(grown, [*shares, 0.0], strict=True)]
             best = more.index(min(more))
@@ -84,8 +114,13 @@ class LoadModel:
             shares[best : best + 1] = [grown[best]]
         return turns
 
-    def _pages(self, context_tokens: int) -> int:
-        return self._limits.layers * -(-context_tokens // self._limits.page_tokens)
+    def _turn(self, context_tokens: int, pace_s: float) -> _Turn:
+        """One request alone."""
+        pages = self._limits.layers * -(-context_tokens // self._limits.page_tokens)
+        return _Turn(1, context_tokens, pages, pages, pace_s)
+
+    def _each_pages(self, context_tokens: FloatArray) -> FloatArray:
+        return self._limits.layers * np.ceil(context_tokens / self._limits.page_tokens)
 
     def _share(self, cost: CostModel, turn: _Turn, page_s: float, *, is_alone: bool) -> float:
         over = turn.pages - self._limits.gpu_pages
@@ -109,12 +144,12 @@ class _Turn(NamedTuple):
     largest: int  # pages of the largest request
     pace_s: float
 
-    def plus(self, demand: Demand, pages: int) -> _Turn:
-        """One more."""
+    def plus(self, other: _Turn) -> _Turn:
+        """Both together."""
         return _Turn(
-            self.requests + 1,
-            self.tokens + demand.context_tokens,
-            self.pages + pages,
-            max(self.largest, pages),
-            min(self.pace_s, demand.pace_s),
+            self.requests + other.requests,
+            self.tokens + other.tokens,
+            self.pages + other.pages,
+            max(self.largest, other.largest),
+            min(self.pace_s, other.pace_s),
         )

@@ -77,8 +77,7 @@ class Orbit(Policy):
             tuning,
             self._options,
             self.planning,
-            self._forecaster.weight,
-            self._forecaster.due_s,
+            self._forecaster,
         )
         self.last_draft: Rotation | None = None  # what is followed; None if everything is resident
         self._until = 0  # the pass that ends its window
