@@ -39,7 +39,7 @@ from orbitflow.machine.cost import CostModel
 from orbitflow.memory import KvLimits
 from orbitflow.policy.orbit.deadlines import Candidate, Deadlines, FairShare
 from orbitflow.policy.orbit.forecast import Forecaster, Forecasts
-from orbitflow.policy.orbit.load import Demands, LoadModel
+from orbitflow.policy.orbit.load import Demand, Demands, LoadModel
 from orbitflow.policy.orbit.options import DEFAULT, OrbitOptions
 from orbitflow.request import Phase, Request, RequestState
 from orbitflow.step import Step, StepOutcome
@@ -129,10 +129,9 @@ class DeadlineAdmission:
         if not makes_few_late and not is_in_time:
             return False
         middle = request.prompt_tokens + self._forecaster.left(request) // 2
-        contexts = np.append(running.middle, middle)
-        paces_s = np.append(self._paces_s(running, delay_s), view.tbt_limit_of(request))
-        load = self._load.of(cost, Demands(contexts, paces_s))
-        limit = self._limit(view, cost, candidate, len(contexts))
+        standing = Demands(running.middle, self._paces_s(running, delay_s))
+        load = self._load.of(cost, standing, Demand(middle, view.tbt_limit_of(request)))
+        limit = self._limit(view, cost, candidate, len(running.left) + 1)
         if load > limit * (1 - self._prefill_share):
             return False
         if makes_few_late:

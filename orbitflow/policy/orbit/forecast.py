@@ -116,14 +116,16 @@ class Forecaster:
         admitted = self._admitted
         prompts, outputs, limits_s, _, late = admitted.values[:, admitted.rows(ids)]
         left, is_late = self._lengths.lefts(outputs, tokens), late > 0
-        # Before the first token comes out of the prompt its context counts already.
-        middle = prompts + np.maximum(1.0, tokens) + left // 2
+        middle, most_lag_s = prompts + tokens + left // 2, lags_s.max(initial=0.0)
+        if most_lag_s == inf:  # some are in their prompts, whose first token has a context as well
+            middle += tokens == 0
         alone_s = self._load.each_alone_s(cost, middle)
-        if (lags_s > 0).any():
+        if most_lag_s > 0:
             most_s = self._options.caught_up * left * (limits_s - alone_s)
             due_s = due_s - np.where((lags_s <= most_s) & ~is_late & (lags_s > 0), lags_s, 0.0)
         balances_s = due_s - view.now_s
-        balances_s[due_s == inf] = 0.0
+        if most_lag_s == inf:
+            balances_s[tokens == 0] = 0.0
         is_hopeless = left * (alone_s - limits_s) > np.maximum(0.0, balances_s)
         return Forecasts(
             *(outputs, tokens, left, middle, limits_s, due_s, balances_s, is_late, is_hopeless)

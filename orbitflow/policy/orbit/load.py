@@ -59,16 +59,14 @@ class LoadModel:
         self._turn_passes = turn_passes
         self._rotates = rotates
 
-    def of(self, cost: CostModel, demands: Demands) -> float:
-        """The load of these; 0 for none."""
-        if not len(demands.paces_s):
-            return 0.0
-        page_s = cost.page_s
-        together = self._together(demands)
+    def of(self, cost: CostModel, standing: Demands, newcomer: Demand) -> float:
+        """The load of those who stand already and one more."""
+        page_s, alone = cost.page_s, self._turn(*newcomer)
+        together = self._together(standing).plus(alone) if len(standing.paces_s) else alone
         in_one = self._share(cost, together, page_s, is_alone=True)
         if together.pages <= self._limits.gpu_pages or not self._rotates:
             return in_one
-        turns = self._turns(cost, demands, page_s)
+        turns = self._turns(cost, standing, newcomer, page_s)
         return min(
             in_one,
             sum(self._share(cost, turn, page_s, is_alone=len(turns) == 1) for turn in turns),
@@ -82,10 +80,11 @@ class LoadModel:
         """`alone_s` of each of these contexts, shapes (requests,)."""
         decode, limits = cost.decode, self._limits
         pass_s = decode.base_s + decode.request_s + decode.token_s * context_tokens
+        most = context_tokens.max(initial=0.0)
+        if limits.layers * -(-most // limits.page_tokens) <= limits.gpu_pages:
+            return pass_s
         pages = self._each_pages(context_tokens)
         over = pages - limits.gpu_pages
-        if not (over > 0).any():
-            return pass_s
         ring = self._groups * pages / limits.layers
         streamed = (over + ring) / (1 - self._groups / limits.layers)
         return np.where(over > 0, np.maximum(pass_s, streamed * cost.page_s), pass_s)
@@ -100,11 +99,13 @@ class LoadModel:
             float(demands.paces_s.min()),
         )
 
-    def _turns(self, cost: CostModel, demands: Demands, page_s: float) -> list[_Turn]:
+    def _turns(
+        self, cost: CostModel, standing: Demands, newcomer: Demand, page_s: float
+    ) -> list[_Turn]:
         turns: list[_Turn] = []
         shares: list[float] = []
-        pairs = zip(demands.context_tokens.tolist(), demands.paces_s.tolist(), strict=True)
-        for context_tokens, pace_s in sorted(pairs, reverse=True):
+        pairs = zip(standing.context_tokens.tolist(), standing.paces_s.tolist(), strict=True)
+        for context_tokens, pace_s in sorted([*pairs, newcomer], reverse=True):
             alone = self._turn(int(context_tokens), pace_s)
             options = [*(turn.plus(alone) for turn in turns), alone]
             grown = [self._share(cost, o, page_s, is_alone=not turns) for o in options]
