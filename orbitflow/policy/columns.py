@@ -1,9 +1,10 @@
-"""Figures of requests that come and go, a column each: some of them are read in one operation.
+"""Figures of requests that come and go, a column each: those of all are read in one operation.
 
-    values[f, rows(ids)]       figure f of these requests, shape (ids,)
+    all[f]                     figure f of every request, shape (requests,), in no particular order
+    values[f, rows(ids)]       of these, shape (ids,), in this order
 
-A request keeps its row until it goes. Row 0 is of nobody and holds what stands for no request, as
-do the rows that are free.
+The last request takes the place of one that goes, so there are no gaps. Two objects that have the
+same requests put in and dropped in the same order have them in the same rows.
 """
 
 from __future__ import annotations
@@ -20,33 +21,39 @@ _FIRST_ROWS = 64
 class Columns:
     """`values`, shape (figures, rows), is replaced as it grows: do not keep it."""
 
-    __slots__ = ("_free", "_rows", "_vacant", "values")
+    __slots__ = ("_ids", "_rows", "values")
 
-    def __init__(self, vacant: tuple[float, ...]) -> None:
-        self._vacant = np.array(vacant)
+    def __init__(self, figures: int) -> None:
+        self._ids: list[int] = []  # by row
         self._rows: dict[int, int] = {}
-        self._free = list(range(_FIRST_ROWS - 1, 0, -1))
-        self.values: FloatArray = np.repeat(self._vacant[:, None], _FIRST_ROWS, axis=1)
+        self.values: FloatArray = np.zeros((figures, _FIRST_ROWS))
+
+    def __len__(self) -> int:
+        return len(self._ids)
 
     def __contains__(self, request_id: int) -> bool:
         return request_id in self._rows
 
+    @property
+    def all(self) -> FloatArray:
+        """What is held of all requests, shape (figures, requests): a view."""
+        return self.values[:, : len(self._ids)]
+
     def put(self, request_id: int, figures: tuple[float, ...]) -> None:
-        """Take a request in."""
-        if not self._free:
-            rows = self.values.shape[1]
-            self._free = list(range(2 * rows - 1, rows - 1, -1))
-            vacant = np.repeat(self._vacant[:, None], rows, axis=1)
-            self.values = np.concatenate([self.values, vacant], axis=1)
-        row = self._rows[request_id] = self._free.pop()
+        """Take in a request that is not there."""
+        row = len(self._ids)
+        if row == self.values.shape[1]:
+            self.values = np.concatenate([self.values, np.zeros_like(self.values)], axis=1)
+        self._ids.append(request_id)
+        self._rows[request_id] = row
         self.values[:, row] = figures
 
     def drop(self, request_id: int) -> None:
-        """Let a request go, if it is there."""
-        row = self._rows.pop(request_id, 0)
-        if row:
-            self.values[:, row] = self._vacant
-            self._free.append(row)
+        """Let a request go. Raise a KeyError for one that is not there."""
+        row, last = self._rows.pop(request_id), self._ids.pop()
+        if last != request_id:
+            self._ids[row], self._rows[last] = last, row
+            self.values[:, row] = self.values[:, len(self._ids)]
 
     def row(self, request_id: int) -> int:
         """Raise a KeyError for a request that is not there."""
@@ -56,8 +63,3 @@ class Columns:
         """Raise a KeyError for a request that is not there."""
         rows = self._rows
         return np.array([rows[i] for i in request_ids], dtype=np.intp)
-
-    def rows_or_nobody(self, request_ids: Iterable[int]) -> IntArray:
-        """Row 0 for a request that is not there."""
-        get = self._rows.get
-        return np.array([get(i, 0) for i in request_ids], dtype=np.intp)

@@ -27,7 +27,7 @@ at risk. While the longest prompts are owed their share the server is emptied fo
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import exp
 
 import numpy as np
@@ -67,7 +67,9 @@ class DeadlineAdmission:
         self._prefill_share = 0.0
         self.has_refused = False  # somebody, when last asked
 
-    def newcomer(self, view: View, cost: CostModel, members: list[RequestState]) -> Request | None:
+    def newcomer(
+        self, view: View, cost: CostModel, members: Sequence[RequestState]
+    ) -> Request | None:
         """The request to admit now, if any. One prompt at a time."""
         self.has_refused = False
         if view.batch_room <= 0 or any(s.phase is Phase.PREFILL for s in members):
@@ -80,7 +82,7 @@ class DeadlineAdmission:
             if not members or not self._has_gate:
                 return request
             if running is None:
-                running = self._forecaster.forecasts(view, cost, members)
+                running = self._forecaster.of_all(view.now_s, cost)
             if self._is_affordable(view, cost, running, candidate) or self._has_waited_enough(
                 cost, running, request
             ):

@@ -31,12 +31,11 @@ from orbitflow.policy.columns import Columns
 from orbitflow.policy.orbit.load import LoadModel
 from orbitflow.policy.orbit.options import DEFAULT, OrbitOptions
 from orbitflow.policy.output_lengths import OutputLengths
-from orbitflow.policy.token_deposit import TokenDeposit
+from orbitflow.policy.token_deposit import Deposits, TokenDeposit
 from orbitflow.request import Request, RequestState
 from orbitflow.step import Events, StepOutcome
 
 _PROMPT, _OUTPUT, _TBT_LIMIT_S, _FIRST_DUE_S, _IS_LATE = range(5)
-_NOBODY = (0.0, 0.0, inf, inf, 0.0)
 
 
 class Forecasts(NamedTuple):
@@ -75,19 +74,20 @@ class Forecaster:
             quantile=options.quantile,
             first_tokens=options.first_tokens,
         )
-        self._admitted = Columns(_NOBODY)
+        self._admitted = Columns(5)  # in the rows of `_deposit`
 
     @property
     def least_tbt_limit_s(self) -> float | None:
         """The tightest TBT limit of all admitted requests; None if there are none."""
-        least_s = float(self._admitted.values[_TBT_LIMIT_S].min())
-        return None if least_s == inf else least_s
+        limits_s = self._admitted.all[_TBT_LIMIT_S]
+        return float(limits_s.min()) if len(limits_s) else None
 
     def admitted(self, view: View, request: Request) -> None:
         """A request is admitted."""
         tbt_limit_s, due_s = view.tbt_limit_of(request), request.arrival_s + view.ttft_of(request)
         figures = (request.prompt_tokens, request.output_tokens, tbt_limit_s, due_s, False)
         self._admitted.put(request.id, figures)
+        self._deposit.expect(request.id, tbt_limit_s)
 
     def observe(self, outcome: StepOutcome, events: Events) -> None:
         """Book first tokens and finished requests."""
@@ -111,10 +111,20 @@ class Forecaster:
 
     def forecasts(self, view: View, cost: CostModel, members: Iterable[RequestState]) -> Forecasts:
         """Of these, all of them admitted, in this order."""
-        ids = [s.request.id for s in members]
-        tokens, due_s, lags_s = self._deposit.of(ids)
-        admitted = self._admitted
-        prompts, outputs, limits_s, _, late = admitted.values[:, admitted.rows(ids)]
+        ids, admitted = [s.request.id for s in members], self._admitted
+        return self._forecasts(
+            view.now_s, cost, self._deposit.of(ids), admitted.values[:, admitted.rows(ids)]
+        )
+
+    def of_all(self, now_s: float, cost: CostModel) -> Forecasts:
+        """Of all that are admitted, in no particular order."""
+        return self._forecasts(now_s, cost, self._deposit.of_all(), self._admitted.all)
+
+    def _forecasts(
+        self, now_s: float, cost: CostModel, deposits: Deposits, admitted: FloatArray
+    ) -> Forecasts:
+        tokens, due_s, lags_s = deposits
+        prompts, outputs, limits_s, _, late = admitted
         left, is_late = self._lengths.lefts(outputs, tokens), late > 0
         middle, most_lag_s = prompts + tokens + left // 2, lags_s.max(initial=0.0)
         if most_lag_s == inf:  # some are in their prompts, whose first token has a context as well
@@ -123,7 +133,7 @@ class Forecaster:
         if most_lag_s > 0:
             most_s = self._options.caught_up * left * (limits_s - alone_s)
             due_s = due_s - np.where((lags_s <= most_s) & ~is_late & (lags_s > 0), lags_s, 0.0)
-        balances_s = due_s - view.now_s
+        balances_s = due_s - now_s
         if most_lag_s == inf:
             balances_s[tokens == 0] = 0.0
         is_hopeless = left * (alone_s - limits_s) > np.maximum(0.0, balances_s)
