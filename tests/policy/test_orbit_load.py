@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from strategies import PAGE, small_machine
 
 from orbitflow.memory import KvLimits
-from orbitflow.policy.orbit.load import Demand, LoadModel
+from orbitflow.policy.orbit.load import Demand, Demands, LoadModel
 
 COST = small_machine(link_bytes_per_s=1e5).cost  # a page of 4000 bytes takes 0.04 s
 
@@ -20,13 +20,14 @@ def _load(
 ) -> float:
     limits = KvLimits(6, PAGE, gpu_pages)
     model = LoadModel(limits, ring_groups=2, turn_passes=turn_passes, rotates=rotates)
-    return model.of(COST, demands)
+    *standing, newcomer = demands
+    return model.of(COST, Demands.of(standing), newcomer)
 
 
 def test_what_fits_is_one_pass() -> None:
     """Two requests of 9 tokens: 3 pages in each of 6 layers, 36 in all."""
     assert _load(36, [Demand(9, 0.1), Demand(9, 0.2)]) == COST.decode_pass_s(2, 18) / 0.1
-    assert _load(36, []) == 0
+    assert _load(36, [Demand(9, 0.1)]) == COST.decode_pass_s(1, 9) / 0.1
 
 
 def test_streaming_or_turns_whichever_takes_less() -> None:
