@@ -43,6 +43,9 @@ class TokenDeposit:
         self._is_on = is_on
         self._accounts = Columns(5)
 
+    def __contains__(self, request_id: int) -> bool:
+        return request_id in self._accounts
+
     def expect(self, request_id: int, tbt_limit_s: float) -> None:
         """Have an account before the first token, for those who read all of them at once."""
         self._accounts.put(request_id, (tbt_limit_s, 0.0, inf, 0.0, inf))

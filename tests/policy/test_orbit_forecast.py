@@ -72,6 +72,6 @@ def test_whose_limits_are_lost_already_is_not_harmed(
 ) -> None:
     load = LoadModel(MACHINE.limits, ring_groups=2, turn_passes=8, rotates=True)
     forecaster = Forecaster(TokenDeposit(), load, Tuning(lengths=LengthsKnown.ORACLE))
-    numbers = (np.array([n]) for n in (60.0, 10.0, 50.0, 55.0, TAU_S, 0.0, 0.0))
-    reader = Forecasts(*numbers, is_late=np.array([is_late]), is_hopeless=np.array([is_hopeless]))
+    known = (60.0, 10.0, 50.0, 55.0, TAU_S, 0.0, 0.0, is_late, is_hopeless)
+    reader = Forecasts(*(np.array([figure]) for figure in known))
     assert forecaster.miss_chances(reader, 100 * TAU_S, 0.5).tolist() == [harm]
