@@ -15,7 +15,7 @@ from collections import deque
 
 import numpy as np
 
-from orbitflow.arrays import FloatArray, IntArray
+from orbitflow.arrays import FloatArray
 from orbitflow.request import Request
 
 
@@ -34,7 +34,7 @@ class OutputLengths:
         self._first_tokens = first_tokens
         self._is_oracle = is_oracle
         self._recent: deque[int] = deque()
-        self._sorted = array("q")
+        self._sorted = array("d")  # whole numbers, as they are compared with arrays of such
 
     def finished(self, output_tokens: int) -> None:
         """A request has finished."""
@@ -53,7 +53,7 @@ class OutputLengths:
         longer = len(self._sorted) - first
         if not longer:
             return max(1, generated)
-        return self._sorted[first + int(self._quantile * (longer - 1))] - generated
+        return int(self._sorted[first + int(self._quantile * (longer - 1))]) - generated
 
     def lefts(self, output_tokens: FloatArray, generated: FloatArray) -> FloatArray:
         """`left` of each of these."""
@@ -91,9 +91,9 @@ class OutputLengths:
         return np.where(longer > 0, shorter / np.maximum(1, longer), evenly)
 
     @property
-    def _lengths(self) -> IntArray:
+    def _lengths(self) -> FloatArray:
         """A view: drop it before another request finishes."""
-        return np.frombuffer(self._sorted, dtype=np.int64)
+        return np.frombuffer(self._sorted)
 
     def _evenly(
         self, output_tokens: FloatArray, generated: FloatArray, tokens: FloatArray

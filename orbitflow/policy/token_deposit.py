@@ -108,9 +108,9 @@ class TokenDeposit:
 
 def _behind_s(times_s: FloatArray, tbt_limits_s: FloatArray) -> FloatArray | float:
     """By request: the most that one of these tokens comes after a pace of one per tau."""
-    limits_s = tbt_limits_s.tolist()
     if len(times_s) == 1:
         return float(times_s[0])
+    limits_s = tbt_limits_s.tolist()
     numbers = np.arange(len(times_s))
     behind = {tau: float((times_s - tau * numbers).max()) for tau in set(limits_s)}
     if len(behind) == 1:

@@ -27,7 +27,7 @@ at risk. While the longest prompts are owed their share the server is emptied fo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from math import exp
 
 import numpy as np
@@ -41,7 +41,7 @@ from orbitflow.policy.orbit.deadlines import Candidate, Deadlines, FairShare
 from orbitflow.policy.orbit.forecast import Forecaster, Forecasts
 from orbitflow.policy.orbit.load import Demand, Demands, LoadModel
 from orbitflow.policy.orbit.options import DEFAULT, OrbitOptions
-from orbitflow.request import Phase, Request, RequestState
+from orbitflow.request import Phase, Request
 from orbitflow.step import Step, StepOutcome
 
 
@@ -67,19 +67,17 @@ class DeadlineAdmission:
         self._prefill_share = 0.0
         self.has_refused = False  # somebody, when last asked
 
-    def newcomer(
-        self, view: View, cost: CostModel, members: Sequence[RequestState]
-    ) -> Request | None:
+    def newcomer(self, view: View, cost: CostModel) -> Request | None:
         """The request to admit now, if any. One prompt at a time."""
         self.has_refused = False
-        if view.batch_room <= 0 or any(s.phase is Phase.PREFILL for s in members):
+        if view.batch_room <= 0 or any(s.phase is Phase.PREFILL for s in view.active):
             return None
         running: Forecasts | None = None
         for candidate in self._candidates(view, cost):
             request = candidate.request
             if view.account.host_free < self._limits.whole_pages(request.final_tokens):
                 continue
-            if not members or not self._has_gate:
+            if not self._has_gate or not (view.active or view.paused):
                 return request
             if running is None:
                 running = self._forecaster.of_all(view.now_s, cost)
@@ -131,8 +129,11 @@ class DeadlineAdmission:
         if not makes_few_late and not is_in_time:
             return False
         middle = request.prompt_tokens + self._forecaster.left(request) // 2
-        standing = Demands(running.middle, self._paces_s(running, delay_s))
-        load = self._load.of(cost, standing, Demand(middle, view.tbt_limit_of(request)))
+        newcomer, least_s = Demand(middle, view.tbt_limit_of(request)), running.least_tbt_limit_s
+        load = self._load.if_resident(cost, running.middle, least_s, newcomer)
+        if load is None:
+            standing = Demands(running.middle, self._paces_s(running, delay_s))
+            load = self._load.of(cost, standing, newcomer)
         limit = self._limit(view, cost, candidate, len(running.left) + 1)
         if load > limit * (1 - self._prefill_share):
             return False

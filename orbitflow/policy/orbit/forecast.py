@@ -53,6 +53,11 @@ class Forecasts(NamedTuple):
     is_late: BoolArray
     is_hopeless: BoolArray
 
+    @property
+    def least_tbt_limit_s(self) -> float:
+        """Infinite for nobody."""
+        return float(self.tbt_limits_s.min(initial=inf))
+
 
 class Forecaster:
     """Knows the first tokens and deposits of all admitted requests, and guesses their lengths."""

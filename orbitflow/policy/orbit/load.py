@@ -72,6 +72,20 @@ class LoadModel:
             sum(self._share(cost, turn, page_s, is_alone=len(turns) == 1) for turn in turns),
         )
 
+    def if_resident(
+        self, cost: CostModel, contexts: FloatArray, least_pace_s: float, newcomer: Demand
+    ) -> float | None:
+        """The same, without a look at paces, where all KV is sure to fit and nobody asks for more
+        than the newcomer; None where that is not sure. Nobody's pace is below `least_pace_s`.
+        """
+        if least_pace_s < newcomer.pace_s:
+            return None
+        limits, requests = self._limits, len(contexts) + 1
+        tokens = int(contexts.sum()) + newcomer.context_tokens
+        if limits.layers * (tokens / limits.page_tokens + requests) > limits.gpu_pages:
+            return None
+        return cost.decode_pass_s(requests, tokens) / newcomer.pace_s
+
     def alone_s(self, cost: CostModel, context_tokens: int) -> float:
         """Seconds of a pass of one request that has the machine for itself."""
         return self._share(cost, self._turn(context_tokens, 1.0), cost.page_s, is_alone=True)

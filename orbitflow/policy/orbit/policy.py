@@ -94,9 +94,8 @@ class Orbit(Policy):
 
     def decide(self, view: View) -> Decision:
         """Admit at most one request, then plan the next window."""
-        members = sorted((*view.active, *view.paused), key=lambda s: s.order)
-        newcomer = self._admission.newcomer(view, self._refiner.cost, members)
-        if not members and newcomer is None:
+        newcomer = self._admission.newcomer(view, self._refiner.cost)
+        if newcomer is None and not (view.active or view.paused):
             self.last_draft = None
             return Decision()
         if newcomer is None and self.last_draft and not self._is_stale(view):
@@ -106,6 +105,7 @@ class Orbit(Policy):
         if resident is not None:
             self._admit(view, newcomer)
             return resident
+        members = sorted((*view.active, *view.paused), key=lambda s: s.order)
         draft = self._draft(view, members, newcomer)
         if draft is None and newcomer is not None:
             newcomer, draft = None, self._draft(view, members, None) if members else None
