@@ -93,9 +93,13 @@ def lay_out(layers: int, wishes: Sequence[Wish], *, keeps: bool = True) -> list[
     found: list[HostLayers] = [()] * len(wishes)
     for row in sorted(range(len(wishes)), key=lambda row: -wishes[row].group_pages):
         wish = wishes[row]
-        at_home = set(wish.now) if keeps else set()
+        if not wish.host_layers:
+            continue
         free = [layer for layer in order if layer not in wish.fixed]
-        free.sort(key=lambda layer: (layer not in at_home, loads[layer]))
+        free.sort(key=loads.__getitem__)
+        if keeps and wish.now:
+            at_home = set(wish.now)
+            free.sort(key=lambda layer: layer not in at_home)
         chosen = tuple(sorted(free[: wish.host_layers]))
         for layer in chosen:
             loads[layer] += wish.group_pages

@@ -9,14 +9,22 @@ the oracle, the truth.
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_right, insort
 from collections import deque
 
+import numpy as np
+
+from orbitflow.arrays import FloatArray
 from orbitflow.request import Request
 
 
 class OutputLengths:
-    """The lengths of finished requests, and what they say of the others."""
+    """The lengths of finished requests, and what they say of the others.
+
+    The plural methods answer for several requests at once: arrays of whole numbers, shapes
+    (requests,). `output_tokens` is read by the oracle alone.
+    """
 
     def __init__(
         self, *, memory: int, quantile: float, first_tokens: int, is_oracle: bool = False
@@ -26,7 +34,7 @@ class OutputLengths:
         self._first_tokens = first_tokens
         self._is_oracle = is_oracle
         self._recent: deque[int] = deque()
-        self._sorted: list[int] = []
+        self._sorted = array("d")  # whole numbers, as they are compared with arrays of such
 
     def finished(self, output_tokens: int) -> None:
         """A request has finished."""
@@ -45,19 +53,50 @@ class OutputLengths:
         longer = len(self._sorted) - first
         if not longer:
             return max(1, generated)
-        return self._sorted[first + int(self._quantile * (longer - 1))] - generated
+        return int(self._sorted[first + int(self._quantile * (longer - 1))]) - generated
 
-    def ends_within(self, request: Request, generated: int, tokens: float) -> float:
-        """The probability that a request ends within so many tokens more, by the same requests.
+    def lefts(self, output_tokens: FloatArray, generated: FloatArray) -> FloatArray:
+        """`left` of each of these."""
+        if self._is_oracle:
+            return np.maximum(1.0, output_tokens - generated)
+        if not self._sorted:
+            return np.maximum(float(self._first_tokens), generated)
+        lengths = self._lengths
+        first = lengths.searchsorted(generated, "right")
+        longer = len(lengths) - first
+        at = first + (self._quantile * (longer - 1)).astype(np.intp)
+        if longer.all():
+            return lengths[at] - generated
+        among = lengths[np.minimum(at, len(lengths) - 1)] - generated
+        return np.where(longer > 0, among, np.maximum(1.0, generated))
+
+    def end_within(
+        self, output_tokens: FloatArray, generated: FloatArray, tokens: FloatArray
+    ) -> FloatArray:
+        """The probability of each of these to end within so many tokens more, by the same requests.
 
         Where none was longer, every length up to the one guessed by `left` is taken as likely.
         """
-        if tokens <= 0:
-            return 0.0
         if self._is_oracle:
-            return float(request.output_tokens - generated <= tokens)
-        first = bisect_right(self._sorted, generated)
-        longer = len(self._sorted) - first
-        if not longer:
-            return min(1.0, tokens / self.left(request, generated))
-        return (bisect_right(self._sorted, generated + tokens) - first) / longer
+            return ((output_tokens - generated <= tokens) & (tokens > 0)).astype(np.float64)
+        if not self._sorted:
+            return self._evenly(output_tokens, generated, tokens)
+        lengths = self._lengths
+        first = lengths.searchsorted(generated, "right")
+        longer = len(lengths) - first
+        shorter = lengths.searchsorted(generated + np.maximum(0.0, tokens), "right") - first
+        if longer.all():
+            return shorter / longer
+        evenly = self._evenly(output_tokens, generated, tokens)
+        return np.where(longer > 0, shorter / np.maximum(1, longer), evenly)
+
+    @property
+    def _lengths(self) -> FloatArray:
+        """A view: drop it before another request finishes."""
+        return np.frombuffer(self._sorted)
+
+    def _evenly(
+        self, output_tokens: FloatArray, generated: FloatArray, tokens: FloatArray
+    ) -> FloatArray:
+        lefts = self.lefts(output_tokens, generated)
+        return np.minimum(1.0, np.maximum(0.0, tokens) / lefts)

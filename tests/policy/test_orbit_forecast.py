@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 import numpy as np
 import pytest
 from strategies import small_machine
@@ -11,7 +13,7 @@ from orbitflow.engine.policy import View
 from orbitflow.engine.queues import Queues
 from orbitflow.memory import KvAccount
 from orbitflow.placement import RESIDENT
-from orbitflow.policy.orbit.forecast import Forecast, Forecaster
+from orbitflow.policy.orbit.forecast import Forecaster, Forecasts
 from orbitflow.policy.orbit.load import LoadModel
 from orbitflow.policy.orbit.options import DEFAULT
 from orbitflow.policy.token_deposit import TokenDeposit
@@ -23,7 +25,7 @@ MACHINE = small_machine(2_000)
 ALONE_S = MACHINE.cost.decode_pass_s(1, 20 + 2 + LEFT // 2)
 
 
-def _served(ttft_s: float, stalled_s: float) -> float | None:
+def _served(ttft_s: float, stalled_s: float) -> float:
     """Its first token comes at FIRST_S, its second `stalled_s` after it is wanted. When is the
     third due?
     """
@@ -35,14 +37,14 @@ def _served(ttft_s: float, stalled_s: float) -> float | None:
     request = Request(1, 0.0, 20, 2 + LEFT, None, None)
     roster.submit(request)
     state = roster.admit(1, RESIDENT, TAU_S, 0.0)
-    assert forecaster.due_s(view, MACHINE.cost, state) is None
     forecaster.admitted(view, request)
+    assert forecaster.forecasts(view, MACHINE.cost, [state]).due_s.tolist() == [inf]
     roster.first_token(state, 0, FIRST_S)
     outcome = StepOutcome(0.0, np.array([FIRST_S]), 0.0, 0.0, 0, 0, (), FIRST_S)
     forecaster.observe(outcome, Events((), (1,), TokenSegment((), np.zeros(0)), (), (), ()))
     deposit.add([1], np.array([FIRST_S + TAU_S + stalled_s]))
     view.passes = 1
-    return forecaster.due_s(view, MACHINE.cost, state)
+    return float(forecaster.forecasts(view, MACHINE.cost, [state]).due_s[0])
 
 
 def test_who_never_made_its_reader_wait_is_due_when_it_wants_more() -> None:
@@ -70,6 +72,6 @@ def test_whose_limits_are_lost_already_is_not_harmed(
 ) -> None:
     load = LoadModel(MACHINE.limits, ring_groups=2, turn_passes=8, rotates=True)
     forecaster = Forecaster(TokenDeposit(), load, Tuning(lengths=LengthsKnown.ORACLE))
-    request = Request(1, 0.0, 20, 60, None, None)
-    reader = Forecast(request, 30, 10, 50, TAU_S, 0.0, is_late=is_late, is_hopeless=is_hopeless)
-    assert forecaster.miss_chance(reader, 100 * TAU_S, 0.5) == harm
+    known = (60.0, 10.0, 50.0, 55.0, TAU_S, 0.0, 0.0, is_late, is_hopeless)
+    reader = Forecasts(*(np.array([figure]) for figure in known))
+    assert forecaster.miss_chances(reader, 100 * TAU_S, 0.5).tolist() == [harm]

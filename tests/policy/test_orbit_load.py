@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import PAGE, small_machine
 
 from orbitflow.memory import KvLimits
-from orbitflow.policy.orbit.load import Demand, LoadModel
+from orbitflow.policy.orbit.load import Demand, Demands, LoadModel
 
 COST = small_machine(link_bytes_per_s=1e5).cost  # a page of 4000 bytes takes 0.04 s
 
@@ -20,13 +21,14 @@ def _load(
 ) -> float:
     limits = KvLimits(6, PAGE, gpu_pages)
     model = LoadModel(limits, ring_groups=2, turn_passes=turn_passes, rotates=rotates)
-    return model.of(COST, demands)
+    *standing, newcomer = demands
+    return model.of(COST, Demands.of(standing), newcomer)
 
 
 def test_what_fits_is_one_pass() -> None:
     """Two requests of 9 tokens: 3 pages in each of 6 layers, 36 in all."""
     assert _load(36, [Demand(9, 0.1), Demand(9, 0.2)]) == COST.decode_pass_s(2, 18) / 0.1
-    assert _load(36, []) == 0
+    assert _load(36, [Demand(9, 0.1)]) == COST.decode_pass_s(1, 9) / 0.1
 
 
 def test_streaming_or_turns_whichever_takes_less() -> None:
@@ -84,3 +86,23 @@ def test_it_never_promises_more_than_the_best_turns(demands: list[Demand], pages
 def test_patience_makes_it_easier(demands: list[Demand], pages: int) -> None:
     relaxed = [Demand(m.context_tokens, 2 * m.pace_s) for m in demands]
     assert _load(pages, relaxed) == pytest.approx(_load(pages, demands) / 2)
+
+
+@settings(derandomize=True, deadline=None)
+@given(demand_lists, st.integers(6, 2_000))
+def test_the_short_way_is_the_same_where_it_is_open(demands: list[Demand], pages: int) -> None:
+    *standing, newcomer = demands
+    model = LoadModel(KvLimits(6, PAGE, pages), ring_groups=2, turn_passes=10, rotates=True)
+    arrays = Demands.of(standing)
+    least_s = min((one.pace_s for one in standing), default=1.0)
+    load = model.if_resident(COST, arrays.context_tokens, least_s, newcomer)
+    assert load is None or load == model.of(COST, arrays, newcomer)
+
+
+def test_the_short_way_is_open_with_room_for_all_and_an_impatient_newcomer() -> None:
+    """Three requests of 9 tokens take at most 3 x 3.25 pages in each of 6 layers, 58.5 in all."""
+    nines = np.array([9.0, 9.0])
+    for pages, least_s, is_open in ((59, 0.1, True), (58, 0.1, False), (59, 0.09, False)):
+        model = LoadModel(KvLimits(6, PAGE, pages), ring_groups=2, turn_passes=10, rotates=True)
+        load = model.if_resident(COST, nines, least_s, Demand(9, 0.1))
+        assert load == (COST.decode_pass_s(3, 27) / 0.1 if is_open else None)

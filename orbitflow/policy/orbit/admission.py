@@ -30,15 +30,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import exp
 
+import numpy as np
+
+from orbitflow.arrays import FloatArray
 from orbitflow.config import Tuning
 from orbitflow.engine.policy import View
 from orbitflow.machine.cost import CostModel
 from orbitflow.memory import KvLimits
 from orbitflow.policy.orbit.deadlines import Deadlines, FairShare, NextRequest
-from orbitflow.policy.orbit.forecast import Forecast, Forecaster
-from orbitflow.policy.orbit.load import Demand, LoadModel
+from orbitflow.policy.orbit.forecast import Forecaster, Forecasts
+from orbitflow.policy.orbit.load import Demand, Demands, LoadModel
 from orbitflow.policy.orbit.options import DEFAULT, OrbitOptions
-from orbitflow.request import Phase, Request, RequestState
+from orbitflow.request import Phase, Request
 from orbitflow.step import Step, StepOutcome
 
 
@@ -64,20 +67,20 @@ class DeadlineAdmission:
         self._prefill_share = 0.0
         self.has_refused = False  # somebody, when last asked
 
-    def newcomer(self, view: View, cost: CostModel, members: list[RequestState]) -> Request | None:
+    def newcomer(self, view: View, cost: CostModel) -> Request | None:
         """The request to admit now, if any. One prompt at a time."""
         self.has_refused = False
-        if view.batch_room <= 0 or any(s.phase is Phase.PREFILL for s in members):
+        if view.batch_room <= 0 or any(s.phase is Phase.PREFILL for s in view.active):
             return None
-        running: list[Forecast] | None = None
+        running: Forecasts | None = None
         for candidate in self._candidates(view, cost):
             request = candidate.request
             if view.account.host_free < self._limits.whole_pages(request.final_tokens):
                 continue
-            if not members or not self._has_gate:
+            if not self._has_gate or not (view.active or view.paused):
                 return request
             if running is None:
-                running = self._forecaster.forecasts(view, cost, members)
+                running = self._forecaster.of_all(view.now_s, cost)
             if self._is_affordable(view, cost, running, candidate) or self._has_waited_enough(
                 cost, running, request
             ):
@@ -105,33 +108,33 @@ class DeadlineAdmission:
         """By deadline; those that are too slow even alone come last, and count as late."""
         hopeless = []
         for candidate in self._deadlines.candidates(view, cost.prefill_s):
-            request, left = candidate.request, self._forecaster.left(candidate.request)
-            tbt_limit_s, prompt = view.tbt_limit_of(request), request.prompt_tokens
-            if self._forecaster.is_hopeless(cost, prompt, left, tbt_limit_s):
+            request = candidate.request
+            if self._forecaster.is_hopeless(cost, request, view.tbt_limit_of(request)):
                 hopeless.append(NextRequest(request, None))
             else:
                 yield candidate
         yield from hopeless
 
     def _is_affordable(
-        self, view: View, cost: CostModel, running: list[Forecast], candidate: NextRequest
+        self, view: View, cost: CostModel, running: Forecasts, candidate: NextRequest
     ) -> bool:
         """Whether the load allows it, and the SLOs that its prompt puts at risk."""
         request, is_in_time = candidate.request, candidate.starts_s is not None
-        if not is_in_time and self._is_kept_free(view, len(running)):
+        if not is_in_time and self._is_kept_free(view, len(running.left)):
             return False
         delay_s = cost.prefill_s(request.prompt_tokens)
-        late = sum(
-            max(0.0, delay_s - r.balance_s) / r.tbt_limit_s for r in running if not r.is_hopeless
-        )
+        late_tokens = np.maximum(0.0, delay_s - running.balances_s) / running.tbt_limits_s
+        late = sum(late_tokens[~running.is_hopeless].tolist())
         makes_few_late = late <= self._options.late_tokens
         if not makes_few_late and not is_in_time:
             return False
-        left = self._forecaster.left(request)
-        demands = [self._demand(r, delay_s) for r in running]
-        demands.append(Demand(request.prompt_tokens + left // 2, view.tbt_limit_of(request)))
-        load = self._load.of(cost, demands)
-        limit = self._limit(view, cost, candidate, len(demands))
+        middle = request.prompt_tokens + self._forecaster.left(request) // 2
+        newcomer, least_s = Demand(middle, view.tbt_limit_of(request)), running.least_tbt_limit_s
+        load = self._load.if_resident(cost, running.middle, least_s, newcomer)
+        if load is None:
+            standing = Demands(running.middle, self._paces_s(running, delay_s))
+            load = self._load.of(cost, standing, newcomer)
+        limit = self._limit(view, cost, candidate, len(running.left) + 1)
         if load > limit * (1 - self._prefill_share):
             return False
         if makes_few_late:
@@ -140,19 +143,17 @@ class DeadlineAdmission:
         allowed = self._allowed(view.now_s, view.tbt_limit_of(request), request.prompt_tokens)
         return self._misses(running, delay_s, spare) <= allowed
 
-    def _has_waited_enough(
-        self, cost: CostModel, running: list[Forecast], request: Request
-    ) -> bool:
+    def _has_waited_enough(self, cost: CostModel, running: Forecasts, request: Request) -> bool:
         """Whether as many have missed their limits while it did not fit as its prompt risks."""
         if not self._deadlines.is_turn_of_oldest or self._share.least_owed is not None:
             return False
         delay_s, spare = cost.prefill_s(request.prompt_tokens), 1 - self._prefill_share
         return self._deadlines.missed >= max(1.0, self._misses(running, delay_s, spare))
 
-    def _misses(self, running: list[Forecast], delay_s: float, spare: float) -> float:
+    def _misses(self, running: Forecasts, delay_s: float, spare: float) -> float:
         """Running requests expected to miss their SLO because of a prompt of `delay_s`."""
         spare = max(self._options.least_spare, spare)
-        return sum(self._forecaster.miss_chance(r, delay_s, spare) for r in running)
+        return float(sum(self._forecaster.miss_chances(running, delay_s, spare).tolist()))
 
     def _is_kept_free(self, view: View, members: int) -> bool:
         """Whether the next place of the batch is for requests that are in time."""
@@ -179,13 +180,12 @@ class DeadlineAdmission:
         recovery = recovery_among(count, options, keeps_up=self._deadlines.keeps_up)
         return 1 + recovery * max(0.0, 1 - alone_s / tbt_limit_s)
 
-    def _demand(self, running: Forecast, delay_s: float) -> Demand:
-        """What a running request needs after a prompt of `delay_s`."""
-        balance_s = max(0.0, running.balance_s - delay_s)
-        pace_s = running.tbt_limit_s + self._options.deposit_share * balance_s / running.left
-        if running.is_hopeless:
-            pace_s *= self._options.hopeless_pace
-        return Demand(running.context_tokens + running.left // 2, pace_s)
+    def _paces_s(self, running: Forecasts, delay_s: float) -> FloatArray:
+        """Seconds that each may take per token after a prompt of `delay_s`."""
+        balances_s = np.maximum(0.0, running.balances_s - delay_s)
+        paces_s = running.tbt_limits_s + self._options.deposit_share * balances_s / running.left
+        paces_s[running.is_hopeless] *= self._options.hopeless_pace
+        return paces_s
 
 
 def recovery_among(count: int, options: OrbitOptions, *, keeps_up: bool) -> float:

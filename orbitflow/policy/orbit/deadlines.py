@@ -19,9 +19,10 @@ First come first served would, in overload, make everybody late alike. Three rul
 
 from __future__ import annotations
 
-from bisect import insort
+from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Callable, Iterator
+from heapq import heappop, heappush
 from itertools import takewhile
 from math import inf
 from typing import NamedTuple
@@ -39,17 +40,13 @@ class NextRequest(NamedTuple):
 
 
 class _Entry(NamedTuple):
-    """A waiting request that was in time when last looked at."""
+    """A waiting request that is in time."""
 
     due_s: float
     starts_s: float  # the latest start that makes it
     order: int  # of arrival
+    prompt_s: float  # its isolated prefill
     request: Request
-
-    @property
-    def prompt_s(self) -> float:
-        """Its isolated prefill."""
-        return self.due_s - self.starts_s
 
 
 class _Fate(NamedTuple):
@@ -62,37 +59,42 @@ class FairShare:
 
     def __init__(self, options: OrbitOptions = DEFAULT) -> None:
         self._options = options
-        self._fates: deque[_Fate] = deque(maxlen=options.fates)
-        self._least_owed: int | None = None
-        self._is_known = True
+        self._fates: deque[_Fate] = deque()
+        self._prompts: list[int] = []  # of all of them, sorted
+        self._in_time: list[int] = []  # of those in time, sorted
 
     def book(self, prompt_tokens: int, *, in_time: bool) -> None:
         """A request was admitted in time, or can no longer be."""
+        if len(self._fates) == self._options.fates:
+            oldest = self._fates.popleft()
+            _remove(self._prompts, oldest.prompt_tokens)
+            if oldest.in_time:
+                _remove(self._in_time, oldest.prompt_tokens)
         self._fates.append(_Fate(prompt_tokens, in_time))
-        self._is_known = False
+        insort(self._prompts, prompt_tokens)
+        if in_time:
+            insort(self._in_time, prompt_tokens)
 
     @property
     def least_owed(self) -> int | None:
         """Prompt tokens from which on requests get less than their share; None: nobody does."""
-        if not self._is_known:
-            self._least_owed, self._is_known = self._looked_up(), True
-        return self._least_owed
+        options, prompts, in_time = self._options, self._prompts, self._in_time
+        if len(prompts) < options.least_fates:
+            return None
+        least = prompts[int((1 - options.longest_share) * len(prompts))]
+        longest = len(prompts) - bisect_left(prompts, least)
+        made = len(in_time) - bisect_left(in_time, least)
+        is_owed = made * len(prompts) < options.fair_share * len(in_time) * longest
+        return least if is_owed else None
 
     def is_owed(self, prompt_tokens: int) -> bool:
         """Whether it is one of the longest, and these get less than their share."""
         least = self.least_owed
         return least is not None and prompt_tokens >= least
 
-    def _looked_up(self) -> int | None:
-        options = self._options
-        if len(self._fates) < options.least_fates:
-            return None
-        sizes = sorted(fate.prompt_tokens for fate in self._fates)
-        least = sizes[int((1 - options.longest_share) * len(sizes))]
-        longest = [fate.in_time for fate in self._fates if fate.prompt_tokens >= least]
-        made, made_by_all = sum(longest), sum(fate.in_time for fate in self._fates)
-        is_owed = made * len(self._fates) < options.fair_share * made_by_all * len(longest)
-        return least if is_owed else None
+
+def _remove(sorted_values: list[int], value: int) -> None:
+    del sorted_values[bisect_left(sorted_values, value)]
 
 
 class Deadlines:
@@ -102,6 +104,8 @@ class Deadlines:
         self._share = share
         self._options = options
         self._in_time: list[_Entry] = []  # by deadline
+        self._starts: list[tuple[float, int]] = []  # heap of (latest start, id); stale ones as well
+        self._by_id: dict[int, _Entry] = {}  # the same as `_in_time`
         self._known: set[int] = set()  # all that wait and have been looked at
         self._seen = 0
         self._passed_over = 0  # admissions since the last of the longest waiting
@@ -114,7 +118,7 @@ class Deadlines:
         if oldest is None:
             return
         if self.is_turn_of_oldest:
-            entry = next((entry for entry in self._in_time if entry.request.id == oldest.id), None)
+            entry = self._by_id.get(oldest.id)
             yield NextRequest(oldest, None if entry is None else entry.starts_s)
             return
         for entry in self._in_order(view.now_s):
@@ -142,9 +146,9 @@ class Deadlines:
         another by deadline; negative where one does already.
         """
         least_s = inf
-        for entry in self._in_time[: self._options.looked_at]:
-            least_s = min(least_s, entry.starts_s - now_s)
-            now_s += entry.prompt_s
+        for _, starts_s, _, prompt_s, _ in self._in_time[: self._options.looked_at]:
+            least_s = min(least_s, starts_s - now_s)
+            now_s += prompt_s
         return least_s
 
     def admitted(self, request: Request, *, is_oldest: bool) -> None:
@@ -152,10 +156,8 @@ class Deadlines:
         self._passed_over = 0 if is_oldest else self._passed_over + 1
         self._missed = 0
         self._known.discard(request.id)
-        others = [entry for entry in self._in_time if entry.request.id != request.id]
-        if len(others) < len(self._in_time):
+        if self._strike(request.id) is not None:
             self._share.book(request.prompt_tokens, in_time=True)
-        self._in_time = others
 
     def _in_order(self, now_s: float) -> list[_Entry]:
         """Those in time that are tried, in this order."""
@@ -178,24 +180,33 @@ class Deadlines:
             self._known.add(request.id)
             due_s = request.arrival_s + view.ttft_of(request)
             starts_s = due_s - prefill_s(request.prompt_tokens)
-            insort(self._in_time, _Entry(due_s, starts_s, self._seen, request))
+            entry = _Entry(due_s, starts_s, self._seen, due_s - starts_s, request)
+            insort(self._in_time, entry)
+            self._by_id[request.id] = entry
+            heappush(self._starts, (starts_s, request.id))
             self._seen += 1
-        in_time = []
-        for entry in self._in_time:
-            if entry.starts_s >= view.now_s:
-                in_time.append(entry)
-            else:
-                self._share.book(entry.request.prompt_tokens, in_time=False)
+        missed = []
+        while self._starts and self._starts[0][0] < view.now_s:
+            if (struck := self._strike(heappop(self._starts)[1])) is not None:
+                missed.append(struck)
+        for entry in sorted(missed):
+            self._share.book(entry.request.prompt_tokens, in_time=False)
         if self.is_turn_of_oldest:
-            self._missed += len(self._in_time) - len(in_time)
-        self._in_time = in_time
+            self._missed += len(missed)
+
+    def _strike(self, request_id: int) -> _Entry | None:
+        """Take one off those in time, if it is there."""
+        entry = self._by_id.pop(request_id, None)
+        if entry is not None:
+            del self._in_time[bisect_left(self._in_time, entry)]
+        return entry
 
 
 def _made(entries: list[_Entry], now_s: float) -> int:
     """How many make their limits if those who can are admitted one after another from now on."""
     made = 0
-    for entry in entries:
-        if entry.starts_s >= now_s:
-            now_s += entry.prompt_s
+    for _, starts_s, _, prompt_s, _ in entries:
+        if starts_s >= now_s:
+            now_s += prompt_s
             made += 1
     return made

@@ -18,30 +18,45 @@ while it can be expected to catch up:
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import inf
 from typing import NamedTuple
 
+import numpy as np
+
+from orbitflow.arrays import BoolArray, FloatArray
 from orbitflow.config import LengthsKnown, Tuning
 from orbitflow.engine.policy import View
 from orbitflow.machine.cost import CostModel
+from orbitflow.policy.columns import MemberColumns
 from orbitflow.policy.orbit.load import LoadModel
 from orbitflow.policy.orbit.options import DEFAULT, OrbitOptions
 from orbitflow.policy.output_lengths import OutputLengths
-from orbitflow.policy.token_deposit import TokenDeposit
+from orbitflow.policy.token_deposit import Deposits, TokenDeposit
 from orbitflow.request import Request, RequestState
 from orbitflow.step import Events, StepOutcome
 
+_PROMPT, _OUTPUT, _TBT_LIMIT_S, _FIRST_DUE_S, _IS_LATE = range(5)
 
-class Forecast(NamedTuple):
-    """One admitted request, as far as one can tell. `left` in tokens, `balance_s` as of now."""
 
-    request: Request
-    context_tokens: int
-    generated: int
-    left: int
-    tbt_limit_s: float
-    balance_s: float
-    is_late: bool
-    is_hopeless: bool
+class Forecasts(NamedTuple):
+    """Admitted requests, as far as one can tell: arrays of shape (requests,), tokens in whole
+    numbers. `output_tokens` are the true ones, which the oracle alone reads.
+    """
+
+    output_tokens: FloatArray
+    generated: FloatArray
+    left: FloatArray  # still to come
+    middle: FloatArray  # context when half of them have come
+    tbt_limits_s: FloatArray
+    due_s: FloatArray  # of the next token; inf before the first one
+    balances_s: FloatArray  # as of now; 0 before the first token
+    is_late: BoolArray
+    is_hopeless: BoolArray
+
+    @property
+    def least_tbt_limit_s(self) -> float:
+        """Infinite for nobody."""
+        return float(self.tbt_limits_s.min(initial=inf))
 
 
 class Forecaster:
@@ -64,103 +79,91 @@ class Forecaster:
             quantile=options.quantile,
             first_tokens=options.first_tokens,
         )
-        self._tbt_limits_s: dict[int, float] = {}
-        self._due_s: dict[int, float] = {}  # of first tokens
-        self._late: set[int] = set()
+        self._admitted = MemberColumns(5)  # in the rows of `_deposit`
 
     @property
     def least_tbt_limit_s(self) -> float | None:
         """The tightest TBT limit of all admitted requests; None if there are none."""
-        return min(self._tbt_limits_s.values(), default=None)
+        limits_s = self._admitted.all[_TBT_LIMIT_S]
+        return float(limits_s.min()) if len(limits_s) else None
 
     def admitted(self, view: View, request: Request) -> None:
         """A request is admitted."""
-        self._tbt_limits_s[request.id] = view.tbt_limit_of(request)
-        self._due_s[request.id] = request.arrival_s + view.ttft_of(request)
+        tbt_limit_s, due_s = view.tbt_limit_of(request), request.arrival_s + view.ttft_of(request)
+        figures = (request.prompt_tokens, request.output_tokens, tbt_limit_s, due_s, False)
+        self._admitted.put(request.id, figures)
+        self._deposit.expect(request.id, tbt_limit_s)
 
     def observe(self, outcome: StepOutcome, events: Events) -> None:
         """Book first tokens and finished requests."""
         for request_id in events.first_tokens:
-            self._deposit.open(request_id, self._tbt_limits_s[request_id], outcome.end_s)
-            if outcome.end_s > self._due_s[request_id]:
-                self._late.add(request_id)
+            figures = self._admitted.values[:, self._admitted.row(request_id)]
+            self._deposit.open(request_id, float(figures[_TBT_LIMIT_S]), outcome.end_s)
+            figures[_IS_LATE] = outcome.end_s > figures[_FIRST_DUE_S]
         for finished in events.finished:
             self._deposit.close(finished.request.id)
-            del self._tbt_limits_s[finished.request.id], self._due_s[finished.request.id]
-            self._late.discard(finished.request.id)
+            self._admitted.drop(finished.request.id)
             self._lengths.finished(finished.request.output_tokens)
 
     def left(self, request: Request) -> int:
         """Tokens that a waiting request is expected to generate."""
         return self._lengths.left(request, 0)
 
-    def forecasts(
-        self, view: View, cost: CostModel, members: Iterable[RequestState]
-    ) -> list[Forecast]:
-        """One for each of these."""
-        return [self._forecast(view, cost, s) for s in members]
+    def is_hopeless(self, cost: CostModel, request: Request, tbt_limit_s: float) -> bool:
+        """Whether a waiting request is too slow even with the machine for itself."""
+        middle = request.prompt_tokens + self.left(request) // 2
+        return self._load.alone_s(cost, middle) > tbt_limit_s
 
-    def weight(self, view: View, cost: CostModel, state: RequestState) -> float:
-        """What one of its late tokens counts in plans, at most 1."""
-        if state.id in self._late:
-            return self._lost_weight
-        is_hopeless = self._forecast(view, cost, state).is_hopeless
-        return self._options.hopeless_weight if is_hopeless else 1.0
+    def forecasts(self, view: View, cost: CostModel, members: Iterable[RequestState]) -> Forecasts:
+        """Of these, all of them admitted, in this order."""
+        ids, admitted = [s.request.id for s in members], self._admitted
+        return self._forecasts(
+            view.now_s, cost, self._deposit.of(ids), admitted.values[:, admitted.rows(ids)]
+        )
 
-    def is_hopeless(
-        self,
-        cost: CostModel,
-        context_tokens: int,
-        left: int,
-        tbt_limit_s: float,
-        balance_s: float = 0.0,
-    ) -> bool:
-        """Whether a request is too slow even with the machine for itself."""
-        alone_s = self._load.alone_s(cost, context_tokens + left // 2)
-        return left * (alone_s - tbt_limit_s) > max(0.0, balance_s)
+    def of_all(self, now_s: float, cost: CostModel) -> Forecasts:
+        """Of all that are admitted, in no particular order."""
+        return self._forecasts(now_s, cost, self._deposit.of_all(), self._admitted.all)
 
-    def miss_chance(self, running: Forecast, delay_s: float, spare: float) -> float:
-        """Growth of the probability that a request misses its TPOT limit if it waits `delay_s`.
+    def _forecasts(
+        self, now_s: float, cost: CostModel, deposits: Deposits, admitted: FloatArray
+    ) -> Forecasts:
+        tokens, due_s, lags_s = deposits
+        prompts, outputs, limits_s, _, late = admitted
+        left, is_late = self._lengths.lefts(outputs, tokens), late > 0
+        middle, most_lag_s = prompts + tokens + left // 2, lags_s.max(initial=0.0)
+        if most_lag_s == inf:  # some are in their prompts, whose first token has a context as well
+            middle += tokens == 0
+        alone_s = self._load.each_alone_s(cost, middle)
+        if most_lag_s > 0:
+            most_s = self._options.caught_up * left * (limits_s - alone_s)
+            due_s = due_s - np.where((lags_s <= most_s) & ~is_late & (lags_s > 0), lags_s, 0.0)
+        balances_s = due_s - now_s
+        if most_lag_s == inf:
+            balances_s[tokens == 0] = 0.0
+        is_hopeless = left * (alone_s - limits_s) > np.maximum(0.0, balances_s)
+        return Forecasts(
+            *(outputs, tokens, left, middle, limits_s, due_s, balances_s, is_late, is_hopeless)
+        )
+
+    def weights(self, running: Forecasts) -> FloatArray:
+        """What one late token of each counts in plans, at most 1."""
+        hopeless = np.where(running.is_hopeless, self._options.hopeless_weight, 1.0)
+        return np.where(running.is_late, self._lost_weight, hopeless)
+
+    def miss_chances(self, running: Forecasts, delay_s: float, spare: float) -> FloatArray:
+        """Growth of the probability that each misses its TPOT limit if it waits `delay_s`.
 
         It misses it if it ends before it has caught up, which it does by `spare` of the time.
         """
-        if running.is_late or running.is_hopeless:
-            return 0.0
-        before = max(0.0, -running.balance_s) / running.tbt_limit_s
-        after = max(0.0, delay_s - running.balance_s) / running.tbt_limit_s
-        chances = [
-            self._lengths.ends_within(running.request, running.generated, tokens / spare)
-            for tokens in (before, after)
-        ]
-        return chances[1] - chances[0]
+        balances_s, limits_s = running.balances_s, running.tbt_limits_s
+        after = np.maximum(0.0, delay_s - balances_s) / limits_s
+        chances = self._end_within(running, after / spare)
+        if (balances_s < 0).any():
+            before = np.maximum(0.0, -balances_s) / limits_s
+            chances = chances - self._end_within(running, before / spare)
+        chances[running.is_late | running.is_hopeless] = 0.0
+        return chances
 
-    def due_s(self, view: View, cost: CostModel, state: RequestState) -> float | None:
-        """When it should have its next token, in seconds; None before its first one."""
-        context = state.context_tokens(view.passes)
-        left = self._lengths.left(state.request, state.generated_tokens(view.passes))
-        return self._next_due_s(cost, state, context, left)
-
-    def _next_due_s(
-        self, cost: CostModel, state: RequestState, context_tokens: int, left: int
-    ) -> float | None:
-        due_s = self._deposit.due_s(state.id)
-        if due_s is None or state.id in self._late:
-            return due_s
-        lag_s = self._deposit.lag_s(state.id)
-        if lag_s <= 0:
-            return due_s
-        gains_s = state.tbt_limit_s - self._load.alone_s(cost, context_tokens + left // 2)
-        can_catch_up = lag_s <= self._options.caught_up * left * gains_s
-        return due_s - lag_s if can_catch_up else due_s
-
-    def _forecast(self, view: View, cost: CostModel, state: RequestState) -> Forecast:
-        context, tbt_limit_s = state.context_tokens(view.passes), state.tbt_limit_s
-        generated = state.generated_tokens(view.passes)
-        left = self._lengths.left(state.request, generated)
-        due_s = self._next_due_s(cost, state, context, left)
-        balance_s = 0.0 if due_s is None else due_s - view.now_s
-        is_hopeless = self.is_hopeless(cost, context, left, tbt_limit_s, balance_s)
-        is_late = state.id in self._late
-        return Forecast(
-            *(state.request, context, generated, left, tbt_limit_s, balance_s, is_late, is_hopeless)
-        )
+    def _end_within(self, running: Forecasts, tokens: FloatArray) -> FloatArray:
+        return self._lengths.end_within(running.output_tokens, running.generated, tokens)

@@ -18,9 +18,12 @@ least load over all turns may be lower.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
+import numpy as np
+
+from orbitflow.arrays import FloatArray
 from orbitflow.machine.cost import CostModel
 from orbitflow.memory import KvLimits
 
@@ -30,6 +33,19 @@ class Demand(NamedTuple):
 
     context_tokens: int
     pace_s: float
+
+
+class Demands(NamedTuple):
+    """Several of them, arrays of shape (requests,); tokens in whole numbers."""
+
+    context_tokens: FloatArray
+    paces_s: FloatArray
+
+    @classmethod
+    def of(cls, demands: Iterable[Demand]) -> Demands:
+        """The same as arrays."""
+        tokens, paces_s = np.array([*demands], dtype=np.float64).reshape(-1, 2).T
+        return cls(tokens, paces_s)
 
 
 class LoadModel:
@@ -43,40 +59,69 @@ class LoadModel:
         self._turn_passes = turn_passes
         self._rotates = rotates
 
-    def of(self, cost: CostModel, demands: Sequence[Demand]) -> float:
-        """The load of these; 0 for none."""
-        if not demands:
-            return 0.0
-        page_s = cost.page_s
-        together = self._together(demands)
+    def of(self, cost: CostModel, standing: Demands, newcomer: Demand) -> float:
+        """The load of those who stand already and one more."""
+        page_s, alone = cost.page_s, self._turn(*newcomer)
+        together = self._together(standing).plus(alone) if len(standing.paces_s) else alone
         in_one = self._share(cost, together, page_s, is_alone=True)
         if together.pages <= self._limits.gpu_pages or not self._rotates:
             return in_one
-        turns = self._turns(cost, demands, page_s)
+        turns = self._turns(cost, standing, newcomer, page_s)
         return min(
             in_one,
             sum(self._share(cost, turn, page_s, is_alone=len(turns) == 1) for turn in turns),
         )
 
+    def if_resident(
+        self, cost: CostModel, contexts: FloatArray, least_pace_s: float, newcomer: Demand
+    ) -> float | None:
+        """The same, without a look at paces, where all KV is sure to fit and nobody asks for more
+        than the newcomer; None where that is not sure. Nobody's pace is below `least_pace_s`.
+        """
+        if least_pace_s < newcomer.pace_s:
+            return None
+        limits, requests = self._limits, len(contexts) + 1
+        tokens = int(contexts.sum()) + newcomer.context_tokens
+        if limits.layers * (tokens / limits.page_tokens + requests) > limits.gpu_pages:
+            return None
+        return cost.decode_pass_s(requests, tokens) / newcomer.pace_s
+
     def alone_s(self, cost: CostModel, context_tokens: int) -> float:
         """Seconds of a pass of one request that has the machine for itself."""
-        if self._pages(context_tokens) <= self._limits.gpu_pages:
-            return cost.decode_pass_s(1, context_tokens)
-        turn = self._together([Demand(context_tokens, 1.0)])
-        return self._share(cost, turn, cost.page_s, is_alone=True)
+        return self._share(cost, self._turn(context_tokens, 1.0), cost.page_s, is_alone=True)
 
-    def _together(self, demands: Sequence[Demand]) -> _Turn:
-        sizes = [self._pages(demand.context_tokens) for demand in demands]
-        tokens = sum(demand.context_tokens for demand in demands)
-        pace_s = min(demand.pace_s for demand in demands)
-        return _Turn(len(demands), tokens, sum(sizes), max(sizes), pace_s)
+    def each_alone_s(self, cost: CostModel, context_tokens: FloatArray) -> FloatArray:
+        """`alone_s` of each of these contexts, shapes (requests,)."""
+        decode, limits = cost.decode_line(1), self._limits
+        pass_s: FloatArray = decode.base_s + decode.request_s + decode.token_s * context_tokens
+        most = context_tokens.max(initial=0.0)
+        if limits.layers * -(-most // limits.page_tokens) <= limits.gpu_pages:
+            return pass_s
+        pages = self._each_pages(context_tokens)
+        over = pages - limits.gpu_pages
+        ring = self._groups * pages / limits.layers
+        streamed = (over + ring) / (1 - self._groups / limits.layers)
+        return np.where(over > 0, np.maximum(pass_s, streamed * cost.page_s), pass_s)
 
-    def _turns(self, cost: CostModel, demands: Sequence[Demand], page_s: float) -> list[_Turn]:
+    def _together(self, demands: Demands) -> _Turn:
+        sizes = self._each_pages(demands.context_tokens)
+        return _Turn(
+            len(sizes),
+            int(demands.context_tokens.sum()),
+            int(sizes.sum()),
+            int(sizes.max()),
+            float(demands.paces_s.min()),
+        )
+
+    def _turns(
+        self, cost: CostModel, standing: Demands, newcomer: Demand, page_s: float
+    ) -> list[_Turn]:
         turns: list[_Turn] = []
         shares: list[float] = []
-        for demand in sorted(demands, reverse=True):
-            alone = self._together([demand])
-            options = [*(turn.plus(demand, alone.pages) for turn in turns), alone]
+        pairs = zip(standing.context_tokens.tolist(), standing.paces_s.tolist(), strict=True)
+        for context_tokens, pace_s in sorted([*pairs, newcomer], reverse=True):
+            alone = self._turn(int(context_tokens), pace_s)
+            options = [*(turn.plus(alone) for turn in turns), alone]
             grown = [self._share(cost, o, page_s, is_alone=not turns) for o in options]
             more = [new - old for new, old in zip(grown, [*shares, 0.0], strict=True)]
             best = more.index(min(more))
@@ -84,8 +129,13 @@ class LoadModel:
             shares[best : best + 1] = [grown[best]]
         return turns
 
-    def _pages(self, context_tokens: int) -> int:
-        return self._limits.layers * -(-context_tokens // self._limits.page_tokens)
+    def _turn(self, context_tokens: int, pace_s: float) -> _Turn:
+        """One request alone."""
+        pages = self._limits.layers * -(-context_tokens // self._limits.page_tokens)
+        return _Turn(1, context_tokens, pages, pages, pace_s)
+
+    def _each_pages(self, context_tokens: FloatArray) -> FloatArray:
+        return self._limits.layers * np.ceil(context_tokens / self._limits.page_tokens)
 
     def _share(self, cost: CostModel, turn: _Turn, page_s: float, *, is_alone: bool) -> float:
         over = turn.pages - self._limits.gpu_pages
@@ -109,12 +159,12 @@ class _Turn(NamedTuple):
     largest: int  # pages of the largest request
     pace_s: float
 
-    def plus(self, demand: Demand, pages: int) -> _Turn:
-        """One more."""
+    def plus(self, other: _Turn) -> _Turn:
+        """Both together."""
         return _Turn(
-            self.requests + 1,
-            self.tokens + demand.context_tokens,
-            self.pages + pages,
-            max(self.largest, pages),
-            min(self.pace_s, demand.pace_s),
+            self.requests + other.requests,
+            self.tokens + other.tokens,
+            self.pages + other.pages,
+            max(self.largest, other.largest),
+            min(self.pace_s, other.pace_s),
         )

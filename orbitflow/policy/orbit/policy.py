@@ -13,6 +13,8 @@ docs/orbit.md has the measurements.
 
 from __future__ import annotations
 
+from math import inf
+
 import numpy as np
 
 from orbitflow.config import LengthsKnown, Tuning
@@ -77,8 +79,7 @@ class Orbit(Policy):
             tuning,
             self._options,
             self.planning,
-            self._forecaster.weight,
-            self._forecaster.due_s,
+            self._forecaster,
         )
         self.last_draft: Rotation | None = None  # what is followed; None if everything is resident
         self._until = 0  # the pass that ends its window
@@ -93,18 +94,18 @@ class Orbit(Policy):
 
     def decide(self, view: View) -> Decision:
         """Admit at most one request, then plan the next window."""
-        members = sorted((*view.active, *view.paused), key=lambda s: s.order)
-        newcomer = self._admission.newcomer(view, self._refiner.cost, members)
-        if not members and newcomer is None:
+        newcomer = self._admission.newcomer(view, self._refiner.cost)
+        if newcomer is None and not (view.active or view.paused):
             self.last_draft = None
             return Decision()
         if newcomer is None and self.last_draft and not self._is_stale(view):
             return self._decision(view, None, self.last_draft, self._until - view.passes)
         self.last_draft = None
-        resident = self._all_resident(view, members, newcomer)
+        resident = self._all_resident(view, newcomer)
         if resident is not None:
             self._admit(view, newcomer)
             return resident
+        members = sorted((*view.active, *view.paused), key=lambda s: s.order)
         draft = self._draft(view, members, newcomer)
         if draft is None and newcomer is not None:
             newcomer, draft = None, self._draft(view, members, None) if members else None
@@ -143,19 +144,17 @@ class Orbit(Policy):
         """Whether the last plan's window is over, or something has happened in it."""
         return self._has_news or view.passes >= self._until
 
-    def _all_resident(
-        self, view: View, members: list[RequestState], newcomer: Request | None
-    ) -> Decision | None:
+    def _all_resident(self, view: View, newcomer: Request | None) -> Decision | None:
         """Everything on the GPU, if that fits and is fast enough: then there is nothing to plan."""
         if view.paused:
             return None
-        arriving = [] if newcomer is None else [newcomer.prompt_tokens + 1]
-        contexts = np.concatenate([view.contexts, np.array(arriving, dtype=np.int64)])
-        tbt_limits_s = [s.tbt_limit_s for s in members]
-        tbt_limit_s = (
-            min(tbt_limits_s)
-            if newcomer is None
-            else min((*tbt_limits_s, view.tbt_limit_of(newcomer)))
+        contexts = view.contexts
+        if newcomer is not None:
+            contexts = np.append(contexts, newcomer.prompt_tokens + 1)
+        least_s = self._forecaster.least_tbt_limit_s
+        tbt_limit_s = min(
+            inf if least_s is None else least_s,
+            inf if newcomer is None else view.tbt_limit_of(newcomer),
         )
         window = resident_window(self.limits, self._refiner.cost, contexts, tbt_limit_s)
         if window is None:

@@ -25,6 +25,7 @@ from orbitflow.placement import RESIDENT
 from orbitflow.planner.planner import Plan, as_it_is, improve, quick
 from orbitflow.planner.problem import REST, Candidate, Problem
 from orbitflow.planner.score import score_all
+from orbitflow.policy.orbit.forecast import Forecaster
 from orbitflow.policy.orbit.options import OrbitOptions
 from orbitflow.policy.orbit.prices import prices
 from orbitflow.policy.orbit.staging import Staged, Stager
@@ -53,9 +54,7 @@ class Rotation(NamedTuple):
 
 
 class TurnMaker:
-    """Makes turns for one server. `weigh` says what a request's late tokens count, `due` when it is
-    to have its next one.
-    """
+    """Makes turns for one server."""
 
     def __init__(
         self,
@@ -64,16 +63,14 @@ class TurnMaker:
         tuning: Tuning,
         options: OrbitOptions,
         figures: PlanningFigures,
-        weigh: Callable[[View, CostModel, RequestState], float],
-        due: Callable[[View, CostModel, RequestState], float | None],
+        forecaster: Forecaster,
     ) -> None:
         self._limits = limits
         self._overlap = overlap
         self._tuning = tuning
         self._options = options
         self._figures = figures
-        self._weigh = weigh
-        self._due = due
+        self._forecaster = forecaster
         self._stager = Stager(limits, tuning, options.loading_share)
 
     def draft(self, scene: Scene) -> Rotation | None:
@@ -169,7 +166,8 @@ class TurnMaker:
     def _problems(self, scene: Scene, going: list[RequestState]) -> Iterator[Problem]:
         candidates = self._candidates(scene, going)
         # Layers on their way take their room whoever runs: those of who may rest are set aside.
-        may_rest = [s for s in scene.members if s not in going]
+        goes_on = {s.id for s in going}
+        may_rest = [s for s in scene.members if s.id not in goes_on]
         limits = self._stager.limits_beside(scene.view, may_rest)
         for passes in horizons(self._limits):
             yield self._problem(scene, limits, passes, candidates)
@@ -190,13 +188,14 @@ class TurnMaker:
         for s in scene.members:
             if s.phase is Phase.PREFILL:
                 prompts_s += cost.chunk_s(s.prefill_goal - s.prefilled_tokens, s.prefilled_tokens)
+        running = self._forecaster.forecasts(view, cost, scene.members)
+        lefts_s = (running.due_s - view.now_s - prompts_s).tolist()
+        weights = self._forecaster.weights(running).tolist()
+        goes_on = {s.id for s in going}
         found = []
-        for s in scene.members:
-            due_s = self._due(view, cost, s)
-            left_s = inf if due_s is None else due_s - view.now_s - prompts_s
+        for s, left_s, weight in zip(scene.members, lefts_s, weights, strict=True):
             context = s.context_tokens(view.passes)
-            rests = s not in going and not scene.must_run(s)
-            weight = self._weigh(view, cost, s)
+            rests = s.id not in goes_on and not scene.must_run(s)
             host = s.host if s.prefilled_tokens else RESIDENT
             found.append(Candidate(s.id, context, s.tbt_limit_s, left_s, host, rests, weight))
         if newcomer is not None:

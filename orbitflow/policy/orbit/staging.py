@@ -7,6 +7,7 @@ paused requests, those first that are due first. When their turn comes their KV 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -44,10 +45,10 @@ class Stager:
 
     def limits_beside(self, view: View, resting: list[RequestState]) -> KvLimits:
         """What is left beside the layers on their way to the GPU for those at rest."""
-        pages = sum(
-            len(view.arriving(s)) * self._limits.full_pages(s.context_tokens(view.passes))
-            for s in resting
-        )
+        pages = 0
+        for s in resting:
+            if coming := view.arriving(s):
+                pages += len(coming) * self._limits.full_pages(s.context_tokens(view.passes))
         return replace(self._limits, gpu_pages=self._limits.gpu_pages - pages)
 
     def stage(
@@ -118,18 +119,26 @@ class Stager:
             s = standing[asked.id]
             pages = max(1, limits.full_pages(asked.context_tokens))
             coming = view.arriving(s)
-            here = [x for x in self._all_layers if x not in s.host]
+            here = _without(self._all_layers, s.host)
             kept = min(len(here), max(0, free) // pages)
             free -= kept * pages
             layer_s = float(problem.terms.link_s[rows[asked.id]])
-            wanted = [x for x in reversed(s.host) if x not in coming]
+            wanted = _without(s.host, coming)
             more = min(len(wanted), max(0, free) // pages, int(idle_s / layer_s) if layer_s else 0)
             free -= more * pages
             idle_s -= more * layer_s
-            gpu = {*here[len(here) - kept :], *coming, *wanted[:more]}
-            if gpu:
-                found[asked.id] = tuple(x for x in self._all_layers if x not in gpu)
+            if kept or coming or more:
+                gpu = {*here[len(here) - kept :], *coming, *wanted[len(wanted) - more :]}
+                found[asked.id] = _without(self._all_layers, gpu)
         return found
+
+
+def _without(layers: HostLayers, others: Collection[int]) -> HostLayers:
+    """These layers, in their order, without the others, which may be the same tuple."""
+    if layers is others or not others:
+        return () if others else layers
+    left_out = set(others)
+    return tuple([layer for layer in layers if layer not in left_out])
 
 
 def _pass_s(problem: Problem, placed: dict[int, HostLayers]) -> float:
