@@ -116,7 +116,7 @@ class CostModel:
 
     def prefill_s(self, tokens: int) -> float:
         """Time of one isolated whole-prompt prefill."""
-        return float(self.passes.prefills_s(np.array([tokens]))[0])
+        return self.passes.lone_s + self.passes.chunk_s(tokens, 0)
 
     def prefills_s(self, tokens: IntArray) -> FloatArray:
         """Times of isolated whole-prompt prefills, shape as `tokens`."""

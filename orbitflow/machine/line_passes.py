@@ -110,6 +110,11 @@ class LinePasses:
         """The part of a pass outside the layers."""
         return self.decode.outside_s
 
+    @property
+    def lone_s(self) -> float:
+        """A pass that decodes nothing, its chunks left out."""
+        return self.prefill.base_s
+
     def decode_s(self, requests: float, context_tokens: float) -> float:
         """Time of a decode pass."""
         d = self.decode

@@ -57,6 +57,11 @@ class PassFit:
         """The part of a pass outside the layers, host time included."""
         return self.host_s + self.outside_gpu_s
 
+    @property
+    def lone_s(self) -> float:
+        """A pass that decodes nothing, its chunks left out."""
+        return self.host_s + self.token_s[0]
+
     def tokens_s(self, tokens: float) -> float:
         """G: what is done once for each of so many tokens."""
         at, values = self.tokens, self.token_s

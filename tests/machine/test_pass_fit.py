@@ -73,7 +73,7 @@ def test_tokens_beyond_the_last_knot_cost_as_those_before_it() -> None:
 def test_a_whole_prompt_is_a_pass_with_nothing_else(fit: PassFit, tokens: int) -> None:
     alone = float(fit.prefills_s(np.array([tokens]))[0])
     assert alone == pytest.approx(fit.mixed_s((Piece(0, tokens),), 0, 0))
-    assert fit.host_s + fit.token_s[0] + fit.chunk_s(tokens, 0) == pytest.approx(alone)
+    assert fit.lone_s + fit.chunk_s(tokens, 0) == pytest.approx(alone)
 
 
 @given(fits(), st.integers(2, 500), st.integers(0, 100_000))
