@@ -77,6 +77,7 @@ class Checkpoint:
     def _open(self, file: str) -> Any:
         if file not in self._files:
             path = self._folder / file
+            _require_plain(path)
             try:
                 opened: Any = safe_open(path, framework="pt")
             except (OSError, SafetensorError) as failure:
@@ -94,15 +95,22 @@ def load_weights(architecture: Architecture, folder: Path, device: torch.device)
 
 
 def _places(folder: Path) -> dict[str, str]:
-    """The file of each tensor."""
-    if (folder / _INDEX).exists():
+    """The file of each tensor. One whole file counts before an index, which may be left over."""
+    if (folder / _INDEX).exists() and not (folder / _WHOLE).exists():
         index = read_json(folder / _INDEX)
         places = index.get("weight_map") if isinstance(index, dict) else None
         if not isinstance(places, dict):
             raise ProfileError(f"{folder / _INDEX} has no weight_map: download the file again")
-        return {str(name): os.path.basename(str(file)) for name, file in places.items()}
+        found = {str(name): os.path.basename(str(file)) for name, file in places.items()}
+        if missing := sorted({f for f in found.values() if not (folder / f).exists()}):
+            raise ProfileError(
+                f"{folder / _INDEX} names {missing[0]}, which is not there: download the model "
+                "again, all of its files"
+            )
+        return found
     if not (folder / _WHOLE).exists():
         raise ProfileError(f"{folder} has no weights ({_WHOLE}): {_remedy(folder)}")
+    _require_plain(folder / _WHOLE)
     try:
         with safe_open(folder / _WHOLE, framework="pt") as file:
             return dict.fromkeys(file.keys(), _WHOLE)
@@ -110,6 +118,11 @@ def _places(folder: Path) -> dict[str, str]:
         raise ProfileError(
             f"cannot read {folder / _WHOLE}: {failure}: download the file again"
         ) from None
+
+
+def _require_plain(path: Path) -> None:
+    if path.exists() and not path.is_file():
+        raise ProfileError(f"{path} is not a plain file: download the file again")
 
 
 def _remedy(folder: Path) -> str:

@@ -36,10 +36,19 @@ class Tokenizer:
             self._reader: Any = Reader.from_file(str(path))
         except Exception as failure:  # the library raises nothing narrower
             raise UserError(f"cannot read {path}: {failure}: download it again") from None
-        self.end_tokens = _end_tokens(Path(folder))
+        self._reader.no_truncation()  # what was saved for training is not meant for prompts
+        self._reader.no_padding()
 
     def encode(self, text: str) -> list[int]:
-        """Tokens of a prompt, with the model's own tokens at the start."""
+        """Tokens of a prompt, with the model's own tokens at the start. Raise a UserError if the
+        text is none: what is not UTF-8 comes from the command line as lone surrogates.
+        """
+        try:
+            text.encode()
+        except UnicodeEncodeError as failure:
+            raise UserError(
+                f"the prompt is not UTF-8 (at character {failure.start + 1}): convert it first"
+            ) from None
         tokens: list[int] = self._reader.encode(text).ids
         return tokens
 
@@ -83,11 +92,15 @@ def has_tokenizer(folder: str | os.PathLike[str]) -> bool:
     return (Path(folder) / _FILE).exists()
 
 
-def _end_tokens(folder: Path) -> frozenset[int]:
+def end_tokens(folder: str | os.PathLike[str]) -> frozenset[int]:
     """Tokens that end a text: those of `generation_config.json`, else of `config.json`."""
+    folder = Path(folder)
     for name in ("generation_config.json", "config.json"):
         fields = read_json(folder / name) if (folder / name).exists() else {}
         ends = fields.get("eos_token_id") if isinstance(fields, dict) else None
-        if isinstance(ends, int | list):
-            return frozenset([ends] if isinstance(ends, int) else ends)
+        found = ends if isinstance(ends, list) else [] if ends is None else [ends]
+        if wrong := [end for end in found if type(end) is not int or end < 0]:
+            raise ProfileError(f"{folder / name}: eos_token_id has {wrong[0]!r}, which is no token")
+        if found:
+            return frozenset(found)
     return frozenset()

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from orbitflow.backend.model.tokenizer import Tokenizer
     from orbitflow.cli.backend_parts import Parts
     from orbitflow.config import Replay, RunConfig
+    from orbitflow.machine.model import ModelSpec
     from orbitflow.request import Request
     from orbitflow.scenario import Scenario
     from orbitflow.step import Events, Step, StepOutcome
@@ -94,6 +95,7 @@ def _generate(
     config: RunConfig, replay: Replay, question: Prompt, *, as_json: bool, talks: bool
 ) -> None:
     from orbitflow.backend.executor import refuse_unserved
+    from orbitflow.backend.model.tokenizer import end_tokens
     from orbitflow.cli.backend_parts import believed_profile, load_parts, refuse_too_long
     from orbitflow.policy.registry import make_policy
     from orbitflow.scenario import build_scenario
@@ -111,7 +113,8 @@ def _generate(
     scenario = build_scenario(config, raw=trace, profile=profile)
     for notice in scenario.notices:
         say(f"note: {notice}")
-    printer = _Printer(tokenizer, prompt, shown=not as_json)
+    ends = frozenset() if parts.model.folder is None else end_tokens(parts.model.folder)
+    printer = _Printer(tokenizer, prompt, ends, shown=not as_json)
     watcher = _Watcher()
     with parts.machine.computing():
         began_s = time.perf_counter()
@@ -156,10 +159,28 @@ def _read_prompt(parts: Parts, question: Prompt) -> tuple[Tokenizer | None, list
             "tokenizer.json"
         )
     else:
-        tokens = tokenizer.encode(sys.stdin.read() if question.prompt == "-" else question.prompt)
+        tokens = tokenizer.encode(_stdin() if question.prompt == "-" else question.prompt)
+        _require_known(tokens, spec)
     if not tokens:
         raise UserError("the prompt is empty: give at least one token")
     return tokenizer, tokens
+
+
+def _stdin() -> str:
+    try:
+        return sys.stdin.buffer.read().decode("utf-8")
+    except UnicodeDecodeError as failure:
+        raise UserError(
+            f"the prompt is not UTF-8 (at byte {failure.start + 1}): convert it first"
+        ) from None
+
+
+def _require_known(tokens: list[int], spec: ModelSpec) -> None:
+    if strange := [token for token in tokens if token >= spec.vocab_size]:
+        raise UserError(
+            f"the tokenizer gives token {strange[0]}, {spec.name} has {spec.vocab_size} "
+            "embeddings: leave that word out, or take the tokenizer that came with the weights"
+        )
 
 
 def _read_ids(text: str, vocabulary: int) -> list[int]:
@@ -188,7 +209,9 @@ class _Printer:
     them at once if that is wanted.
     """
 
-    def __init__(self, tokenizer: Tokenizer | None, prompt: list[int], *, shown: bool) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer | None, prompt: list[int], ends: frozenset[int], *, shown: bool
+    ) -> None:
         from orbitflow.backend.model.tokenizer import TextStream
 
         self.tokens: list[int] = []
@@ -197,7 +220,7 @@ class _Printer:
         self.last_s = 0.0
         self.stop: Callable[[], object] = lambda: None
         self._is_over = False
-        self._ends = frozenset() if tokenizer is None else tokenizer.end_tokens
+        self._ends = ends
         self._stream = None if tokenizer is None else TextStream(tokenizer, prompt)
         self._is_shown = shown
 

@@ -118,6 +118,32 @@ def test_token_ids_without_a_tokenizer(orbitflow: Invoke, folder: Path) -> None:
     assert result.err == ""
 
 
+def test_it_stops_where_the_model_ends_without_a_tokenizer(orbitflow: Invoke, folder: Path) -> None:
+    tokens, _ = theirs(folder)
+    end = tokens[7]
+    reader = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    ids = ",".join(map(str, reader.encode(PROMPT).ids))
+    (folder / "tokenizer.json").unlink()
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "generation_config.json").unlink(missing_ok=True)
+    (folder / "config.json").write_text(json.dumps({**config, "eos_token_id": end}))
+    result = orbitflow(
+        *("generate", "--model", "model", "--prompt-tokens", ids, "-q", "--profile", "cpu.json")
+    )
+    assert result.code == 0, result.err
+    assert result.out == ",".join(map(str, tokens[: tokens.index(end)])) + "\n"
+
+
+def test_a_token_beyond_the_embeddings_is_refused(orbitflow: Invoke, folder: Path) -> None:
+    reader = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    reader.add_tokens(["<extra>"])
+    reader.save(str(folder / "tokenizer.json"))
+    result = orbitflow("generate", "--model", "model", "--prompt", "a <extra>")
+    assert result.code == 2
+    assert "the tokenizer gives token 256, " in result.err
+    assert "has 256 embeddings" in result.err
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

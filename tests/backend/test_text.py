@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from orbitflow.backend.extra import require
-from orbitflow.backend.model.tokenizer import TextStream, Tokenizer, has_tokenizer
-from orbitflow.errors import UserError
+from orbitflow.backend.model.tokenizer import TextStream, Tokenizer, end_tokens, has_tokenizer
+from orbitflow.errors import ProfileError, UserError
 
 
 @pytest.fixture
@@ -47,11 +47,28 @@ def test_a_broken_character_is_shown_at_the_end(folder: Path) -> None:
 
 
 def test_end_tokens_come_from_the_directory(folder: Path) -> None:
-    assert Tokenizer(folder).end_tokens == frozenset()
+    assert end_tokens(folder) == frozenset()
     (folder / "config.json").write_text(json.dumps({"eos_token_id": 5}))
-    assert Tokenizer(folder).end_tokens == {5}
+    assert end_tokens(folder) == {5}
     (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [6, 7]}))
-    assert Tokenizer(folder).end_tokens == {6, 7}
+    assert end_tokens(folder) == {6, 7}
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": ["</s>"]}))
+    with pytest.raises(ProfileError, match="'</s>', which is no token"):
+        end_tokens(folder)
+
+
+def test_truncation_and_padding_that_were_saved_are_off(folder: Path) -> None:
+    tokenizers = pytest.importorskip("tokenizers", reason="needs the text extra")
+    reader = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    reader.enable_truncation(8)
+    reader.enable_padding(length=40)
+    reader.save(str(folder / "tokenizer.json"))
+    assert len(Tokenizer(folder).encode("0123456789")) == 10
+
+
+def test_what_is_not_utf8_is_refused(folder: Path) -> None:
+    with pytest.raises(UserError, match=r"not UTF-8 \(at character 4\)"):
+        Tokenizer(folder).encode(b"caf\xe9".decode("utf-8", "surrogateescape"))
 
 
 def test_a_directory_without_tokenizer(tmp_path: Path) -> None:

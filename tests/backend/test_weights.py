@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -152,10 +153,25 @@ def test_a_broken_file(tmp_path: Path, content: bytes) -> None:
         ("{", "is not JSON"),
         ('{"weight_map": {}}', "has no tensor model.embed_tokens.weight"),
         ('{"weight_map": {"model.embed_tokens.weight": "a.safetensors"}}', "a.safetensors"),
-        ('{"weight_map": {"model.embed_tokens.weight": "../../etc/a"}}', "cannot read"),
+        ('{"weight_map": {"model.embed_tokens.weight": "../../etc/a"}}', "names a, which is not"),
     ],
 )
 def test_a_broken_index(tmp_path: Path, index: str, said: str) -> None:
     saved(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
     (tmp_path / "model.safetensors.index.json").write_text(index)
     assert said in refusal(tmp_path)
+
+
+def test_a_whole_file_counts_before_an_index_that_was_left_over(tmp_path: Path) -> None:
+    saved(tmp_path)
+    index = '{"weight_map": {"model.embed_tokens.weight": "gone.safetensors"}}'
+    (tmp_path / "model.safetensors.index.json").write_text(index)
+    load_model(str(tmp_path), torch.device("cpu"))
+
+
+def test_weights_that_are_a_pipe_are_not_waited_for(tmp_path: Path) -> None:
+    saved(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    os.mkfifo(tmp_path / "model.safetensors")
+    assert "is not a plain file" in refusal(tmp_path)
