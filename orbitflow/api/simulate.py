@@ -26,6 +26,7 @@ from orbitflow.api.options import (
     trace_of,
 )
 from orbitflow.api.result import Result
+from orbitflow.api.side_by_side import Simulated, can_run_apart, simulate_side_by_side
 from orbitflow.bound.bound import Bound
 from orbitflow.config import to_toml
 from orbitflow.errors import UserError
@@ -43,14 +44,8 @@ from orbitflow.traces import Trace, read_options, resolve, write_canonical
 from orbitflow.units import TimeUnit
 
 
-class PolicyProgress(NamedTuple):
-    """Who is told which policy begins, and as its requests end."""
-
-    begin: Callable[[str], None] = lambda name: None
-    advance: Callable[[int], None] = lambda count: None
-
-
-_NOBODY = PolicyProgress()
+def _nobody(name: str, requests: int) -> None:
+    """Hear how many requests of a policy are over."""
 
 
 class Ran(NamedTuple):
@@ -168,20 +163,42 @@ def load_run(path: PathLike) -> Result:
 
 
 def run_policies(
-    scenario: Scenario, outputs: Outputs, *, bounded: bool, watch: PolicyProgress = _NOBODY
+    scenario: Scenario,
+    outputs: Outputs,
+    *,
+    bounded: bool,
+    told: Callable[[str, int], None] = _nobody,
+    workers: int = 1,
 ) -> Ran:
-    """Simulate a scenario under each of its policies, with shares of the bound if `bounded`."""
-    reports: dict[str, PolicyReport] = {}
-    wall_s: dict[str, float] = {}
+    """Simulate a scenario under each of its policies, with shares of the bound if `bounded`. `told`
+    hears how many requests of which policy are over. A run folder takes several at a time.
+    """
     bound = bound_of(scenario) if bounded else None
-    for name in scenario.policies:
-        began_s = time.perf_counter()
-        watch.begin(name)
-        reports[name] = simulate_policy(scenario, name, outputs, watch.advance)
-        wall_s[name] = time.perf_counter() - began_s
+    found: Mapping[str, Simulated]
+    if isinstance(outputs, RunFolder) and can_run_apart(scenario, workers):
+        found = simulate_side_by_side(scenario, outputs.path, workers, told)
+    else:
+        found = {name: _simulated(scenario, name, outputs, told) for name in scenario.policies}
+    reports = {name: one.report for name, one in found.items()}
+    wall_s = {name: one.wall_s for name, one in found.items()}
     if bound is not None:
         reports = {name: with_shares(report, bound) for name, report in reports.items()}
     return Ran(summary(scenario, reports, bound), reports, bound, wall_s)
+
+
+def _simulated(
+    scenario: Scenario, name: str, outputs: Outputs, told: Callable[[str, int], None]
+) -> Simulated:
+    began_s, over = time.perf_counter(), 0
+
+    def advance(requests: int) -> None:
+        nonlocal over
+        over += requests
+        told(name, over)
+
+    told(name, 0)
+    report = simulate_policy(scenario, name, outputs, advance)
+    return Simulated(report, time.perf_counter() - began_s)
 
 
 def run_in_folder(
@@ -191,7 +208,8 @@ def run_in_folder(
     bounded: bool,
     started: str,
     began_s: float,
-    watch: PolicyProgress = _NOBODY,
+    told: Callable[[str, int], None] = _nobody,
+    workers: int = 1,
 ) -> Ran:
     """The same into a new run folder, which says so where the run does not finish. `started` is
     the date and `began_s` the `time.perf_counter()` of the start.
@@ -200,7 +218,7 @@ def run_in_folder(
     folder.write_text("config.toml", to_toml(scenario.config, resolved(scenario)))
     folder.write_json("env.json", env)
     try:
-        ran = run_policies(scenario, folder, bounded=bounded, watch=watch)
+        ran = run_policies(scenario, folder, bounded=bounded, told=told, workers=workers)
     except BaseException as error:
         folder.incomplete(error)
         raise

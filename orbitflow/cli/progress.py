@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Self
 
     from rich.progress import Progress as RichProgress
@@ -61,36 +62,38 @@ class RequestProgress(_OnTerminal):
     def __init__(self, total: int, *, shown: bool) -> None:
         super().__init__("requests", shown=shown)
         self._total = total
-        self._name = ""
-        self._done = 0
-        self._told = 0
-        self._next_s = 0.0
+        self._done: dict[str, int] = {}
+        self._told: dict[str, int] = {}
+        self._tasks: dict[str, TaskID] = {}
+        self._next_s = time.monotonic() + _QUIET_FOR_S
 
-    def begin(self, name: str) -> None:
-        """Start counting for another policy."""
-        if self._bar is not None:
-            self._draw()
-            self._task = self._bar.add_task(name, total=self._total, note="")
-        self._name, self._done, self._told = name, 0, 0
-        self._next_s = time.monotonic() + (_QUIET_FOR_S if self._bar is None else 0.0)
-
-    def advance(self, requests: int) -> None:
-        """Count requests that are over."""
-        self._done += requests
+    def at(self, name: str, done: int) -> None:
+        """So many requests of a policy are over."""
+        if name not in self._done:
+            self._told[name] = 0
+            if self._bar is not None:
+                self._tasks[name] = self._bar.add_task(name, total=self._total, note="")
+        self._done[name] = done
         if not self._shown or time.monotonic() < self._next_s:
             return
         if self._bar is not None:
             self._draw()
             self._next_s = time.monotonic() + _REFRESH_S
             return
-        tenth = self._done * 10 // self._total
-        if tenth > self._told:
-            self._told = tenth
-            print(f"{self._name}: {tenth * 10} % of {self._total} requests", file=sys.stderr)
+        tenth = done * 10 // self._total
+        if tenth > self._told[name]:
+            self._told[name] = tenth
+            print(f"{name}: {tenth * 10} % of {self._total} requests", file=sys.stderr)
+
+    def counter(self, name: str) -> Callable[[int], None]:
+        """Count requests of a policy as they end, beginning with none."""
+        self.at(name, 0)
+        return lambda requests: self.at(name, self._done[name] + requests)
 
     def _draw(self) -> None:
-        if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=self._done)
+        for name, task in self._tasks.items():
+            assert self._bar is not None, "tasks are of a bar"
+            self._bar.update(task, completed=self._done[name])
 
 
 class CellProgress(_OnTerminal):

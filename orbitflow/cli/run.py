@@ -237,8 +237,7 @@ def _serve(
         for name in scenario.policies:
             _warm_up(run)
             began_s = time.perf_counter()
-            progress.begin(name)
-            served = serve_policy(scenario, name, run.backend, folder, progress.advance)
+            served = serve_policy(scenario, name, run.backend, folder, progress.counter(name))
             if not served.is_complete:
                 raise KeyboardInterrupt
             reports[name] = served.report
