@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from functools import cache
 from types import NoneType
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
-from orbitflow.errors import ProfileError, nearest
+from orbitflow import reading
+from orbitflow.errors import ProfileError, UserError, nearest
 from orbitflow.files import write_whole
 
 T = TypeVar("T")
@@ -39,6 +39,8 @@ class NumberRange(Enum):
             or (number == 0 and self is NumberRange.NON_NEGATIVE)
         )
 
+
+LARGEST = 1e18  # bytes, bytes per second, tokens: beyond, products of two lose all meaning
 
 Positive = Annotated[float, NumberRange.POSITIVE]
 Signed = Annotated[float, NumberRange.ANY]
@@ -124,23 +126,11 @@ def _refusal(path: str, value: object, wanted: str) -> ProfileError:
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:
-    """Parse a JSON file. Raise a ProfileError if it cannot be read or repeats a key."""
+    """Parse a JSON file, whose numbers `decode` judges. Raise a ProfileError if it is none."""
     try:
-        with open(path, encoding="utf-8") as file:
-            return json.load(file, object_pairs_hook=_without_repeats)
-    except OSError as failure:
-        raise ProfileError(f"cannot read {os.fspath(path)}: {failure.strerror}") from None
-    except (ValueError, RecursionError) as failure:
-        raise ProfileError(f"{os.fspath(path)} is not JSON: {failure}") from None
-
-
-def _without_repeats(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
-    made = dict(pairs)
-    if len(made) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"the key {twice} is there twice")
-    return made
+        return reading.read_json(path, "write it again", has_any_number=True)
+    except UserError as failure:
+        raise ProfileError(str(failure)) from None
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

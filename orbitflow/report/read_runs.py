@@ -12,6 +12,7 @@ from orbitflow.report.read_files import PolicyFiles
 from orbitflow.report.read_studies import ReportStudy, is_study, read_study
 from orbitflow.results.run_files import read_document
 from orbitflow.results.run_folder import INCOMPLETE
+from orbitflow.results.typed_summary import check_types
 from orbitflow.units import format_count, format_seconds
 
 _PROFILE_KEYS = ("name", "layers", "token_layer_bytes", "kv_capacity_tokens", "page_tokens")
@@ -137,6 +138,7 @@ def _read_run(path: Path, label: str) -> ReportRun:
                 f"{path}/summary.json lacks profile.{missing[0]}: orbitflow "
                 f"{summary.get('orbitflow_version')} wrote it; run it again"
             )
+        check_types(summary)
         policies = tuple(
             PolicyRun(name, dict(figures), PolicyFiles(path / name))
             for name, figures in summary["policies"].items()

@@ -6,11 +6,9 @@ Formats: `docs/formats.md`. The same inputs and seed give the same bytes; wall-c
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import sys
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from enum import StrEnum
@@ -22,6 +20,7 @@ from orbitflow import __version__
 from orbitflow.bound.bound import Bound
 from orbitflow.config import RunConfig
 from orbitflow.errors import UserError
+from orbitflow.reading import read_json, read_toml
 from orbitflow.results.bound_share import bound_figures
 from orbitflow.results.summary import SCHEMA_VERSION, PolicyReport
 from orbitflow.scenario import Scenario
@@ -109,13 +108,10 @@ def read_document(path: Path, schema_version: int = SCHEMA_VERSION) -> Mapping[s
     """Read a JSON object that has a `schema_version`. Raise a UserError if it cannot be read, or
     has another one.
     """
-    try:
-        document: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        found = document["schema_version"]
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}): run it again") from None
-    except (ValueError, KeyError, TypeError):
-        raise UserError(f"{path} is no document of orbitflow: run it again") from None
+    document = read_json(path, "run it again")
+    if not isinstance(document, dict) or "schema_version" not in document:
+        raise UserError(f"{path} is no document of orbitflow: run it again")
+    found = document["schema_version"]
     if found != schema_version:
         writer = document.get("orbitflow_version")
         by = "" if writer is None else f", written by orbitflow {writer}"
@@ -140,12 +136,7 @@ class RecordedConfig:
 
 def read_config_file(path: Path) -> RecordedConfig:
     """Read a `config.toml`. Raise a UserError if it is none, or lacks something."""
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as failure:
-        raise UserError(f"cannot read {path} ({failure.strerror}): name a run's folder") from None
-    except ValueError as failure:
-        raise UserError(f"{path} is not TOML: {failure}") from None
+    document = read_toml(path, "name a run's folder")
     try:
         resolved = document["resolved"]
         return RecordedConfig(
@@ -190,6 +181,6 @@ def _typed(hint: Any, value: Any) -> Any:
 def _writer(folder: Path) -> str:
     """The version of orbitflow that wrote a run's folder."""
     try:
-        return str(json.loads((folder / "env.json").read_text())["orbitflow_version"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return str(read_json(folder / "env.json", "")["orbitflow_version"])
+    except (UserError, KeyError, TypeError):
         return "of an unknown version"

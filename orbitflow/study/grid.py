@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import itertools
 import json
-import tomllib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from orbitflow.errors import UserError
 from orbitflow.policy.registry import expand
+from orbitflow.reading import read_toml
 from orbitflow.study.keys import POLICY, Value, key_of, read_value
 
 
@@ -106,12 +106,7 @@ def _split(option: str) -> tuple[str, Sequence[object]]:
 def _from_file(path: Path | None) -> Iterable[tuple[str, Sequence[object]]]:
     if path is None:
         return []
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"--grid-file {path} cannot be read ({error.strerror})") from None
-    except ValueError as error:
-        raise UserError(f"--grid-file {path} is not TOML: {error}") from None
+    document = read_toml(path, "--grid-file takes TOML with a table [grid]")
     for name in document:
         if name != "grid":
             raise UserError(f"--grid-file {path}: {name!r} is unknown: write all under [grid]")

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from orbitflow.engine.journal import Entry, SubmitCall, read_journal
+from orbitflow.engine.journal import Entry, SubmitCall
+from orbitflow.engine.journal_lines import read_journal
 from orbitflow.errors import UserError
 from orbitflow.machine.profile import load
 from orbitflow.policy.registry import label_of

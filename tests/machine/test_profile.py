@@ -196,7 +196,7 @@ def test_a_file_that_is_no_profile(tmp_path: Path, text: str) -> None:
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(ProfileError, match=r"cannot read .*none\.json: No such file"):
+    with pytest.raises(ProfileError, match=r"none\.json cannot be read \(No such file"):
         load(tmp_path / "none.json")
 
 

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 from orbitflow.config import RunConfig, to_toml
-from orbitflow.engine.journal import FinishCall, Journal, JournalFile, read_journal
+from orbitflow.engine.journal import FinishCall, Journal, JournalFile
+from orbitflow.engine.journal_lines import read_journal
 from orbitflow.errors import UserError
 from orbitflow.machine.profile import to_json
 from orbitflow.results.run_files import resolved, summary
@@ -209,11 +210,11 @@ def test_folders_that_cannot_be_validated(recorded: Path) -> None:
     journal = path / "no-offload" / "journal.jsonl"
     whole = journal.read_text()
     journal.write_text("{}\n" + whole)
-    assert "schema_version None" in refusal(path)
+    assert "journal.jsonl:1 is no line of a journal" in refusal(path)
     journal.write_text(whole.replace('"now_s"', '"nows"', 1))
     assert "journal.jsonl:2 is no line of a journal" in refusal(path)
     journal.unlink()
-    assert "cannot read" in refusal(path)
+    assert "cannot be read" in refusal(path)
 
 
 def test_a_torn_last_line_ends_a_journal(recorded: Path) -> None:
