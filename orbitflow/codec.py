@@ -1,19 +1,19 @@
 """Frozen dataclasses to JSON and back, strictly: `encode` gives back what `decode` accepted.
 
-The type hints are the schema. A number must be finite and at least zero unless its hint says
-otherwise (`Positive`, `Count`, `Signed`). Every refusal names the key path: `decode.token_s`.
+The type hints are the schema. A number must be at least zero, and at most 1e18, unless its hint
+says otherwise (`Positive`, `Count`, `Signed`, a `NumberRange`). Every refusal names the key path:
+`decode.token_s`.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import os
+import re
 from dataclasses import fields, is_dataclass
-from enum import Enum
 from functools import cache
 from types import NoneType
-from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
 from orbitflow import reading
 from orbitflow.errors import ProfileError, UserError, nearest
@@ -21,30 +21,29 @@ from orbitflow.files import write_whole
 
 T = TypeVar("T")
 
-
-class NumberRange(Enum):
-    """Which numbers a field takes; without one of these: zero or more."""
-
-    POSITIVE = "more than zero"
-    NON_NEGATIVE = "zero or more"
-    ANY = "finite"
-
-    def holds(self, number: float) -> bool:
-        """Say whether `number` lies in the range."""
-        if not math.isfinite(number):
-            return False
-        return (
-            self is NumberRange.ANY
-            or number > 0
-            or (number == 0 and self is NumberRange.NON_NEGATIVE)
-        )
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
-LARGEST = 1e18  # bytes, bytes per second, tokens: beyond, products of two lose all meaning
+_SMALLEST, _LARGEST = 1e-18, 1e18  # beyond, a product or a quotient of few is no float any more
 
-Positive = Annotated[float, NumberRange.POSITIVE]
-Signed = Annotated[float, NumberRange.ANY]
-Count = Annotated[int, NumberRange.POSITIVE]
+
+class NumberRange(NamedTuple):
+    """Which numbers a field takes, both ends included."""
+
+    least: float
+    most: float = _LARGEST
+
+    def __str__(self) -> str:
+        kind = "more than zero" if self.least > 0 else "zero or more" if self.least == 0 else ""
+        ends = f"from {self.least:g} to {self.most:g}" if self not in _WIDE else ""
+        return ", ".join(filter(None, ("a finite number", kind, ends)))
+
+
+NON_NEGATIVE = NumberRange(0.0)
+_WIDE = (NON_NEGATIVE, NumberRange(_SMALLEST), NumberRange(-_LARGEST))
+Positive = Annotated[float, NumberRange(_SMALLEST)]
+Signed = Annotated[float, NumberRange(-_LARGEST)]
+Count = Annotated[int, NumberRange(_SMALLEST)]
 
 
 def encode(value: object) -> Any:
@@ -63,9 +62,7 @@ def decode(kind: type[T], value: object, path: str = "") -> T:
     return made
 
 
-def _read(
-    hint: Any, value: object, path: str, allowed: NumberRange = NumberRange.NON_NEGATIVE
-) -> Any:
+def _read(hint: Any, value: object, path: str, allowed: NumberRange = NON_NEGATIVE) -> Any:
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated:
         return _read(arguments[0], value, path, arguments[1])
@@ -82,6 +79,8 @@ def _read(
         return _read_number(hint, value, path, allowed)
     if type(value) is not hint:
         raise _refusal(path, value, {str: "a text", bool: "true or false"}[hint])
+    if isinstance(value, str) and _CONTROL.search(value):
+        raise _refusal(path, value, "a text without control characters")
     return value
 
 
@@ -89,12 +88,8 @@ def _read_number(kind: type, value: object, path: str, allowed: NumberRange) -> 
     whole = kind is int
     if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
         raise _refusal(path, value, "a whole number" if whole else "a number")
-    try:
-        fits = allowed.holds(value)
-    except OverflowError:
-        fits = False
-    if not fits:
-        raise _refusal(path, value, f"a finite number, {allowed.value}")
+    if not allowed.least <= value <= allowed.most:  # no range has NaN
+        raise _refusal(path, value, str(allowed))
     return value if whole else float(value)
 
 

@@ -96,7 +96,7 @@ def read_json(path: PathLike, remedy: str, *, has_any_number: bool = False) -> A
         raise _no("JSON", path, failure.lineno, failure.msg, remedy) from None
     except ValueError as failure:
         what = str(failure).partition(":")[0]
-        raise UserError(f"{os.fspath(path)} cannot be read: {what}: {remedy}") from None
+        raise UserError(f"{os.fspath(path)} is not JSON: {what}: {remedy}") from None
     return value
 
 

@@ -9,11 +9,9 @@ from typing import Annotated, TypeAlias
 
 from msgspec import Meta
 
-MOST_LAYERS = 10_000  # ten times the deepest model that anybody serves
-
 Natural: TypeAlias = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Positive: TypeAlias = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 Whole: TypeAlias = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
-Layers: TypeAlias = Annotated[int, Meta(ge=1, le=MOST_LAYERS)]
+Layers: TypeAlias = Annotated[int, Meta(ge=1, le=10_000)]  # `machine.model` takes no more
 Real: TypeAlias = Annotated[float, Meta(ge=-1e30, le=1e30)]
 PositiveReal: TypeAlias = Annotated[float, Meta(gt=0, le=1e30)]

@@ -23,6 +23,7 @@ from typing import NamedTuple
 
 from orbitflow.codec import Count, Positive, Signed, decode, encode, read_json, write_text
 from orbitflow.errors import ProfileError
+from orbitflow.machine import ranges
 from orbitflow.machine.model import ModelSpec
 from orbitflow.units import GIB, format_bytes
 
@@ -42,10 +43,10 @@ PLANNER_LATENCY_S = 0.005
 class DecodeFit:
     """Coefficients of a decode pass; `outside_s` is the part of `base_s` outside the layers."""
 
-    base_s: Positive
-    request_s: float
-    token_s: float
-    outside_s: float
+    base_s: ranges.PassTime
+    request_s: ranges.TokenTime
+    token_s: ranges.TokenTime
+    outside_s: ranges.Time
 
     def __post_init__(self) -> None:
         if self.outside_s > self.base_s:
@@ -57,7 +58,7 @@ class Bend:
     """What a line is off by, as factors at some sizes: linear between them, constant outside."""
 
     tokens: tuple[Positive, ...]
-    factors: tuple[Positive, ...]
+    factors: tuple[ranges.Factor, ...]
 
     def __post_init__(self) -> None:
         if not self.tokens or len(self.tokens) != len(self.factors):
@@ -72,9 +73,9 @@ class PrefillFit:
     `bend`, by the tokens of a piece, corrects what they make of the piece; not the base.
     """
 
-    base_s: float
-    token_s: Positive
-    pair_s: float
+    base_s: ranges.Time
+    token_s: ranges.PrefillTime
+    pair_s: ranges.TokenTime
     bend: Bend | None = None
 
 
@@ -82,9 +83,9 @@ class PrefillFit:
 class LinkFit:
     """One direction of the link. Bandwidth is linear between the run sizes, constant outside."""
 
-    latency_s: float
+    latency_s: ranges.Time
     run_bytes: tuple[Positive, ...]
-    bytes_per_s: tuple[Positive, ...]
+    bytes_per_s: tuple[ranges.Rate, ...]
 
     def __post_init__(self) -> None:
         if not self.run_bytes or len(self.run_bytes) != len(self.bytes_per_s):
@@ -97,8 +98,8 @@ class LinkFit:
 class HostFit:
     """What the CPU does with KV in host memory: attend to it, or gather scattered rows of it."""
 
-    attention_bytes_per_s: Positive
-    gather_bytes_per_s: Positive
+    attention_bytes_per_s: ranges.Rate
+    gather_bytes_per_s: ranges.Rate
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,24 +154,24 @@ class Profile:
     name: str
     model: ModelSpec
     gpu_memory_bytes: Count
-    gpus: Count
+    gpus: ranges.Gpus
     weight_bytes: Count
-    page_tokens: Count
+    page_tokens: ranges.Pages
     decode: DecodeFit
     prefill: PrefillFit
     h2d: LinkFit
     d2h: LinkFit
-    link_slowdown: float
+    link_slowdown: ranges.Share
     host: HostFit | None
-    planner_latency_s: float
+    planner_latency_s: ranges.Time
     host_memory_bytes: Count | None
     provenance: Provenance
     errors: tuple[FitError, ...]
     simplified: tuple[str, ...]
-    measured_kv_tokens: Count | None = None
+    measured_kv_tokens: ranges.CacheTokens | None = None
     points: tuple[MeasuredPoint, ...] = ()
     digest: str | None = None
-    pass_noise: float = 0.0
+    pass_noise: ranges.Noise = 0.0
 
     def kv_capacity_tokens(self, gpu_memory_bytes: int | None = None) -> int:
         """Count the tokens whose KV fits beside the weights, in whole pages: as measured, else from
