@@ -99,7 +99,8 @@ def _read_object(kind: Any, value: object, path: str) -> Any:
     hints = _hints(kind)
     inside = f"{path}." if path else ""
     if unknown := [key for key in value if key not in hints]:
-        raise ProfileError(f"{inside}{unknown[0]} is not a known key: {nearest(unknown[0], hints)}")
+        key = unknown[0] if len(unknown[0]) <= 60 else unknown[0][:57] + "..."
+        raise ProfileError(f"{inside}{key} is not a known key: {nearest(key, hints)}")
     if missing := [inside + key for key in hints if key not in value]:
         raise ProfileError(f"{', '.join(missing)} missing: a file must have every key")
     made = {key: _read(hint, value[key], inside + key) for key, hint in hints.items()}

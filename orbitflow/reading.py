@@ -30,6 +30,7 @@ MOST_TOML_BYTES = 256 << 10  # tomllib reads some 100 KiB in a second
 DEEPEST = 64
 LARGEST_INT = 2**63 - 1
 
+_MOST_REASON = 200  # characters: a reason may quote the file
 _MARK = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)  # a text counts as one mark
 _TOML_KEY = re.compile(r"[=,{\[\n]")
 _KINDS = (
@@ -129,7 +130,7 @@ def read_lines(
             except RecursionError:
                 raise UserError(f"{where} {what} (it nests too deep): {remedy}") from None
             except ValueError as failure:
-                reason = " ".join(str(failure).split())
+                reason = " ".join(str(failure)[:_MOST_REASON].split())
                 raise UserError(f"{where} {what} ({reason}): {remedy}") from None
             yield value
 
@@ -146,7 +147,9 @@ def read_toml(path: PathLike, remedy: str) -> dict[str, Any]:
     except RecursionError:
         raise UserError(f"{os.fspath(path)} is not TOML: it nests too deep: {remedy}") from None
     except ValueError as failure:
-        raise UserError(f"{os.fspath(path)} is not TOML: {failure}: {remedy}") from None
+        raise UserError(
+            f"{os.fspath(path)} is not TOML: {str(failure)[:_MOST_REASON]}: {remedy}"
+        ) from None
 
 
 def _no(kind: str, path: PathLike, line: int, what: str, remedy: str) -> UserError:
@@ -178,7 +181,7 @@ def _without_repeats(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
     made: dict[str, object] = {}
     for key, value in pairs:
         if key in made:
-            raise ValueError(f"the key {json.dumps(key)[:40]} is there twice")
+            raise ValueError(f"the key {json.dumps(key[:40])} is there twice")
         made[key] = value
     return made
 

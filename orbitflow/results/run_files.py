@@ -11,16 +11,18 @@ import platform
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, get_type_hints
+
+import msgspec
 
 from orbitflow import __version__
 from orbitflow.bound.bound import Bound
 from orbitflow.config import RunConfig
 from orbitflow.errors import UserError
 from orbitflow.reading import read_json, read_toml
+from orbitflow.records import Natural, Positive, PositiveReal
 from orbitflow.results.bound_share import bound_figures
 from orbitflow.results.summary import SCHEMA_VERSION, PolicyReport
 from orbitflow.scenario import Scenario
@@ -138,17 +140,29 @@ def read_config_file(path: Path) -> RecordedConfig:
     """Read a `config.toml`. Raise a UserError if it is none, or lacks something."""
     document = read_toml(path, "name a run's folder")
     try:
-        resolved = document["resolved"]
-        return RecordedConfig(
-            RunConfig(**_options(path, document)),
-            tuple(resolved["policies"]),
-            int(resolved["kv_capacity_tokens"]),
-            int(resolved["max_batch"]) or None,
-            float(resolved["slo_tbt_s"]),
-            "backend" in document,
-        )
+        resolved = msgspec.convert(document["resolved"], _Resolved)
+        config = RunConfig(**_options(path, document))
+    except UserError as refusal:
+        raise UserError(f"{path}: {refusal}") from None
     except (KeyError, TypeError, ValueError) as failure:
         raise UserError(f"{path} is no run's configuration: {failure!r}") from None
+    return RecordedConfig(
+        config,
+        resolved.policies,
+        resolved.kv_capacity_tokens,
+        resolved.max_batch or None,
+        resolved.slo_tbt_s,
+        "backend" in document,
+    )
+
+
+class _Resolved(msgspec.Struct):
+    """What is read of the table `[resolved]`."""
+
+    policies: tuple[str, ...]
+    kv_capacity_tokens: Positive
+    max_batch: Natural
+    slo_tbt_s: PositiveReal
 
 
 def _options(path: Path, document: Mapping[str, Any]) -> dict[str, Any]:
@@ -161,21 +175,15 @@ def _options(path: Path, document: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in document.items():
         try:
             if name in names:
-                found[name] = _typed(hints[name], value)
+                found[name] = msgspec.convert(value, hints[name])
             elif value is True:
                 raise ValueError
         except ValueError:
             raise UserError(
-                f"{path}, written by orbitflow {_writer(path.parent)}, has {name} = {value!r}, "
+                f"written by orbitflow {_writer(path.parent)}, has {name} = {repr(value)[:60]}, "
                 f"which orbitflow {__version__} does not know: run it again"
             ) from None
     return found
-
-
-def _typed(hint: Any, value: Any) -> Any:
-    if isinstance(value, list):
-        return tuple(value)
-    return hint(value) if isinstance(hint, type) and issubclass(hint, StrEnum) else value
 
 
 def _writer(folder: Path) -> str:

@@ -73,18 +73,28 @@ def read_grid(options: Sequence[str], file: Path | None) -> Grid:
     """Read the axes of both sources. Raise a UserError if there are none, or a key comes twice."""
     axes: list[Axis] = []
     notices: list[str] = []
-    for name, raws in itertools.chain(map(_split, options), _from_file(file)):
-        key = key_of(name)
-        if key in (axis.key for axis in axes):
-            raise UserError(f"--grid {key} is given twice: write its values once, with commas")
-        values = _values(key, raws)
-        once = tuple(dict.fromkeys(values))
-        if len(once) < len(values):
-            notices.append(f"--grid {key}: repeated values were dropped")
-        axes.append(Axis(key, once))
+    for name, raws in map(_split, options):
+        _add(axes, notices, name, raws)
+    for name, raws in _from_file(file):
+        try:
+            _add(axes, notices, name, raws)
+        except UserError as refusal:
+            raise UserError(f"--grid-file {file}: {refusal}") from None
     if not axes:
-        raise UserError("the grid is empty: vary something, such as --grid policy=all")
+        where = "" if file is None else f"--grid-file {file}: "
+        raise UserError(f"{where}the grid is empty: vary something, such as --grid policy=all")
     return Grid(tuple(axes), tuple(notices))
+
+
+def _add(axes: list[Axis], notices: list[str], name: str, raws: Sequence[object]) -> None:
+    key = key_of(name)
+    if key in (axis.key for axis in axes):
+        raise UserError(f"--grid {key} is given twice: write its values once, with commas")
+    values = _values(key, raws)
+    once = tuple(dict.fromkeys(values))
+    if len(once) < len(values):
+        notices.append(f"--grid {key}: repeated values were dropped")
+    axes.append(Axis(key, once))
 
 
 def _values(key: str, raws: Sequence[object]) -> list[Value]:

@@ -19,7 +19,7 @@ from orbitflow.reading import read_json, read_lines
 from orbitflow.records import Natural, Real, Whole
 from orbitflow.study.figures import Objective
 from orbitflow.study.grid import Cell
-from orbitflow.study.keys import POLICY, Direction, Value
+from orbitflow.study.keys import POLICY, Direction, Value, has_kind, is_key
 from orbitflow.study.statistics import Estimate, estimates
 from orbitflow.study.study import SCHEMA_VERSION, Job
 
@@ -216,6 +216,9 @@ def _row(line: bytes) -> Row:
     row = _decode_line(line)
     if (row.status, row.figures is not None) not in _ENDS:
         raise ValueError(f"{row.status}, but with{'out' if row.figures is None else ''} figures")
+    for key, value in row.cell.items():
+        if not (is_key(key) and has_kind(key, value)):
+            raise ValueError(f"{key[:40]} of the cell is {str(value)[:40]}")
     return msgspec.structs.asdict(row)
 
 
