@@ -26,7 +26,7 @@ PathLike = str | os.PathLike[str]
 
 MOST_DOCUMENT_BYTES = 64 << 20
 MOST_LINE_BYTES = 16 << 20
-MOST_TOML_BYTES = 256 << 10  # tomllib reads some 100 KiB in a second
+MOST_TOML_BYTES = 256 << 10
 DEEPEST = 64
 LARGEST_INT = 2**63 - 1
 
@@ -54,6 +54,11 @@ def open_plain(path: PathLike, remedy: str) -> BinaryIO:
         kind = next((name for is_kind, name in _KINDS if is_kind(mode)), "no plain file")
         raise UserError(f"{os.fspath(path)} is {kind}: name a plain file")
     return os.fdopen(handle, "rb")
+
+
+def check_plain(path: PathLike, remedy: str) -> None:
+    """Raise a UserError as `open_plain` does, for a file that a library will open by its name."""
+    open_plain(path, remedy).close()
 
 
 def read_bytes(path: PathLike, remedy: str, most_bytes: int = MOST_DOCUMENT_BYTES) -> bytes:

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from orbitflow.api import simulate as api
+from orbitflow.api.simulate import load_run
 from orbitflow.machine.model import model_from_config
 from orbitflow.machine.profile import load
 from orbitflow.report.read_files import PolicyFiles
 from orbitflow.report.read_runs import read_inputs
 from orbitflow.report.report import make_report
+from orbitflow.results.kept import FolderOutputs
 from orbitflow.results.run_files import read_config_file
 from orbitflow.study.grid import read_grid
 from orbitflow.study.stored import read_study
@@ -31,21 +32,21 @@ class Reader(NamedTuple):
 
 
 def _load_run(root: Path) -> None:
-    result = api.load_run(root / "run")
+    result = load_run(root / "run")
     str(result)
     for policy in result.policies:
         result[policy].figures.get("")
 
 
 def _requests(root: Path) -> None:
-    api.FolderOutputs(root / "run").requests("dynamic")
+    FolderOutputs(root / "run").requests("dynamic")
     files = PolicyFiles(root / "run" / "dynamic")
     files.check_requests(0)
     assert set(files.requests) >= {"id", "ttft_s"}
 
 
 def _steps(root: Path) -> None:
-    api.FolderOutputs(root / "run").steps("dynamic")
+    FolderOutputs(root / "run").steps("dynamic")
     PolicyFiles(root / "run" / "dynamic").steps()
 
 

@@ -18,7 +18,7 @@ from fuzz.readers import READERS, Reader
 from fuzz.samples import make
 from orbitflow.errors import OrbitFlowError
 
-EXAMPLES, SLOW_EXAMPLES = 1500, 600
+EXAMPLES, SLOW_EXAMPLES = 120, 30
 
 
 @pytest.fixture(scope="module")
