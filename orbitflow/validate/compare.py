@@ -98,6 +98,12 @@ def first_difference(measured: Path, simulated: Path) -> FirstDifference | None:
     return None
 
 
+def check_decisions(path: Path) -> None:
+    """Raise a UserError if a line of a `decisions.jsonl` cannot be read, or the last is cut off."""
+    for _ in _decisions(path):
+        pass
+
+
 def _decisions(path: Path) -> Iterator[dict[str, Any]]:
     lines = read_lines(path, _decode, "run it again", may_be_torn=False)
     return map(msgspec.to_builtins, lines)
