@@ -130,7 +130,7 @@ def test_columns(tmp_path: Path) -> None:
         (np.zeros(3, dtype=np.float32), "'b.npy' is no list of numbers"),
     ],
 )
-def test_columns_that_are_refused(tmp_path: Path, column: np.ndarray, said: str) -> None:  # type: ignore[type-arg]
+def test_columns_that_are_refused(tmp_path: Path, column: np.ndarray, said: str) -> None:
     path = tmp_path / "a.npz"
     np.savez(path, a=TIME, b=column)
     with pytest.raises(UserError) as refusal:
