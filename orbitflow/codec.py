@@ -1,48 +1,49 @@
 """Frozen dataclasses to JSON and back, strictly: `encode` gives back what `decode` accepted.
 
-The type hints are the schema. A number must be finite and at least zero unless its hint says
-otherwise (`Positive`, `Count`, `Signed`). Every refusal names the key path: `decode.token_s`.
+The type hints are the schema. A number must be at least zero, and at most 1e18, unless its hint
+says otherwise (`Positive`, `Count`, `Signed`, a `NumberRange`). Every refusal names the key path:
+`decode.token_s`.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import os
-from collections.abc import Sequence
+import re
 from dataclasses import fields, is_dataclass
-from enum import Enum
 from functools import cache
 from types import NoneType
-from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
-from orbitflow.errors import ProfileError, nearest
+from orbitflow.errors import ProfileError, UserError, nearest
 from orbitflow.files import write_whole
+from orbitflow.formats import reading
 
 T = TypeVar("T")
 
-
-class NumberSign(Enum):
-    """Which numbers a field takes; without one of these: zero or more."""
-
-    POSITIVE = "more than zero"
-    NON_NEGATIVE = "zero or more"
-    ANY = "finite"
-
-    def holds(self, number: float) -> bool:
-        """Say whether `number` is one of them."""
-        if not math.isfinite(number):
-            return False
-        return (
-            self is NumberSign.ANY
-            or number > 0
-            or (number == 0 and self is NumberSign.NON_NEGATIVE)
-        )
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
-Positive = Annotated[float, NumberSign.POSITIVE]
-Signed = Annotated[float, NumberSign.ANY]
-Count = Annotated[int, NumberSign.POSITIVE]
+_SMALLEST, _LARGEST = 1e-18, 1e18  # beyond, a product or a quotient of few is no float any more
+
+
+class NumberRange(NamedTuple):
+    """Which numbers a field takes, both ends included."""
+
+    least: float
+    most: float = _LARGEST
+
+    def __str__(self) -> str:
+        kind = "more than zero" if self.least > 0 else "zero or more" if self.least == 0 else ""
+        ends = f"from {self.least:g} to {self.most:g}" if self not in _WIDE else ""
+        return ", ".join(filter(None, ("a finite number", kind, ends)))
+
+
+NON_NEGATIVE = NumberRange(0.0)
+_WIDE = (NON_NEGATIVE, NumberRange(_SMALLEST), NumberRange(-_LARGEST))
+Positive = Annotated[float, NumberRange(_SMALLEST)]
+Signed = Annotated[float, NumberRange(-_LARGEST)]
+Count = Annotated[int, NumberRange(_SMALLEST)]
 
 
 def encode(value: object) -> Any:
@@ -61,9 +62,7 @@ def decode(kind: type[T], value: object, path: str = "") -> T:
     return made
 
 
-def _read(
-    hint: Any, value: object, path: str, allowed: NumberSign = NumberSign.NON_NEGATIVE
-) -> Any:
+def _read(hint: Any, value: object, path: str, allowed: NumberRange = NON_NEGATIVE) -> Any:
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated:
         return _read(arguments[0], value, path, arguments[1])
@@ -80,21 +79,17 @@ def _read(
         return _read_number(hint, value, path, allowed)
     if type(value) is not hint:
         raise _refusal(path, value, {str: "a text", bool: "true or false"}[hint])
-    if isinstance(value, str) and not value.isprintable():
+    if isinstance(value, str) and _CONTROL.search(value):
         raise _refusal(path, value, "a text without control characters")
     return value
 
 
-def _read_number(kind: type, value: object, path: str, allowed: NumberSign) -> float:
+def _read_number(kind: type, value: object, path: str, allowed: NumberRange) -> float:
     whole = kind is int
     if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
         raise _refusal(path, value, "a whole number" if whole else "a number")
-    try:
-        fits = allowed.holds(value)
-    except OverflowError:
-        fits = False
-    if not fits:
-        raise _refusal(path, value, f"a finite number, {allowed.value}")
+    if not allowed.least <= value <= allowed.most:  # no range has NaN
+        raise _refusal(path, value, str(allowed))
     return value if whole else float(value)
 
 
@@ -104,7 +99,8 @@ def _read_object(kind: Any, value: object, path: str) -> Any:
     hints = _hints(kind)
     inside = f"{path}." if path else ""
     if unknown := [key for key in value if key not in hints]:
-        raise ProfileError(f"{inside}{unknown[0]} is not a known key: {nearest(unknown[0], hints)}")
+        key = unknown[0] if len(unknown[0]) <= 60 else unknown[0][:57] + "..."
+        raise ProfileError(f"{inside}{key} is not a known key: {nearest(key, hints)}")
     if missing := [inside + key for key in hints if key not in value]:
         raise ProfileError(f"{', '.join(missing)} missing: a file must have every key")
     made = {key: _read(hint, value[key], inside + key) for key, hint in hints.items()}
@@ -126,23 +122,11 @@ def _refusal(path: str, value: object, wanted: str) -> ProfileError:
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:
-    """Parse a JSON file. Raise a ProfileError if it cannot be read or repeats a key."""
+    """Parse a JSON file, whose numbers `decode` judges. Raise a ProfileError if it is none."""
     try:
-        with open(path, encoding="utf-8") as file:
-            return json.load(file, object_pairs_hook=_without_repeats)
-    except OSError as failure:
-        raise ProfileError(f"cannot read {os.fspath(path)}: {failure.strerror}") from None
-    except (ValueError, RecursionError) as failure:
-        raise ProfileError(f"{os.fspath(path)} is not JSON: {failure}") from None
-
-
-def _without_repeats(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
-    made = dict(pairs)
-    if len(made) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"the key {twice} is there twice")
-    return made
+        return reading.read_json(path, "write it again", has_any_number=True)
+    except UserError as failure:
+        raise ProfileError(str(failure)) from None
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

@@ -437,8 +437,8 @@ def test_a_result_shows_itself() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (None, "holds no run: No such file"),
-        ("{", "is no run's summary"),
+        (None, "holds no run: it has no summary"),
+        ("{", "is not JSON: line 1"),
         ("[]", "is no run's summary"),
         ('{"schema_version": 1}', "is no run's summary"),
         ('{"schema_version": 9, "orbitflow_version": "7.0"}', "use orbitflow 7.0, that wrote it"),
@@ -455,8 +455,8 @@ def test_folders_that_hold_no_run(here: Path, text: str | None, said: str) -> No
 def test_files_that_are_gone_since(here: Path) -> None:
     result = of.simulate("demo", "dynamic", out="run", **FEW)
     Path("run/dynamic/steps.npz").unlink()
-    with pytest.raises(UserError, match=r"steps\.npz cannot be read: No such file"):
+    with pytest.raises(UserError, match=r"steps\.npz cannot be read \(No such file"):
         result.steps("dynamic")
     Path("run/dynamic/requests.jsonl").write_text('{"id": 0}\n')
-    with pytest.raises(UserError, match=r"requests\.jsonl is broken"):
+    with pytest.raises(UserError, match=r"requests\.jsonl:1 cannot be read"):
         result.requests("dynamic")

@@ -24,7 +24,8 @@ from torch import Tensor
 from orbitflow.backend.model.architecture import Architecture, read_architecture
 from orbitflow.backend.model.weights import Weights, assemble, random_weights
 from orbitflow.codec import read_json
-from orbitflow.errors import ProfileError
+from orbitflow.errors import ProfileError, UserError
+from orbitflow.formats.reading import check_plain
 
 _WHOLE = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
@@ -77,7 +78,7 @@ class Checkpoint:
     def _open(self, file: str) -> Any:
         if file not in self._files:
             path = self._folder / file
-            _require_plain(path)
+            _check_plain(path)
             try:
                 opened: Any = safe_open(path, framework="pt")
             except (OSError, SafetensorError) as failure:
@@ -110,7 +111,7 @@ def _places(folder: Path) -> dict[str, str]:
         return found
     if not (folder / _WHOLE).exists():
         raise ProfileError(f"{folder} has no weights ({_WHOLE}): {_remedy(folder)}")
-    _require_plain(folder / _WHOLE)
+    _check_plain(folder / _WHOLE)
     try:
         with safe_open(folder / _WHOLE, framework="pt") as file:
             return dict.fromkeys(file.keys(), _WHOLE)
@@ -120,9 +121,13 @@ def _places(folder: Path) -> dict[str, str]:
         ) from None
 
 
-def _require_plain(path: Path) -> None:
-    if path.exists() and not path.is_file():
-        raise ProfileError(f"{path} is not a plain file: download the file again")
+def _check_plain(path: Path) -> None:
+    """Safetensors would wait for a pipe, and read a device without end."""
+    try:
+        if path.exists():  # else it says so itself
+            check_plain(path, "download the file again")
+    except UserError as refusal:
+        raise ProfileError(str(refusal)) from None
 
 
 def _remedy(folder: Path) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 from orbitflow.backend.extra import require
 from orbitflow.codec import read_json
 from orbitflow.errors import ProfileError, UserError
+from orbitflow.formats.reading import check_plain
 
 _FILE = "tokenizer.json"
 _UNFINISHED = "\ufffd"
@@ -32,6 +33,7 @@ class Tokenizer:
         from tokenizers import Tokenizer as Reader
 
         path = Path(folder) / _FILE
+        check_plain(path, "download it again")
         try:
             self._reader: Any = Reader.from_file(str(path))
         except Exception as failure:  # the library raises nothing narrower

@@ -12,7 +12,7 @@ from orbitflow.api.frames import Kind, columns_of, frame_of
 from orbitflow.errors import nearest
 from orbitflow.results.kept import RunTables
 from orbitflow.results.summary import flat
-from orbitflow.results.summary_types import PolicySummary, Summary, from_json
+from orbitflow.results.typed_summary import PolicySummary, Summary, from_json
 from orbitflow.units import format_seconds
 
 

@@ -6,7 +6,6 @@ with a folder equal bytes, save for the wall-clock times of `env.json`.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
@@ -30,6 +29,7 @@ from orbitflow.api.side_by_side import Simulated, can_run_apart, simulate_side_b
 from orbitflow.bound.bound import Bound
 from orbitflow.config import to_toml
 from orbitflow.errors import UserError
+from orbitflow.formats.reading import read_json
 from orbitflow.machine.catalog import resolve_profile
 from orbitflow.machine.profile import Profile
 from orbitflow.results.bound_share import bound_of, with_shares
@@ -148,16 +148,16 @@ def load_run(path: PathLike) -> Result:
     folder = Path(path)
     if (folder / "INCOMPLETE").exists():
         raise UserError(f"{folder} is of a run that did not finish: run it again")
+    if not (folder / "summary.json").exists():
+        raise UserError(f"{folder} holds no run: it has no summary.json")
+    content = read_json(folder / "summary.json", "name the folder of a run")
     try:
-        content = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
         if content["schema_version"] != SCHEMA_VERSION:
             raise UserError(
                 f"{folder} has schema_version {content['schema_version']}: orbitflow reads "
                 f"{SCHEMA_VERSION}; use orbitflow {content.get('orbitflow_version')}, that wrote it"
             )
         return Result(content, FolderOutputs(folder), path=folder)
-    except OSError as error:
-        raise UserError(f"{folder} holds no run: {error.strerror or error}") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{folder}/summary.json is no run's summary ({error!r})") from None
 

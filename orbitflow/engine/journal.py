@@ -14,21 +14,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TextIO
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, Protocol
 
-import msgspec
-import numpy as np
-
-from orbitflow import __version__
 from orbitflow.engine.engine import ServingCore
-from orbitflow.errors import UserError
 from orbitflow.request import Request
 from orbitflow.step import Events, Idle, PlanAnswer, PlanRequest, Step, StepOutcome
 
 
-class SubmitCall(msgspec.Struct, frozen=True, rename={"request": "submit"}):
+class SubmitCall(NamedTuple):
     """`submit` was called."""
 
     now_s: float
@@ -36,14 +30,14 @@ class SubmitCall(msgspec.Struct, frozen=True, rename={"request": "submit"}):
     refusal: str | None
 
 
-class StepCall(msgspec.Struct, frozen=True, rename={"answer": "step"}):
+class StepCall(NamedTuple):
     """`next_step` was called, and this came of it."""
 
     now_s: float
     answer: str
 
 
-class AdoptCall(msgspec.Struct, frozen=True, rename={"request_id": "adopt"}):
+class AdoptCall(NamedTuple):
     """`adopt` was called, with the plan or with what solving the same question again gives."""
 
     now_s: float
@@ -203,42 +197,6 @@ def digest(description: str) -> str:
     return hashlib.blake2b(description.encode(), digest_size=12).hexdigest()
 
 
-def read_journal(path: Path) -> Iterator[Entry]:
-    """The entries of a file, read as they are asked for; a torn last line ends them.
-
-    Raise a UserError if it cannot be read, or is no journal of this version.
-    """
-    with _opened(path) as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                if number == 1:
-                    _check_version(path, msgspec.json.decode(line))
-                    continue
-                entry = _entry(line)
-            except (msgspec.DecodeError, KeyError, ValueError) as failure:
-                if not line.endswith("\n"):
-                    return
-                what = f"{path}:{number} is no line of a journal"
-                raise UserError(f"{what} ({failure}): run again") from None
-            yield entry
-
-
-def _opened(path: Path) -> TextIO:
-    try:
-        return path.open(encoding="utf-8")
-    except OSError as failure:
-        raise UserError(f"cannot read {path} ({failure.strerror}): name a run's folder") from None
-
-
-def _check_version(path: Path, document: Any) -> None:
-    version = document.get("schema_version") if isinstance(document, dict) else None
-    if version != SCHEMA_VERSION:
-        raise UserError(
-            f"{path} has schema_version {version}, this orbitflow ({__version__}) reads "
-            f"{SCHEMA_VERSION}: run again, or read it with the version that wrote it"
-        )
-
-
 def _document(entry: Entry) -> dict[str, object]:
     if isinstance(entry, SubmitCall):
         return {"submit": entry.request, "now_s": entry.now_s, "refusal": entry.refusal}
@@ -250,44 +208,3 @@ def _document(entry: Entry) -> dict[str, object]:
     stalls = None if outcome.pass_stall_s is None else outcome.pass_stall_s.tolist()
     said = outcome._replace(pass_end_s=outcome.pass_end_s.tolist(), pass_stall_s=stalls)
     return {"finish": said._asdict(), "events": digest(entry.answer)}
-
-
-def _entry(line: str) -> Entry:
-    said = _LINES[line[2 : line.index('"', 2)]].decode(line)  # the first key says which call it is
-    return said.call() if isinstance(said, _FinishLine) else said
-
-
-class _Outcome(msgspec.Struct):
-    """A `StepOutcome`, its arrays as lists."""
-
-    start_s: float
-    pass_end_s: list[float]
-    stall_s: float
-    link_busy_s: float
-    h2d_bytes: int
-    d2h_bytes: int
-    moves_done: tuple[int, ...]
-    end_s: float
-    pass_stall_s: list[float] | None
-
-
-class _FinishLine(msgspec.Struct):
-    finish: _Outcome
-    events: str
-
-    def call(self) -> FinishCall:
-        outcome = StepOutcome(**msgspec.structs.asdict(self.finish))
-        ends, stalls = outcome.pass_end_s, outcome.pass_stall_s
-        outcome = outcome._replace(
-            pass_end_s=np.array(ends), pass_stall_s=None if stalls is None else np.array(stalls)
-        )
-        return FinishCall(outcome, self.events)
-
-
-_Line = SubmitCall | StepCall | AdoptCall | _FinishLine
-_LINES: dict[str, msgspec.json.Decoder[_Line]] = {
-    "submit": msgspec.json.Decoder(SubmitCall),
-    "step": msgspec.json.Decoder(StepCall),
-    "adopt": msgspec.json.Decoder(AdoptCall),
-    "finish": msgspec.json.Decoder(_FinishLine),
-}

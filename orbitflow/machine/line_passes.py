@@ -16,6 +16,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from orbitflow.codec import Positive
+from orbitflow.machine import ranges
 
 if TYPE_CHECKING:
     from orbitflow.arrays import FloatArray, IntArray
@@ -52,10 +53,10 @@ class PassFloor(NamedTuple):
 class DecodeFit:
     """Coefficients of a decode pass; `outside_s` is the part of `base_s` outside the layers."""
 
-    base_s: Positive
-    request_s: float
-    token_s: float
-    outside_s: float
+    base_s: ranges.PassTime
+    request_s: ranges.TokenTime
+    token_s: ranges.TokenTime
+    outside_s: ranges.Time
 
     def __post_init__(self) -> None:
         if self.outside_s > self.base_s:
@@ -67,7 +68,7 @@ class Bend:
     """What a line is off by, as factors at some sizes: linear between them, constant outside."""
 
     tokens: tuple[Positive, ...]
-    factors: tuple[Positive, ...]
+    factors: tuple[ranges.Factor, ...]
 
     def __post_init__(self) -> None:
         require_points("tokens", self.tokens, "factors", self.factors)
@@ -79,9 +80,9 @@ class PrefillFit:
     `bend`, by the tokens of a piece, corrects what they make of the piece; not the base.
     """
 
-    base_s: float
-    token_s: Positive
-    pair_s: float
+    base_s: ranges.Time
+    token_s: ranges.PrefillTime
+    pair_s: ranges.TokenTime
     bend: Bend | None = None
 
 

@@ -33,6 +33,7 @@ from orbitflow.units import format_bytes
 DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 _LIMIT = 2**31
 _MOST_BYTES = 2**63
+MOST_LAYERS, MOST_ROW_BYTES = 10_000, 2**30  # far beyond any model
 _SIZES = {
     "layers": "num_hidden_layers",
     "hidden_size": "hidden_size",
@@ -65,6 +66,13 @@ class ModelSpec:
     layer_vector_parameters: Count | None = None
 
     def __post_init__(self) -> None:
+        if self.layers > MOST_LAYERS:
+            raise ValueError(f"layers {self.layers}: must be at most {MOST_LAYERS:,}")
+        if (row := self.kv_bytes_per_token_per_layer) > MOST_ROW_BYTES:
+            raise ValueError(
+                f"KV of a token in a layer is {row} bytes (2 x kv_heads x head_dim x dtype_bytes): "
+                f"must be at most {MOST_ROW_BYTES:,}"
+            )
         if self.heads % self.kv_heads:
             raise ValueError(f"kv_heads {self.kv_heads} must divide the {self.heads} heads")
 

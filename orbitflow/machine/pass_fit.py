@@ -19,6 +19,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from orbitflow.codec import Positive
+from orbitflow.machine import ranges
 from orbitflow.machine.line_passes import Chunk, DecodeFit, LinePasses, PassFloor, require_points
 
 if TYPE_CHECKING:
@@ -33,15 +34,15 @@ class PassFit:
     m: by how much attention of decode takes longer in a pass with chunks.
     """
 
-    host_s: float
-    chunk_host_s: float
+    host_s: ranges.Time
+    chunk_host_s: ranges.Time
     tokens: tuple[Positive, ...]
-    token_s: tuple[Positive, ...]
-    outside_gpu_s: float
-    request_s: float
-    context_s: float
-    beside_chunks: float
-    pair_s: float
+    token_s: tuple[ranges.PassTime, ...]
+    outside_gpu_s: ranges.Time
+    request_s: ranges.TokenTime
+    context_s: ranges.TokenTime
+    beside_chunks: ranges.Slowdown
+    pair_s: ranges.TokenTime
 
     def __post_init__(self) -> None:
         require_points("tokens", self.tokens, "token_s", self.token_s)

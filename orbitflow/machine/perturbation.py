@@ -14,6 +14,8 @@ from typing import NamedTuple
 
 from orbitflow.errors import UserError, nearest
 
+MOST_NOISE = 0.9  # at 1 a pass might take no time
+
 
 class Perturbation(NamedTuple):
     """Factors; 1 and 0 leave the machine as profiled."""
@@ -37,7 +39,7 @@ def read_perturbation(text: str) -> Perturbation:
             values[key] = float(number) if equals else float("nan")
         except ValueError:
             values[key] = float("nan")
-        least, most = (0.0, 0.9) if key == "noise" else (0.01, 100.0)
+        least, most = (0.0, MOST_NOISE) if key == "noise" else (0.01, 100.0)
         if not least <= values[key] <= most:
             raise UserError(
                 f"--perturb {text!r}: {key} must be a number from {least:g} to {most:g}, "

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 from orbitflow.codec import Count, Positive, Signed, decode, encode, read_json, write_text
 from orbitflow.errors import ProfileError
+from orbitflow.machine import ranges
 from orbitflow.machine.line_passes import DecodeFit, LinePasses, PrefillFit
 from orbitflow.machine.model import ModelSpec
 from orbitflow.machine.pass_fit import PassFit, PassTimes
@@ -44,9 +45,9 @@ PLANNER_LATENCY_S = 0.005
 class LinkFit:
     """One direction of the link. Bandwidth is linear between the run sizes, constant outside."""
 
-    latency_s: float
+    latency_s: ranges.Time
     run_bytes: tuple[Positive, ...]
-    bytes_per_s: tuple[Positive, ...]
+    bytes_per_s: tuple[ranges.Rate, ...]
 
     def __post_init__(self) -> None:
         if not self.run_bytes or len(self.run_bytes) != len(self.bytes_per_s):
@@ -59,8 +60,8 @@ class LinkFit:
 class HostFit:
     """What the CPU does with KV in host memory: attend to it, or gather scattered rows of it."""
 
-    attention_bytes_per_s: Positive
-    gather_bytes_per_s: Positive
+    attention_bytes_per_s: ranges.Rate
+    gather_bytes_per_s: ranges.Rate
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,24 +117,24 @@ class Profile:
     name: str
     model: ModelSpec
     gpu_memory_bytes: Count
-    gpus: Count
+    gpus: ranges.Gpus
     weight_bytes: Count
-    page_tokens: Count
+    page_tokens: ranges.Pages
     decode: DecodeFit | None
     prefill: PrefillFit | None
     h2d: LinkFit
     d2h: LinkFit
-    link_slowdown: float
+    link_slowdown: ranges.Share
     host: HostFit | None
-    planner_latency_s: float
+    planner_latency_s: ranges.Time
     host_memory_bytes: Count | None
     provenance: Provenance
     errors: tuple[FitError, ...]
     simplified: tuple[str, ...]
-    measured_kv_tokens: Count | None = None
+    measured_kv_tokens: ranges.CacheTokens | None = None
     points: tuple[MeasuredPoint, ...] = ()
     digest: str | None = None
-    pass_noise: float = 0.0
+    pass_noise: ranges.Noise = 0.0
     passes: PassFit | None = None
 
     def __post_init__(self) -> None:

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
+
+import msgspec
 
 from orbitflow.errors import UserError
+from orbitflow.formats.records import Real
 from orbitflow.report.read_files import PolicyFiles
 from orbitflow.report.read_studies import ReportStudy, is_study, read_study
 from orbitflow.results.run_files import read_document
 from orbitflow.results.run_folder import INCOMPLETE
+from orbitflow.results.typed_summary import check_types
 from orbitflow.units import format_count, format_seconds
 
 _PROFILE_KEYS = ("name", "layers", "token_layer_bytes", "kv_capacity_tokens", "page_tokens")
@@ -137,6 +141,7 @@ def _read_run(path: Path, label: str) -> ReportRun:
                 f"{path}/summary.json lacks profile.{missing[0]}: orbitflow "
                 f"{summary.get('orbitflow_version')} wrote it; run it again"
             )
+        check_types(summary)
         policies = tuple(
             PolicyRun(name, dict(figures), PolicyFiles(path / name))
             for name, figures in summary["policies"].items()
@@ -154,7 +159,30 @@ def _read_run(path: Path, label: str) -> ReportRun:
 
 def _validation(path: Path) -> Mapping[str, Any] | None:
     file = path / "validation.json"
-    return read_document(file)["policies"] if file.exists() else None
+    if not file.exists():
+        return None
+    policies = read_document(file).get("policies")
+    try:
+        msgspec.convert(policies, dict[str, _Validated])
+    except ValueError as failure:
+        raise UserError(f"{file} is no validation ({failure}): validate the run again") from None
+    return cast(Mapping[str, Any], policies)
+
+
+class _Figure(msgspec.Struct):
+    """One figure of `validation.json`."""
+
+    name: str
+    measured: Real | None
+    simulated: Real | None
+    error: Real | None
+    is_share: bool
+
+
+class _Validated(msgspec.Struct):
+    """What a report shows of one policy's validation."""
+
+    figures: list[_Figure]
 
 
 def _text(path: Path) -> str:

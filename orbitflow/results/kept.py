@@ -8,21 +8,28 @@ for.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TextIO, TypeAlias, cast, get_type_hints
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from orbitflow.errors import UserError
+from orbitflow.formats.columns import read_columns
+from orbitflow.formats.reading import read_lines
+from orbitflow.formats.records import Natural, Real
 from orbitflow.results.request_result import RequestResult
 
 Columns: TypeAlias = dict[str, npt.NDArray[Any]]
 _REQUESTS, _STEPS = "requests.jsonl", "steps.npz"
+_REMEDY = "run it again"
+_RANGES: Mapping[Any, Any] = {int: Natural, float: Real, float | None: Real | None}
+_HINTS = get_type_hints(RequestResult)
+_Line = msgspec.defstruct("_Line", [(n, _RANGES.get(hint, hint)) for n, hint in _HINTS.items()])
+_row = msgspec.json.Decoder(_Line).decode
 
 
 class RunTables(Protocol):
@@ -43,21 +50,22 @@ class RequestColumns:
     """
 
     def __init__(self) -> None:
-        self._columns = {name: _empty(hint) for name, hint in get_type_hints(RequestResult).items()}
+        self._columns = {name: _empty(hint) for name, hint in _HINTS.items()}
 
     def write(self, text: str) -> int:
         """Take whole lines."""
         for line in text.splitlines():
-            self._add(json.loads(line))
+            self.add(_row(line))
         return len(text)
 
     def columns(self) -> Columns:
         """The columns by name."""
         return {name: _settled(column) for name, column in self._columns.items()}
 
-    def _add(self, row: Mapping[str, Any]) -> None:
+    def add(self, row: msgspec.Struct) -> None:
+        """Take one line, decoded."""
         for name, column in self._columns.items():
-            value = row[name]
+            value = getattr(row, name)
             missing = value is None and isinstance(column, array)
             column.append(np.nan if missing else value)
 
@@ -108,16 +116,13 @@ class FolderOutputs:
         """A policy's requests. Raise a UserError if the file is gone or broken."""
         found = RequestColumns()
         path = self.path / policy / _REQUESTS
-        with _readable(path), path.open(encoding="utf-8") as lines:
-            for line in lines:
-                found.write(line)
+        for row in read_lines(path, _row, _REMEDY):
+            found.add(row)
         return found.columns()
 
     def steps(self, policy: str) -> Columns:
         """A policy's steps. Raise a UserError if the file is gone or broken."""
-        path = self.path / policy / _STEPS
-        with _readable(path), np.load(path) as file:
-            return {name: file[name] for name in file.files}
+        return dict(read_columns(self.path / policy / _STEPS, _REMEDY))
 
 
 class _Blocks:
@@ -138,16 +143,6 @@ class _Blocks:
             names = self._blocks[0]
             self._blocks = [{n: np.concatenate([b[n] for b in self._blocks]) for n in names}]
         return dict(self._blocks[0])
-
-
-@contextlib.contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror or error}") from None
-    except (ValueError, KeyError) as error:
-        raise UserError(f"{path} is broken: {error!r}") from None
 
 
 def _empty(hint: Any) -> array[Any] | list[Any]:

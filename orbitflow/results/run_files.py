@@ -6,22 +6,23 @@ Formats: `docs/formats.md`. The same inputs and seed give the same bytes; wall-c
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import sys
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, get_type_hints
+
+import msgspec
 
 from orbitflow import __version__
 from orbitflow.bound.bound import Bound
 from orbitflow.config import RunConfig
 from orbitflow.errors import UserError
+from orbitflow.formats.reading import read_json, read_toml
+from orbitflow.formats.records import Natural, Positive, PositiveReal
 from orbitflow.results.bound_share import bound_figures
 from orbitflow.results.summary import SCHEMA_VERSION, PolicyReport
 from orbitflow.scenario import Scenario
@@ -109,13 +110,10 @@ def read_document(path: Path, schema_version: int = SCHEMA_VERSION) -> Mapping[s
     """Read a JSON object that has a `schema_version`. Raise a UserError if it cannot be read, or
     has another one.
     """
-    try:
-        document: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        found = document["schema_version"]
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}): run it again") from None
-    except (ValueError, KeyError, TypeError):
-        raise UserError(f"{path} is no document of orbitflow: run it again") from None
+    document = read_json(path, "run it again")
+    if not isinstance(document, dict) or "schema_version" not in document:
+        raise UserError(f"{path} is no document of orbitflow: run it again")
+    found = document["schema_version"]
     if found != schema_version:
         writer = document.get("orbitflow_version")
         by = "" if writer is None else f", written by orbitflow {writer}"
@@ -140,24 +138,31 @@ class RecordedConfig:
 
 def read_config_file(path: Path) -> RecordedConfig:
     """Read a `config.toml`. Raise a UserError if it is none, or lacks something."""
+    document = read_toml(path, "name a run's folder")
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as failure:
-        raise UserError(f"cannot read {path} ({failure.strerror}): name a run's folder") from None
-    except ValueError as failure:
-        raise UserError(f"{path} is not TOML: {failure}") from None
-    try:
-        resolved = document["resolved"]
-        return RecordedConfig(
-            RunConfig(**_options(path, document)),
-            tuple(resolved["policies"]),
-            int(resolved["kv_capacity_tokens"]),
-            int(resolved["max_batch"]) or None,
-            float(resolved["slo_tbt_s"]),
-            "backend" in document,
-        )
+        resolved = msgspec.convert(document["resolved"], _Resolved)
+        config = RunConfig(**_options(path, document))
+    except UserError as refusal:
+        raise UserError(f"{path}: {refusal}") from None
     except (KeyError, TypeError, ValueError) as failure:
         raise UserError(f"{path} is no run's configuration: {failure!r}") from None
+    return RecordedConfig(
+        config,
+        resolved.policies,
+        resolved.kv_capacity_tokens,
+        resolved.max_batch or None,
+        resolved.slo_tbt_s,
+        "backend" in document,
+    )
+
+
+class _Resolved(msgspec.Struct):
+    """What is read of the table `[resolved]`."""
+
+    policies: tuple[str, ...]
+    kv_capacity_tokens: Positive
+    max_batch: Natural
+    slo_tbt_s: PositiveReal
 
 
 def _options(path: Path, document: Mapping[str, Any]) -> dict[str, Any]:
@@ -170,26 +175,20 @@ def _options(path: Path, document: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in document.items():
         try:
             if name in names:
-                found[name] = _typed(hints[name], value)
+                found[name] = msgspec.convert(value, hints[name])
             elif value is True:
                 raise ValueError
         except ValueError:
             raise UserError(
-                f"{path}, written by orbitflow {_writer(path.parent)}, has {name} = {value!r}, "
+                f"written by orbitflow {_writer(path.parent)}, has {name} = {repr(value)[:60]}, "
                 f"which orbitflow {__version__} does not know: run it again"
             ) from None
     return found
 
 
-def _typed(hint: Any, value: Any) -> Any:
-    if isinstance(value, list):
-        return tuple(value)
-    return hint(value) if isinstance(hint, type) and issubclass(hint, StrEnum) else value
-
-
 def _writer(folder: Path) -> str:
     """The version of orbitflow that wrote a run's folder."""
     try:
-        return str(json.loads((folder / "env.json").read_text())["orbitflow_version"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return str(read_json(folder / "env.json", "")["orbitflow_version"])
+    except (UserError, KeyError, TypeError):
         return "of an unknown version"

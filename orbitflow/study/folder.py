@@ -22,6 +22,7 @@ from typing import Any
 from orbitflow import files as whole_file
 from orbitflow.config import is_removed
 from orbitflow.errors import UserError
+from orbitflow.formats.reading import MOST_LINE_BYTES, open_plain, read_json
 from orbitflow.study.stored import Row, read_rows, row_id, writer
 from orbitflow.study.study import Study
 
@@ -140,12 +141,7 @@ def _claim(path: Path, study: Study) -> None:
     if not file.exists():
         _write(file, wanted)
         return
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError:
-        found = None
-    except OSError as error:
-        raise UserError(f"{file} cannot be read ({error.strerror}): name a new folder") from None
+    found = read_json(file, "name a new folder, or remove this one")
     if not isinstance(found, dict):
         raise UserError(f"{file} is broken: name a new folder, or remove this one")
     _check_versions(path, found, wanted)
@@ -206,9 +202,14 @@ def _differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[st
 
 def _cut_torn_row(file: Path) -> None:
     """Cut off what follows the last line feed."""
-    content = file.read_bytes() if file.exists() else b""
-    whole = content.rfind(b"\n") + 1
-    if whole < len(content):
+    if not file.exists():
+        return
+    whole = size = 0
+    with open_plain(file, "name a new folder") as rows:
+        while part := rows.readline(MOST_LINE_BYTES):
+            size += len(part)
+            whole = size if part.endswith(b"\n") else whole
+    if whole < size:
         os.truncate(file, whole)
 
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import itertools
 import json
-import tomllib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from orbitflow.errors import UserError
+from orbitflow.formats.reading import read_toml
 from orbitflow.policy.registry import expand
 from orbitflow.study.keys import POLICY, Value, key_of, read_value
 
@@ -73,18 +73,28 @@ def read_grid(options: Sequence[str], file: Path | None) -> Grid:
     """Read the axes of both sources. Raise a UserError if there are none, or a key comes twice."""
     axes: list[Axis] = []
     notices: list[str] = []
-    for name, raws in itertools.chain(map(_split, options), _from_file(file)):
-        key = key_of(name)
-        if key in (axis.key for axis in axes):
-            raise UserError(f"--grid {key} is given twice: write its values once, with commas")
-        values = _values(key, raws)
-        once = tuple(dict.fromkeys(values))
-        if len(once) < len(values):
-            notices.append(f"--grid {key}: repeated values were dropped")
-        axes.append(Axis(key, once))
+    for name, raws in map(_split, options):
+        _add(axes, notices, name, raws)
+    for name, raws in _from_file(file):
+        try:
+            _add(axes, notices, name, raws)
+        except UserError as refusal:
+            raise UserError(f"--grid-file {file}: {refusal}") from None
     if not axes:
-        raise UserError("the grid is empty: vary something, such as --grid policy=all")
+        where = "" if file is None else f"--grid-file {file}: "
+        raise UserError(f"{where}the grid is empty: vary something, such as --grid policy=all")
     return Grid(tuple(axes), tuple(notices))
+
+
+def _add(axes: list[Axis], notices: list[str], name: str, raws: Sequence[object]) -> None:
+    key = key_of(name)
+    if key in (axis.key for axis in axes):
+        raise UserError(f"--grid {key} is given twice: write its values once, with commas")
+    values = _values(key, raws)
+    once = tuple(dict.fromkeys(values))
+    if len(once) < len(values):
+        notices.append(f"--grid {key}: repeated values were dropped")
+    axes.append(Axis(key, once))
 
 
 def _values(key: str, raws: Sequence[object]) -> list[Value]:
@@ -106,12 +116,7 @@ def _split(option: str) -> tuple[str, Sequence[object]]:
 def _from_file(path: Path | None) -> Iterable[tuple[str, Sequence[object]]]:
     if path is None:
         return []
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"--grid-file {path} cannot be read ({error.strerror})") from None
-    except ValueError as error:
-        raise UserError(f"--grid-file {path} is not TOML: {error}") from None
+    document = read_toml(path, "--grid-file takes TOML with a table [grid]")
     for name in document:
         if name != "grid":
             raise UserError(f"--grid-file {path}: {name!r} is unknown: write all under [grid]")

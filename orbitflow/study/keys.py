@@ -122,6 +122,12 @@ def kind_of(key: str) -> type[Value]:
     return next(plain for plain in (str, bool, int, float) if issubclass(kind, plain))
 
 
+def has_kind(key: str, value: Value) -> bool:
+    """Whether a plain value is one of a key; a whole number is a number as well."""
+    kind = kind_of(key)
+    return type(value) is kind or (kind is float and type(value) is int)
+
+
 def typed(key: str, value: Value) -> object:
     """The value as the field of a configuration wants it."""
     kind = _kinds()[key]

@@ -9,13 +9,17 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import msgspec
 
 from orbitflow import __version__
 from orbitflow.errors import UserError
+from orbitflow.formats.reading import read_json, read_lines
+from orbitflow.formats.records import Natural, Real, Whole
 from orbitflow.study.figures import Objective
 from orbitflow.study.grid import Cell
-from orbitflow.study.keys import POLICY, Direction, Value
+from orbitflow.study.keys import POLICY, Direction, Value, has_kind, is_key
 from orbitflow.study.statistics import Estimate, estimates
 from orbitflow.study.study import SCHEMA_VERSION, Job
 
@@ -139,16 +143,15 @@ def read_definition(path: Path) -> Definition:
     version, or of a study that has no grid.
     """
     file = path / "study.json"
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-        version, is_paper = found["schema_version"], found.get("study") == "paper"
-    except OSError as error:
+    if not file.exists():
         raise UserError(
-            f"{path} is not a study folder ({file.name}: {error.strerror}): "
+            f"{path} is not a study folder (it has no {file.name}): "
             "name one that `orbitflow study run` or `study capacity` made"
-        ) from None
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise _broken(file) from None
+        )
+    found = read_json(file, "name a folder that `orbitflow study run` or `study capacity` made")
+    if not isinstance(found, dict) or "schema_version" not in found:
+        raise _broken(file)
+    version, is_paper = found["schema_version"], found.get("study") == "paper"
     if version != SCHEMA_VERSION:
         raise UserError(
             f"{file} has schema_version {version}, orbitflow {__version__} reads {SCHEMA_VERSION}: "
@@ -193,36 +196,36 @@ def job_id(job: Job) -> tuple[str, int]:
 def read_rows(path: Path) -> dict[tuple[str, int], Row]:
     """The rows of a folder, the last of each simulation and bound; none if there are none yet."""
     file = path / "cells.jsonl"
-    try:
-        content = file.read_bytes()
-    except FileNotFoundError:
+    if not file.exists():
         return {}
-    except OSError as error:
-        raise UserError(f"{file} cannot be read ({error.strerror})") from None
-    rows: dict[tuple[str, int], Row] = {}
-    for number, line in enumerate(content[: content.rfind(b"\n") + 1].splitlines(), 1):
-        row = _row(line)
-        if row is None:
-            raise UserError(
-                f"{file}:{number} is not a row of a study: remove that line to run it again"
-            )
-        rows[row_id(row)] = row
-    return rows
+    remedy = "remove that line to run it again"
+    rows = read_lines(file, _row, remedy, what="is not a row of a study")
+    return {row_id(row): row for row in rows}
 
 
-def _row(line: bytes) -> Row | None:
-    try:
-        row = json.loads(line)
-        is_one = (
-            isinstance(row["cell"], dict)
-            and isinstance(row["seed"], int)
-            and (row["status"], isinstance(row["figures"], dict)) in _ENDS
-            and isinstance(row["error"], str | None)
-            and isinstance(row["slo_tbt_s"], int | float)
-        )
-    except (ValueError, KeyError, TypeError):
-        return None
-    return row if is_one else None
+class _Line(msgspec.Struct, forbid_unknown_fields=True):
+    """The schema of a row."""
+
+    cell: dict[str, Whole | Real | str | bool]
+    seed: Natural
+    status: Literal["ok", "failed"]
+    slo_tbt_s: Real
+    figures: dict[str, Whole | Real | str | bool | None] | None
+    error: str | None
+
+
+_decode_line = msgspec.json.Decoder(_Line).decode
+
+
+def _row(line: bytes) -> Row:
+    """A row. Raise a ValueError if the line is none."""
+    row = _decode_line(line)
+    if (row.status, row.figures is not None) not in _ENDS:
+        raise ValueError(f"{row.status}, but with{'out' if row.figures is None else ''} figures")
+    for key, value in row.cell.items():
+        if not (is_key(key) and has_kind(key, value)):
+            raise ValueError(f"{key[:40]} of the cell is {str(value)[:40]}")
+    return msgspec.structs.asdict(row)
 
 
 def _cell(rows: list[Row]) -> StoredCell:

@@ -15,6 +15,10 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
+
+from orbitflow.formats.reading import read_lines
+from orbitflow.formats.records import Natural, Real
 from orbitflow.units import format_seconds
 
 _TIMES = tuple(
@@ -87,12 +91,39 @@ class FirstDifference(NamedTuple):
 
 def first_difference(measured: Path, simulated: Path) -> FirstDifference | None:
     """Compare two `decisions.jsonl`. None if every decision is the same."""
-    with measured.open() as ours, simulated.open() as theirs:
-        pairs = zip_longest(map(json.loads, ours), map(json.loads, theirs))
-        for number, (real, model) in enumerate(pairs):
-            if text := _difference(real, model):
-                return FirstDifference(number, number, text)
+    pairs = zip_longest(_decisions(measured), _decisions(simulated))
+    for number, (real, model) in enumerate(pairs):
+        if text := _difference(real, model):
+            return FirstDifference(number, number, text)
     return None
+
+
+def check_decisions(path: Path) -> None:
+    """Raise a UserError if a line of a `decisions.jsonl` cannot be read, or the last is cut off."""
+    for _ in _decisions(path):
+        pass
+
+
+def _decisions(path: Path) -> Iterator[dict[str, Any]]:
+    lines = read_lines(path, _decode, "run it again", may_be_torn=False)
+    return map(msgspec.to_builtins, lines)
+
+
+class _Decision(msgspec.Struct, rename={"passes": "pass"}):
+    """What is compared of a line of `decisions.jsonl`."""
+
+    t_s: Real
+    passes: Natural
+    admit: list[Natural]
+    park: list[Natural]
+    drop: list[Natural]
+    resume: list[Natural]
+    host_layers: list[Natural]
+    exceptions: dict[str, list[Natural]]
+    window: Natural | None
+
+
+_decode = msgspec.json.Decoder(_Decision).decode
 
 
 def _difference(real: dict[str, Any] | None, model: dict[str, Any] | None) -> str:

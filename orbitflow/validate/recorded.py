@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from orbitflow.engine.journal import Entry, SubmitCall, read_journal
+from orbitflow.engine.journal import Entry, SubmitCall
+from orbitflow.engine.journal_lines import read_journal
 from orbitflow.errors import UserError
 from orbitflow.machine.profile import load
 from orbitflow.policy.registry import label_of
@@ -64,7 +65,7 @@ def read_run(path: Path) -> RecordedRun:
         max_batch=recorded.max_batch or 0,
     )
     slo = Slo(recorded.tbt_limit_s, config.slo_ttft_s, config.slo_ttft_scale, "as recorded")
-    trace = _trace(config.trace, read_journal(path / labels[0] / JOURNAL))
+    trace = _trace(config.trace, path / labels[0] / JOURNAL)
     profile = load(path / "profile.json")
     scenario = build_scenario(config, slo=slo, raw=trace, profile=profile)
     return RecordedRun(path, scenario, figures)
@@ -81,22 +82,26 @@ def _figures(path: Path, policies: tuple[str, ...]) -> Mapping[str, Any]:
     return figures
 
 
-def _trace(name: str, entries: Iterator[Entry]) -> Trace:
+def _trace(name: str, path: Path) -> Trace:
     """The trace that was submitted."""
+    entries = read_journal(path)
     requests = [entry.request for entry in entries if isinstance(entry, SubmitCall)]
     if not requests:
-        raise UserError("the journal has no requests: run again")
-    return Trace(
-        name=name,
-        source="the run's journal",
-        format="journal",
-        arrival=np.array([r.arrival_s for r in requests]),
-        arrival_unit="s",
-        prompt_tokens=np.array([r.prompt_tokens for r in requests]),
-        output_tokens=np.array([r.output_tokens for r in requests]),
-        slo_tbt_s=_limits([r.slo_tbt_s for r in requests]),
-        slo_ttft_s=_limits([r.slo_ttft_s for r in requests]),
-    )
+        raise UserError(f"{path} has no requests: run again")
+    try:
+        return Trace(
+            name=name,
+            source="the run's journal",
+            format="journal",
+            arrival=np.array([r.arrival_s for r in requests]),
+            arrival_unit="s",
+            prompt_tokens=np.array([r.prompt_tokens for r in requests]),
+            output_tokens=np.array([r.output_tokens for r in requests]),
+            slo_tbt_s=_limits([r.slo_tbt_s for r in requests]),
+            slo_ttft_s=_limits([r.slo_ttft_s for r in requests]),
+        )
+    except UserError as refusal:
+        raise UserError(f"{path}: {refusal}") from None
 
 
 def _limits(values: list[float | None]) -> Any:

@@ -25,6 +25,7 @@ from orbitflow.sim.run import simulate_policy
 from orbitflow.validate.compare import (
     ComparedFigure,
     FirstDifference,
+    check_decisions,
     compare,
     first_difference,
 )
@@ -80,6 +81,8 @@ class PolicyValidation:
 def validate(run: RecordedRun, told: Callable[[str], object]) -> list[PolicyValidation]:
     """Validate every policy of a run; leave its simulation in `simulated/` beside it."""
     found = []
+    for name in run.scenario.policies:  # before the work, which may take minutes
+        check_decisions(run.path / name / DECISIONS)
     for name in run.scenario.policies:
         told(name)
         found.append(_validate_policy(run, name))

@@ -15,9 +15,9 @@ from orbitflow.engine.journal import (
     StepCall,
     SubmitCall,
     describe,
-    read_journal,
     replay,
 )
+from orbitflow.engine.journal_lines import read_journal
 from orbitflow.errors import UserError
 from orbitflow.machine.catalog import resolve_profile
 from orbitflow.machine.cost import CostModel

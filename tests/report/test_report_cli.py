@@ -195,7 +195,7 @@ def _without_gaps(run: Path) -> None:
         (_without_figures, "did not finish"),
         (_newer, "schema_version 2, written by orbitflow"),
         (_older, "lacks profile.layers"),
-        (_not_json, "no document of orbitflow"),
+        (_not_json, "summary.json is not JSON: line 1"),
         (_a_list, "no document of orbitflow"),
         (_without_slo, "no run's summary"),
         (_without_policies, "no policy"),

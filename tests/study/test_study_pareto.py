@@ -236,7 +236,7 @@ DEFINITION = '{"schema_version": 1, "base": {"trace": "t"}, "grid": {}, "seeds":
     ("content", "said"),
     [
         (None, "study is not a study folder"),
-        ({"study.json": "{"}, "no study's definition"),
+        ({"study.json": "{"}, "is not JSON: line 1"),
         ({"study.json": '{"schema_version": 1, "study": "paper"}'}, "see its paper.md"),
         ({"study.json": '{"schema_version": 99, "base": {"trace": "t"}}'}, "reads 1"),
         ({"study.json": DEFINITION}, "no finished simulation"),

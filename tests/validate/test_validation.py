@@ -14,17 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from reference.recorded import record
 
-from orbitflow.config import RunConfig, to_toml
-from orbitflow.engine.journal import FinishCall, Journal, JournalFile, read_journal
+from orbitflow.config import RunConfig
+from orbitflow.engine.journal import FinishCall
+from orbitflow.engine.journal_lines import read_journal
 from orbitflow.errors import UserError
-from orbitflow.machine.profile import to_json
-from orbitflow.results.run_files import resolved, summary
-from orbitflow.results.run_folder import RunFolder
 from orbitflow.scenario import Scenario, build_scenario
-from orbitflow.session import open_session
-from orbitflow.sim.server import Simulation
-from orbitflow.sim.step_executor import SimExecutor
 from orbitflow.validate.compare import first_difference
 from orbitflow.validate.recorded import read_run
 from orbitflow.validate.validation import PolicyValidation, validate
@@ -46,30 +42,6 @@ def scenario(tmp_path: Path, **options: object) -> Scenario:
         **options,  # type: ignore[arg-type]
     )
     return build_scenario(config)
-
-
-def record(ran: Scenario, path: Path) -> Path:
-    """Serve on the true machine of the scenario, and leave what `orbitflow run` would."""
-    folder = RunFolder(path)
-    reports = {}
-    for name in ran.policies:
-        with (
-            open_session(ran, name, folder, lambda done: None) as session,
-            folder.lines(f"{name}/journal.jsonl") as out,
-        ):
-            journal = Journal(session.core, JournalFile(out))
-            executor = SimExecutor(ran.true, session.policy.data_plane)
-            latency_s = ran.profile.planner_latency_s
-            requests = ran.trace.requests()
-            Simulation(
-                journal, executor, requests, session.recorder, planner_latency_s=latency_s
-            ).run()
-        reports[name] = session.report()
-    folder.write_text("config.toml", to_toml(ran.config, resolved(ran), replay={"device": "cpu"}))
-    folder.write_text("profile.json", to_json(ran.profile))
-    folder.write_json("summary.json", summary(ran, reports))
-    folder.complete()
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -209,11 +181,11 @@ def test_folders_that_cannot_be_validated(recorded: Path) -> None:
     journal = path / "no-offload" / "journal.jsonl"
     whole = journal.read_text()
     journal.write_text("{}\n" + whole)
-    assert "schema_version None" in refusal(path)
+    assert "journal.jsonl:1 is no line of a journal" in refusal(path)
     journal.write_text(whole.replace('"now_s"', '"nows"', 1))
     assert "journal.jsonl:2 is no line of a journal" in refusal(path)
     journal.unlink()
-    assert "cannot read" in refusal(path)
+    assert "cannot be read" in refusal(path)
 
 
 def test_a_torn_last_line_ends_a_journal(recorded: Path) -> None:

@@ -1,7 +1,8 @@
 """`summary.json` with types: every figure an attribute, in the units that its name says.
 
 Shares are from 0 to 1 and None where there was nothing to measure. The keys are explained in
-`docs/formats.md`; `from_json` refuses a document that lacks one.
+`docs/formats.md`. `check_types` holds a document to the types, whatever it lacks; `from_json`
+refuses a document that lacks a key as well.
 """
 
 from __future__ import annotations
@@ -12,7 +13,10 @@ from functools import cache
 from types import NoneType
 from typing import Any, get_args, get_origin, get_type_hints
 
+import msgspec
+
 from orbitflow.bound.bound import Bound
+from orbitflow.formats.records import Layers, Natural, Positive, Real
 from orbitflow.results.distribution import Quantiles
 
 
@@ -63,11 +67,11 @@ class MachineSummary:
     device: str
     method: str
     simplified: tuple[str, ...]
-    layers: int
-    token_layer_bytes: int
+    layers: Layers
+    token_layer_bytes: Positive
     kv_capacity_tokens: int
     host_pages: int | None
-    page_tokens: int
+    page_tokens: Positive
     max_batch: int | None
 
 
@@ -157,8 +161,39 @@ class Summary:
     bound: Bound | None = None
 
 
+def check_types(content: Mapping[str, object]) -> None:
+    """Raise a ValueError that names the first key with a value of another type, or out of range."""
+    _check(Summary, content, "")
+
+
+def _check(hint: Any, value: Any, path: str) -> None:
+    if value is None and NoneType in get_args(hint):
+        return
+    if NoneType in get_args(hint):
+        (hint,) = (argument for argument in get_args(hint) if argument is not NoneType)
+    is_table = get_origin(hint) is Mapping
+    if not (is_table or is_dataclass(hint) or hint is Quantiles):
+        _check_leaf(hint, value, path)
+        return
+    if not isinstance(value, dict):
+        raise ValueError(f"{path} is no object")
+    hints = dict.fromkeys(value, get_args(hint)[1]) if is_table else _hints(hint)
+    inside = f"{path}." if path else ""
+    for name, inner in hints.items():
+        if (key := name if is_table else _key(name)) in value:
+            _check(inner, value[key], inside + key)
+
+
+def _check_leaf(hint: Any, value: Any, path: str) -> None:
+    try:
+        msgspec.convert(value, _RANGES.get(hint, hint))
+    except ValueError as failure:
+        raise ValueError(f"{path}: {failure}") from None
+
+
 def from_json(content: Mapping[str, object]) -> Summary:
-    """The summary of a document. Raise a KeyError if it lacks a key."""
+    """The summary of a document. Raise a KeyError if it lacks a key, a ValueError as above."""
+    check_types(content)
     made = _made(Summary, content)
     assert isinstance(made, Summary)
     return made
@@ -192,6 +227,9 @@ def _value(hint: Any, value: Any) -> Any:
     return _made(hint, value) if is_dataclass(hint) or hint is Quantiles else value
 
 
+_RANGES: Mapping[Any, Any] = {int: Natural, float: Real}
+
+
 @cache
 def _hints(kind: Hashable) -> dict[str, Any]:
-    return get_type_hints(kind)
+    return get_type_hints(kind, include_extras=True)

@@ -1,0 +1,1 @@
+"""Reading files that others wrote or broke: one door, columns, and typed records."""

@@ -1,0 +1,1 @@
+"""Damaged files, and every reader of the product on them."""
