@@ -13,6 +13,7 @@ the latest arrival is paused.
 from __future__ import annotations
 
 from abc import abstractmethod
+from bisect import bisect_right
 from math import ceil
 
 import numpy as np
@@ -137,10 +138,18 @@ class UniformPolicy(Policy):
                 return Placement(choice), min(self._lookahead + more * page, LONGEST_WINDOW)
         now = BatchPages.of(self.limits, contexts)
         smallest = min(self.choices(), key=lambda choice: self._needs(now, choice))
-        window = 1
-        while self._grown(contexts, window, smallest) <= self.limits.gpu_pages:
-            window += 1
-        return Placement(smallest), window
+        return Placement(smallest), self._first_too_long(contexts, smallest)
+
+    def _first_too_long(self, contexts: IntArray, choice: HostLayers) -> int:
+        """The shortest window at whose end the batch no longer fits.
+
+        Pages only grow with the window. Where anything grows, every page of tokens adds a page.
+        """
+        windows = range(1, (self.limits.gpu_pages + 1) * self.limits.page_tokens + 1)
+        fits = bisect_right(
+            windows, self.limits.gpu_pages, key=lambda tokens: self._grown(contexts, tokens, choice)
+        )
+        return 1 + fits
 
     def _grown(self, contexts: IntArray, tokens: int, choice: HostLayers) -> int:
         return self._needs(BatchPages.of(self.limits, contexts, tokens), choice)
