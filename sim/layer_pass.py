@@ -93,7 +93,7 @@ class LayerPass:
         yield env.all_of(self._writes)
         counters.stalls.append(stall_s + env.now - waits_from)
         if flow is not None:
-            flow.passes_made += 1
+            flow.end_pass()
 
     # -- forms ---------------------------------------------------------------------------------
 
@@ -121,12 +121,9 @@ class LayerPass:
         return stall_s
 
     def _two_batches(self, group: Group) -> Stall:
-        env, other_s = self._env, self._layer_s * self._beside
+        other_s = self._layer_s * self._beside
         yield from self._compute(group.layer, self._layer_s - other_s)
-        began = env.now
-        other = env.process(self._compute(group.layer, other_s))
-        yield env.all_of([other, env.process(self._cpu(group))])
-        return env.now - began - other_s
+        return (yield from self._beside_compute(group.layer, other_s, self._cpu(group)))
 
     def _one_ahead(self, groups: dict[int, Group]) -> Stall:
         stall_s = yield from self._beside_group(None, self._outside_s, groups.get(0))
@@ -138,21 +135,35 @@ class LayerPass:
 
     def _beside_group(self, layer: int | None, seconds: float, group: Group | None) -> Stall:
         """Compute a layer (None: what is outside the layers) while the next layer's group comes."""
-        env, began = self._env, self._env.now
         if group is None:
             yield from self._compute(layer, seconds)
             return 0.0
-        rest_s = seconds
+        rest_s, gathers_s = seconds, 0.0
         if group.host_s:
             rest_s = seconds if layer is None else seconds * self._beside
             yield from self._compute(layer, seconds - rest_s)
+            began = self._env.now
             yield from self._cpu(group)
-        rest = env.process(self._compute(layer, rest_s))
-        fetch = env.process(self._links.up(group.link_s, f"layer {group.layer}"))
-        yield env.all_of([rest, fetch])
-        return env.now - began - seconds
+            gathers_s = self._env.now - began
+        fetch = self._links.up(group.link_s, f"layer {group.layer}")
+        return gathers_s + (yield from self._beside_compute(layer, rest_s, fetch))
 
     # -- pieces --------------------------------------------------------------------------------
+
+    def _beside_compute(self, layer: int | None, seconds: float, other: Work) -> Stall:
+        """Compute while `other` goes on. The stall runs from the end of compute to that of both:
+        two times of the clock, the later minus the earlier, so rounding cannot make it negative.
+        """
+        env = self._env
+        computed_at = env.now
+
+        def compute() -> Work:
+            nonlocal computed_at
+            yield from self._compute(layer, seconds)
+            computed_at = env.now
+
+        yield env.all_of([env.process(compute()), env.process(other)])
+        return env.now - computed_at
 
     @property
     def _layer_s(self) -> float:
