@@ -169,7 +169,7 @@ def _beyond_the_model(trace: Trace, profile: Profile) -> list[str]:
     limit = profile.model.max_context_tokens
     if limit is None:
         return []
-    beyond = int((trace.prompt_tokens + trace.output_tokens > limit).sum())
+    beyond = int((trace.final_tokens() > limit).sum())  # the last token is never fed back
     if not beyond:
         return []
     return [

@@ -36,7 +36,8 @@ class Tokenizer:
             self._reader: Any = Reader.from_file(str(path))
         except Exception as failure:  # the library raises nothing narrower
             raise UserError(f"cannot read {path}: {failure}: download it again") from None
-        self.end_tokens = _end_tokens(Path(folder))
+        self._reader.no_truncation()  # saved with the file by whoever trained it: a prompt is whole
+        self._reader.no_padding()
 
     def encode(self, text: str) -> list[int]:
         """Tokens of a prompt, with the model's own tokens at the start."""
@@ -83,11 +84,18 @@ def has_tokenizer(folder: str | os.PathLike[str]) -> bool:
     return (Path(folder) / _FILE).exists()
 
 
-def _end_tokens(folder: Path) -> frozenset[int]:
-    """Tokens that end a text: those of `generation_config.json`, else of `config.json`."""
+def end_tokens(folder: str | os.PathLike[str]) -> frozenset[int]:
+    """Tokens that end a text: those of `generation_config.json`, else of `config.json`. They need
+    no tokenizer. Raise a ProfileError if they are no token ids.
+    """
     for name in ("generation_config.json", "config.json"):
-        fields = read_json(folder / name) if (folder / name).exists() else {}
+        path = Path(folder) / name
+        fields = read_json(path) if path.exists() else {}
         ends = fields.get("eos_token_id") if isinstance(fields, dict) else None
-        if isinstance(ends, int | list):
-            return frozenset([ends] if isinstance(ends, int) else ends)
+        if ends is None:
+            continue
+        ids = ends if isinstance(ends, list) else [ends]
+        if not all(type(token) is int and token >= 0 for token in ids):
+            raise ProfileError(f"{path}: eos_token_id must be a token id or a list of them")
+        return frozenset(ids)
     return frozenset()

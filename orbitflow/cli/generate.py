@@ -6,11 +6,12 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from orbitflow.cli.options import AsJson, Given, Quiet, configured, split_policies
+from orbitflow.cli.prompt import Prompt, read_prompt
 from orbitflow.errors import UserError
 from orbitflow.options import BACKEND
 from orbitflow.units import format_bytes, format_seconds
@@ -82,18 +83,11 @@ def generate_command(
     _generate(config, replay, question, as_json=as_json, talks=not (quiet or as_json))
 
 
-class Prompt(NamedTuple):
-    """The prompt, as text or as tokens, and how much to answer."""
-
-    prompt: str | None
-    prompt_tokens: str | None
-    max_new_tokens: int
-
-
 def _generate(
     config: RunConfig, replay: Replay, question: Prompt, *, as_json: bool, talks: bool
 ) -> None:
     from orbitflow.backend.executor import refuse_unserved
+    from orbitflow.backend.model.tokenizer import end_tokens
     from orbitflow.cli.backend_parts import believed_profile, load_parts, refuse_too_long
     from orbitflow.policy.registry import make_policy
     from orbitflow.scenario import build_scenario
@@ -104,14 +98,15 @@ def _generate(
 
     refuse_unserved(make_policy(config.policies[0]), on_cpu=replay.device == "cpu")
     parts = load_parts(replay, config.seed, say)
-    tokenizer, prompt = _read_prompt(parts, question)
+    tokenizer, prompt = read_prompt(parts, question)
     trace = _trace(len(prompt), question.max_new_tokens)
     refuse_too_long(trace, parts.decoder.max_context_tokens)
+    ends = frozenset() if parts.model.folder is None else end_tokens(parts.model.folder)
     profile = believed_profile(config.profile, parts, replay, say)
     scenario = build_scenario(config, raw=trace, profile=profile)
     for notice in scenario.notices:
         say(f"note: {notice}")
-    printer = _Printer(tokenizer, prompt, shown=not as_json)
+    printer = _Printer(tokenizer, ends, prompt, shown=not as_json)
     watcher = _Watcher()
     with parts.machine.computing():
         began_s = time.perf_counter()
@@ -142,37 +137,6 @@ def _generate(
         )
 
 
-def _read_prompt(parts: Parts, question: Prompt) -> tuple[Tokenizer | None, list[int]]:
-    """The model's tokenizer, if it has one, and the prompt's tokens."""
-    from orbitflow.backend.model.tokenizer import Tokenizer, has_tokenizer
-
-    folder, spec = parts.model.folder, parts.model.architecture.spec
-    tokenizer = Tokenizer(folder) if folder is not None and has_tokenizer(folder) else None
-    if question.prompt is None:
-        tokens = _read_ids(question.prompt_tokens or "", spec.vocab_size)
-    elif tokenizer is None:
-        raise UserError(
-            f"{spec.name} has no tokenizer: give --prompt-tokens, or a model directory with a "
-            "tokenizer.json"
-        )
-    else:
-        tokens = tokenizer.encode(sys.stdin.read() if question.prompt == "-" else question.prompt)
-    if not tokens:
-        raise UserError("the prompt is empty: give at least one token")
-    return tokenizer, tokens
-
-
-def _read_ids(text: str, vocabulary: int) -> list[int]:
-    tokens = []
-    for part in filter(None, map(str.strip, text.split(","))):
-        if not (part.isascii() and part.isdigit()) or int(part[:12]) >= vocabulary:
-            raise UserError(
-                f"--prompt-tokens: {part!r} is no token: write ids from 0 to {vocabulary - 1}"
-            )
-        tokens.append(int(part))
-    return tokens
-
-
 def _trace(prompt_tokens: int, output_tokens: int) -> Trace:
     """A trace of this one request."""
     import numpy as np
@@ -188,7 +152,14 @@ class _Printer:
     them at once if that is wanted.
     """
 
-    def __init__(self, tokenizer: Tokenizer | None, prompt: list[int], *, shown: bool) -> None:
+    def __init__(
+        self,
+        tokenizer: Tokenizer | None,
+        ends: frozenset[int],
+        prompt: list[int],
+        *,
+        shown: bool,
+    ) -> None:
         from orbitflow.backend.model.tokenizer import TextStream
 
         self.tokens: list[int] = []
@@ -197,7 +168,7 @@ class _Printer:
         self.last_s = 0.0
         self.stop: Callable[[], object] = lambda: None
         self._is_over = False
-        self._ends = frozenset() if tokenizer is None else tokenizer.end_tokens
+        self._ends = ends
         self._stream = None if tokenizer is None else TextStream(tokenizer, prompt)
         self._is_shown = shown
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from orbitflow.backend.extra import require
-from orbitflow.backend.model.tokenizer import TextStream, Tokenizer, has_tokenizer
+from orbitflow.backend.model.tokenizer import TextStream, Tokenizer, end_tokens, has_tokenizer
 from orbitflow.errors import UserError
 
 
@@ -47,11 +47,11 @@ def test_a_broken_character_is_shown_at_the_end(folder: Path) -> None:
 
 
 def test_end_tokens_come_from_the_directory(folder: Path) -> None:
-    assert Tokenizer(folder).end_tokens == frozenset()
+    assert end_tokens(folder) == frozenset()
     (folder / "config.json").write_text(json.dumps({"eos_token_id": 5}))
-    assert Tokenizer(folder).end_tokens == {5}
+    assert end_tokens(folder) == {5}
     (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [6, 7]}))
-    assert Tokenizer(folder).end_tokens == {6, 7}
+    assert end_tokens(folder) == {6, 7}
 
 
 def test_a_directory_without_tokenizer(tmp_path: Path) -> None:
