@@ -1,7 +1,7 @@
 """Frozen dataclasses to JSON and back, strictly: `encode` gives back what `decode` accepted.
 
 The type hints are the schema. A number must be at least zero, and at most 1e18, unless its hint
-says otherwise (`Positive`, `Count`, `Signed`, a `NumberRange`). Every refusal names the key path:
+says otherwise (`Positive`, `Count`, `Signed`, a `FieldRange`). Every refusal names the key path:
 `decode.token_s`.
 """
 
@@ -27,7 +27,7 @@ _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _SMALLEST, _LARGEST = 1e-18, 1e18  # beyond, a product or a quotient of few is no float any more
 
 
-class NumberRange(NamedTuple):
+class FieldRange(NamedTuple):
     """Which numbers a field takes, both ends included."""
 
     least: float
@@ -39,11 +39,11 @@ class NumberRange(NamedTuple):
         return ", ".join(filter(None, ("a finite number", kind, ends)))
 
 
-NON_NEGATIVE = NumberRange(0.0)
-_WIDE = (NON_NEGATIVE, NumberRange(_SMALLEST), NumberRange(-_LARGEST))
-Positive = Annotated[float, NumberRange(_SMALLEST)]
-Signed = Annotated[float, NumberRange(-_LARGEST)]
-Count = Annotated[int, NumberRange(_SMALLEST)]
+NON_NEGATIVE = FieldRange(0.0)
+_WIDE = (NON_NEGATIVE, FieldRange(_SMALLEST), FieldRange(-_LARGEST))
+Positive = Annotated[float, FieldRange(_SMALLEST)]
+Signed = Annotated[float, FieldRange(-_LARGEST)]
+Count = Annotated[int, FieldRange(_SMALLEST)]
 
 
 def encode(value: object) -> Any:
@@ -62,7 +62,7 @@ def decode(kind: type[T], value: object, path: str = "") -> T:
     return made
 
 
-def _read(hint: Any, value: object, path: str, allowed: NumberRange = NON_NEGATIVE) -> Any:
+def _read(hint: Any, value: object, path: str, allowed: FieldRange = NON_NEGATIVE) -> Any:
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated:
         return _read(arguments[0], value, path, arguments[1])
@@ -84,7 +84,7 @@ def _read(hint: Any, value: object, path: str, allowed: NumberRange = NON_NEGATI
     return value
 
 
-def _read_number(kind: type, value: object, path: str, allowed: NumberRange) -> float:
+def _read_number(kind: type, value: object, path: str, allowed: FieldRange) -> float:
     whole = kind is int
     if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
         raise _refusal(path, value, "a whole number" if whole else "a number")

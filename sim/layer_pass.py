@@ -93,7 +93,7 @@ class LayerPass:
         yield env.all_of(self._writes)
         counters.stalls.append(stall_s + env.now - waits_from)
         if flow is not None:
-            flow.passes_made += 1
+            flow.end_pass()
 
     # -- forms ---------------------------------------------------------------------------------
 
@@ -121,11 +121,9 @@ class LayerPass:
         return stall_s
 
     def _two_batches(self, group: Group) -> Stall:
-        env, other_s = self._env, self._layer_s * self._beside
+        other_s = self._layer_s * self._beside
         yield from self._compute(group.layer, self._layer_s - other_s)
-        other = env.process(self._compute(group.layer, other_s))
-        yield env.all_of([other, env.process(self._cpu(group))])
-        return env.now - float(other.value or 0.0)
+        return (yield from self._beside_compute(group.layer, other_s, self._cpu(group)))
 
     def _one_ahead(self, groups: dict[int, Group]) -> Stall:
         stall_s = yield from self._beside_group(None, self._outside_s, groups.get(0))
@@ -137,23 +135,35 @@ class LayerPass:
 
     def _beside_group(self, layer: int | None, seconds: float, group: Group | None) -> Stall:
         """Compute a layer (None: what is outside the layers) while the next layer's group comes."""
-        env = self._env
         if group is None:
             yield from self._compute(layer, seconds)
             return 0.0
-        rest_s, cpu_s = seconds, 0.0
+        rest_s, gathers_s = seconds, 0.0
         if group.host_s:
             rest_s = seconds if layer is None else seconds * self._beside
             yield from self._compute(layer, seconds - rest_s)
-            waits_from = env.now
+            began = self._env.now
             yield from self._cpu(group)
-            cpu_s = env.now - waits_from
-        rest = env.process(self._compute(layer, rest_s))
-        fetch = env.process(self._links.up(group.link_s, f"layer {group.layer}"))
-        yield env.all_of([rest, fetch])
-        return cpu_s + env.now - float(rest.value or 0.0)
+            gathers_s = self._env.now - began
+        fetch = self._links.up(group.link_s, f"layer {group.layer}")
+        return gathers_s + (yield from self._beside_compute(layer, rest_s, fetch))
 
     # -- pieces --------------------------------------------------------------------------------
+
+    def _beside_compute(self, layer: int | None, seconds: float, other: Work) -> Stall:
+        """Compute while `other` goes on. The stall runs from the end of compute to that of both:
+        two times of the clock, the later minus the earlier, so rounding cannot make it negative.
+        """
+        env = self._env
+        computed_at = env.now
+
+        def compute() -> Work:
+            nonlocal computed_at
+            yield from self._compute(layer, seconds)
+            computed_at = env.now
+
+        yield env.all_of([env.process(compute()), env.process(other)])
+        return env.now - computed_at
 
     @property
     def _layer_s(self) -> float:
@@ -167,16 +177,12 @@ class LayerPass:
     def _beside(self) -> float:
         return 1.0 if self._work.beside is None else float(self._work.beside[0])
 
-    def _compute(self, layer: int | None, seconds: float) -> Stall:
-        """Compute so long; return when it ended. What waits beyond it is measured from there: a
-        difference of durations would round to less than nothing.
-        """
+    def _compute(self, layer: int | None, seconds: float) -> Work:
         began = self._env.now
         if seconds or layer is not None:
             yield self._env.timeout(seconds)
         if layer is not None:
             self._links.note("compute", f"layer {layer}", began)
-        return float(self._env.now)
 
     def _cpu(self, group: Group) -> Work:
         began = self._env.now

@@ -103,7 +103,8 @@ class Links:
 class Flow:
     """What one batch streams while batch and residency stay the same.
 
-    `passes` bounds the prefetcher; with None it runs on while the ring has room.
+    `passes` bounds the prefetcher; with None it runs on while the ring has room, at most 64 passes
+    ahead of compute: groups without a full page take no room.
     """
 
     def __init__(
@@ -123,6 +124,7 @@ class Flow:
         self._demand: TransferDemand | None = demand
         self._arrived: dict[tuple[int, int], simpy.Event] = {}
         self.passes_made = 0
+        self._pass_made = links.env.event()
         self._prefetcher = links.env.process(self._prefetch()) if self._demand else None
 
     def groups(self, number: int) -> dict[int, Group]:
@@ -138,6 +140,12 @@ class Flow:
         self._arrived.pop((number, group.layer), None)
         if group.ring_bytes:
             self._ring.give_back(group.ring_bytes)
+
+    def end_pass(self) -> None:
+        """A pass is made: the prefetcher may go one further."""
+        self.passes_made += 1
+        made, self._pass_made = self._pass_made, self._links.env.event()
+        made.succeed()
 
     def stop(self) -> None:
         """Drop what is under way or staged; the link is free at once."""
@@ -156,6 +164,8 @@ class Flow:
             for number in count():
                 if number == self._passes:
                     return
+                while number >= self.passes_made + _LOOK_AHEAD_PASSES:
+                    yield self._pass_made
                 for group in self.groups(number).values():
                     if group.ring_bytes:
                         yield self._ring.take(group.ring_bytes)

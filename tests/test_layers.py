@@ -119,3 +119,15 @@ def test_layers_of_one_pass_are_counted() -> None:
     spans: list[Span] = []
     serve_layers("no-offload", small_machine(2000), (Request(0, 0.0, 9, 3),), spans=spans)
     assert sum(s.track == "compute" for s in spans) == 3 * 6  # a prefill and two decode passes
+
+
+def test_a_fast_link_does_not_run_away_and_no_stall_is_negative() -> None:
+    """Requests below one page stream nothing, so the ring alone would not hold the prefetcher."""
+    machine = small_machine(link_bytes_per_s=1e15)
+    requests = tuple(Request(i, 0.01 * i, 3 + 9 * i, 40) for i in range(4))
+    for policy in OFFLOADING:
+        run = serve_layers(policy, machine, requests, prefill_chunk=1)
+        assert run.times.keys() == {r.id for r in requests}
+        for _, outcome, _ in run.steps:
+            assert outcome.stall_s >= 0
+            assert outcome.pass_stall_s is None or (outcome.pass_stall_s >= 0).all()

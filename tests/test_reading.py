@@ -60,7 +60,7 @@ def test_json_that_is_read(tmp_path: Path) -> None:
         (b"a." * 1000 + b"b = 1", "is not TOML: it nests too deep"),
         (b"a = 1\na = 2\nb = 3", "is not TOML: Cannot overwrite a value (at line 2"),
         (b"a = \xff", "is not TOML: line 1: byte 0xff"),
-        (b"#" * (MOST_TOML_BYTES + 1), "is larger than 256.0 KiB"),
+        (b"#" * (MOST_TOML_BYTES + 1), "is larger than 256 KiB"),
     ],
 )
 def test_toml_that_is_refused(tmp_path: Path, content: bytes, said: str) -> None:

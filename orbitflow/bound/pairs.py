@@ -11,12 +11,14 @@ derivation.
 from __future__ import annotations
 
 from itertools import combinations
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from orbitflow.arrays import BoolArray, FloatArray, IntArray
-from orbitflow.bound.relaxation import SharedMachine, Work
+
+if TYPE_CHECKING:
+    from orbitflow.bound.relaxation import SharedMachine, Work
 
 
 class Pairs(NamedTuple):

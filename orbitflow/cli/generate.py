@@ -6,11 +6,12 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from orbitflow.cli.options import AsJson, Given, Quiet, configured, split_policies
+from orbitflow.cli.prompt import Prompt, read_prompt
 from orbitflow.errors import UserError
 from orbitflow.options import BACKEND
 from orbitflow.units import format_bytes, format_seconds
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from orbitflow.backend.model.tokenizer import Tokenizer
     from orbitflow.cli.backend_parts import Parts
     from orbitflow.config import Replay, RunConfig
-    from orbitflow.machine.model import ModelSpec
     from orbitflow.request import Request
     from orbitflow.scenario import Scenario
     from orbitflow.step import Events, Step, StepOutcome
@@ -83,14 +83,6 @@ def generate_command(
     _generate(config, replay, question, as_json=as_json, talks=not (quiet or as_json))
 
 
-class Prompt(NamedTuple):
-    """The prompt, as text or as tokens, and how much to answer."""
-
-    prompt: str | None
-    prompt_tokens: str | None
-    max_new_tokens: int
-
-
 def _generate(
     config: RunConfig, replay: Replay, question: Prompt, *, as_json: bool, talks: bool
 ) -> None:
@@ -106,15 +98,15 @@ def _generate(
 
     refuse_unserved(make_policy(config.policies[0]), on_cpu=replay.device == "cpu")
     parts = load_parts(replay, config.seed, say)
-    tokenizer, prompt = _read_prompt(parts, question)
+    tokenizer, prompt = read_prompt(parts, question)
     trace = _trace(len(prompt), question.max_new_tokens)
     refuse_too_long(trace, parts.decoder.max_context_tokens)
+    ends = frozenset() if parts.model.folder is None else end_tokens(parts.model.folder)
     profile = believed_profile(config.profile, parts, replay, say)
     scenario = build_scenario(config, raw=trace, profile=profile)
     for notice in scenario.notices:
         say(f"note: {notice}")
-    ends = frozenset() if parts.model.folder is None else end_tokens(parts.model.folder)
-    printer = _Printer(tokenizer, prompt, ends, shown=not as_json)
+    printer = _Printer(tokenizer, ends, prompt, shown=not as_json)
     watcher = _Watcher()
     with parts.machine.computing():
         began_s = time.perf_counter()
@@ -145,55 +137,6 @@ def _generate(
         )
 
 
-def _read_prompt(parts: Parts, question: Prompt) -> tuple[Tokenizer | None, list[int]]:
-    """The model's tokenizer, if it has one, and the prompt's tokens."""
-    from orbitflow.backend.model.tokenizer import Tokenizer, has_tokenizer
-
-    folder, spec = parts.model.folder, parts.model.architecture.spec
-    tokenizer = Tokenizer(folder) if folder is not None and has_tokenizer(folder) else None
-    if question.prompt is None:
-        tokens = _read_ids(question.prompt_tokens or "", spec.vocab_size)
-    elif tokenizer is None:
-        raise UserError(
-            f"{spec.name} has no tokenizer: give --prompt-tokens, or a model directory with a "
-            "tokenizer.json"
-        )
-    else:
-        tokens = tokenizer.encode(_stdin() if question.prompt == "-" else question.prompt)
-        _require_known(tokens, spec)
-    if not tokens:
-        raise UserError("the prompt is empty: give at least one token")
-    return tokenizer, tokens
-
-
-def _stdin() -> str:
-    try:
-        return sys.stdin.buffer.read().decode("utf-8")
-    except UnicodeDecodeError as failure:
-        raise UserError(
-            f"the prompt is not UTF-8 (at byte {failure.start + 1}): convert it first"
-        ) from None
-
-
-def _require_known(tokens: list[int], spec: ModelSpec) -> None:
-    if strange := [token for token in tokens if token >= spec.vocab_size]:
-        raise UserError(
-            f"the tokenizer gives token {strange[0]}, {spec.name} has {spec.vocab_size} "
-            "embeddings: leave that word out, or take the tokenizer that came with the weights"
-        )
-
-
-def _read_ids(text: str, vocabulary: int) -> list[int]:
-    tokens = []
-    for part in filter(None, map(str.strip, text.split(","))):
-        if not (part.isascii() and part.isdigit()) or int(part[:12]) >= vocabulary:
-            raise UserError(
-                f"--prompt-tokens: {part!r} is no token: write ids from 0 to {vocabulary - 1}"
-            )
-        tokens.append(int(part))
-    return tokens
-
-
 def _trace(prompt_tokens: int, output_tokens: int) -> Trace:
     """A trace of this one request."""
     import numpy as np
@@ -210,7 +153,12 @@ class _Printer:
     """
 
     def __init__(
-        self, tokenizer: Tokenizer | None, prompt: list[int], ends: frozenset[int], *, shown: bool
+        self,
+        tokenizer: Tokenizer | None,
+        ends: frozenset[int],
+        prompt: list[int],
+        *,
+        shown: bool,
     ) -> None:
         from orbitflow.backend.model.tokenizer import TextStream
 

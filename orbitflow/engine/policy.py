@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection, Reversible
 from dataclasses import dataclass, field
 from enum import StrEnum
 from math import ceil, inf
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -26,12 +26,14 @@ from orbitflow.arrays import FloatArray, IntArray
 from orbitflow.config import Tuning
 from orbitflow.engine.queues import Queues
 from orbitflow.errors import ProfileError
-from orbitflow.machine.cost import CostModel
 from orbitflow.machine.pipeline import STREAM, HostRead, Overlap
 from orbitflow.memory import BatchPages, KvAccount, KvLimits, pages_at_end
 from orbitflow.placement import ALL_RESIDENT, HostLayers, Placement, stride
 from orbitflow.request import Request, RequestState
 from orbitflow.step import Events, PlanAnswer, PlanRequest, Step, StepOutcome
+
+if TYPE_CHECKING:
+    from orbitflow.machine.cost import CostModel
 
 
 class Lengths(StrEnum):

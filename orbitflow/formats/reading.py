@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, BinaryIO, TypeVar
 
 from orbitflow.errors import UserError
-from orbitflow.units import format_bytes
 
 T = TypeVar("T")
 PathLike = str | os.PathLike[str]
@@ -70,8 +69,7 @@ def read_bytes(path: PathLike, remedy: str, most_bytes: int = MOST_DOCUMENT_BYTE
             raise _unreadable(path, failure, remedy) from None
     if len(content) > most_bytes:
         raise UserError(
-            f"{os.fspath(path)} is larger than {format_bytes(most_bytes)}, "
-            f"which no such file is: {remedy}"
+            f"{os.fspath(path)} is larger than {_mib(most_bytes)}, which no such file is: {remedy}"
         )
     return content
 
@@ -124,7 +122,7 @@ def read_lines(
             number += 1
             where = f"{os.fspath(path)}:{number}"
             if len(line) > MOST_LINE_BYTES:
-                most = format_bytes(MOST_LINE_BYTES)
+                most = _mib(MOST_LINE_BYTES)
                 raise UserError(f"{where} {what} (longer than {most}): {remedy}")
             if not line.endswith(b"\n"):
                 if may_be_torn:
@@ -203,3 +201,7 @@ def _check_numbers(document: object) -> None:
             raise ValueError(f"{value} is no finite number")
         elif isinstance(value, int) and abs(value) > LARGEST_INT:
             raise ValueError(f"{hex(value)[:20]}... has more than 64 bits")
+
+
+def _mib(size: int) -> str:
+    return f"{size >> 10:,} KiB" if size < 1 << 20 else f"{size >> 20:,} MiB"

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from orbitflow.codec import NumberRange
+from orbitflow.codec import FieldRange
 from orbitflow.machine.perturbation import MOST_NOISE
 
-Time = Annotated[float, NumberRange(0.0, 1e6)]
-PassTime = Annotated[float, NumberRange(1e-9, 1e6)]  # a decode pass takes some
-TokenTime = Annotated[float, NumberRange(0.0, 1e3)]
-PrefillTime = Annotated[float, NumberRange(1e-18, 1e3)]
-Rate = Annotated[float, NumberRange(1.0)]
-Factor = Annotated[float, NumberRange(1e-3, 1e3)]
-Slowdown = Annotated[float, NumberRange(0.0, 1e3)]
-Share = Annotated[float, NumberRange(0.0, 1.0)]
-Noise = Annotated[float, NumberRange(0.0, MOST_NOISE)]
-Pages = Annotated[int, NumberRange(1, 1e6)]
-CacheTokens = Annotated[int, NumberRange(1, 1e12)]
-Gpus = Annotated[int, NumberRange(1, 1e6)]
+Time = Annotated[float, FieldRange(0.0, 1e6)]
+PassTime = Annotated[float, FieldRange(1e-9, 1e6)]  # a decode pass takes some
+TokenTime = Annotated[float, FieldRange(0.0, 1e3)]
+PrefillTime = Annotated[float, FieldRange(1e-18, 1e3)]
+Rate = Annotated[float, FieldRange(1.0)]
+Factor = Annotated[float, FieldRange(1e-3, 1e3)]
+Slowdown = Annotated[float, FieldRange(0.0, 1e3)]
+Share = Annotated[float, FieldRange(0.0, 1.0)]
+Noise = Annotated[float, FieldRange(0.0, MOST_NOISE)]
+Pages = Annotated[int, FieldRange(1, 1e6)]
+CacheTokens = Annotated[int, FieldRange(1, 1e12)]
+Gpus = Annotated[int, FieldRange(1, 1e6)]

@@ -140,7 +140,7 @@ def test_a_token_beyond_the_embeddings_is_refused(orbitflow: Invoke, folder: Pat
     reader.save(str(folder / "tokenizer.json"))
     result = orbitflow("generate", "--model", "model", "--prompt", "a <extra>")
     assert result.code == 2
-    assert "the tokenizer gives token 256, " in result.err
+    assert "the tokenizer gives id 256, " in result.err
     assert "has 256 embeddings" in result.err
 
 
@@ -169,3 +169,48 @@ def test_bad_input(orbitflow: Invoke, folder: Path, options: tuple[str, ...], sa
     assert result.out.strip() == ""
     assert said in result.err
     assert result.err.count("\n") == 1
+
+
+def test_a_prompt_is_whole_whatever_the_tokenizer_saved(orbitflow: Invoke, folder: Path) -> None:
+    tokens, _ = theirs(folder)
+    reader = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    reader.enable_truncation(8)
+    reader.enable_padding(length=400)
+    reader.save(str(folder / "tokenizer.json"))
+    result = orbitflow(
+        *("generate", "--model", "model", "--prompt", PROMPT, "--json"),
+        *("--max-new-tokens", str(NEW), "--profile", "cpu.json"),
+    )
+    document = json.loads(result.out)
+    assert (document["prompt_tokens"], document["tokens"]) == (len(PROMPT), tokens)
+
+
+@pytest.mark.parametrize("file", ["generation_config.json", "config.json"])
+def test_it_stops_without_a_tokenizer(orbitflow: Invoke, folder: Path, file: str) -> None:
+    tokens, _ = theirs(folder)
+    reader = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    ids = ",".join(map(str, reader.encode(PROMPT).ids))
+    (folder / "tokenizer.json").unlink()
+    config = json.loads((folder / file).read_text())
+    (folder / file).write_text(json.dumps({**config, "eos_token_id": [255, tokens[7]]}))
+    result = orbitflow(
+        *("generate", "--model", "model", "--prompt-tokens", ids, "-q", "--profile", "cpu.json"),
+    )
+    until = min(tokens.index(end) for end in (255, tokens[7]) if end in tokens)
+    assert result.out == ",".join(map(str, tokens[:until])) + "\n"
+
+
+def test_an_added_token_beyond_the_embedding_is_refused(orbitflow: Invoke, folder: Path) -> None:
+    reader = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    reader.add_tokens(["<extra>"])
+    reader.save(str(folder / "tokenizer.json"))
+    result = orbitflow("generate", "--model", "model", "--prompt", "a <extra> b")
+    assert (result.code, result.out) == (2, "")
+    assert "id 256, but model has 256 embeddings" in result.err
+    assert result.err.count("\n") == 1
+
+
+def test_a_prompt_that_is_not_utf8_is_refused(orbitflow: Invoke, folder: Path) -> None:
+    result = orbitflow("generate", "--model", "model", "--prompt", "caf\udce9 hello")
+    assert (result.code, result.out) == (2, "")
+    assert result.err == "orbitflow: --prompt is not UTF-8: convert it\n"

@@ -174,4 +174,4 @@ def test_weights_that_are_a_pipe_are_not_waited_for(tmp_path: Path) -> None:
     saved(tmp_path)
     (tmp_path / "model.safetensors").unlink()
     os.mkfifo(tmp_path / "model.safetensors")
-    assert "is not a plain file" in refusal(tmp_path)
+    assert "is a pipe" in refusal(tmp_path)
