@@ -6,7 +6,7 @@ solver returns, whatever its status says, is executed only if this finds nothing
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from orbitflow.machine.pipeline import Overlap
 from orbitflow.planner.problem import REST, Candidate, Problem
@@ -36,12 +36,13 @@ def faults(problem: Problem, options: tuple[int, ...], claimed: Score) -> list[s
     pages = gpu_pages(problem, options)
     if pages > problem.limits.gpu_pages:
         found.append(f"needs {pages} GPU pages of {problem.limits.gpu_pages}")
-    pass_s, first_s = pass_times(problem, options)
+    links_s = [_layer_s(problem, candidate) for candidate in problem.candidates]
+    pass_s, first_s = _times(problem, options, links_s)
     for name, claim, truth in (
         ("GPU pages", claimed.gpu_pages, pages),
         ("seconds a pass", claimed.pass_s, pass_s),
         ("seconds in all", claimed.span_s, first_s + (problem.passes - 1) * pass_s),
-        ("lost tokens", claimed.loss, loss(problem, options)),
+        ("lost tokens", claimed.loss, _loss(problem, options, links_s, pass_s, first_s)),
     ):
         if not abs(claim - truth) <= TOLERANCE * max(1.0, abs(truth)):
             found.append(f"claims {claim:.6g} {name}, but has {truth:.6g}")
@@ -70,11 +71,20 @@ def gpu_pages(problem: Problem, options: tuple[int, ...]) -> int:
 
 def pass_times(problem: Problem, options: tuple[int, ...]) -> tuple[float, float]:
     """Seconds of a pass and of the first one, as they are counted."""
+    links_s = [_layer_s(problem, candidate) for candidate in problem.candidates]
+    return _times(problem, options, links_s)
+
+
+def _times(
+    problem: Problem, options: tuple[int, ...], links_s: Sequence[float]
+) -> tuple[float, float]:
+    """The same, with the link seconds of one layer of each candidate."""
     cost, layers = problem.cost, problem.limits.layers
     contexts, link_s, first_link_s = [], 0.0, 0.0
-    for candidate, option in _running(problem, options):
+    for candidate, option, layer_s in zip(problem.candidates, options, links_s, strict=True):
+        if option == REST:
+            continue
         contexts.append(candidate.context_tokens + problem.passes // 2)
-        layer_s = _layer_s(problem, candidate)
         link_s += problem.host_layers[option] * layer_s
         first_link_s += _crossing(problem, candidate, option) * layer_s
     compute_s = cost.decode_pass_s(len(contexts), sum(contexts))
@@ -88,13 +98,23 @@ def pass_times(problem: Problem, options: tuple[int, ...]) -> tuple[float, float
 
 def loss(problem: Problem, options: tuple[int, ...]) -> float:
     """The loss, in tokens."""
+    links_s = [_layer_s(problem, candidate) for candidate in problem.candidates]
+    return _loss(problem, options, links_s, *_times(problem, options, links_s))
+
+
+def _loss(
+    problem: Problem,
+    options: tuple[int, ...],
+    links_s: Sequence[float],
+    pass_s: float,
+    first_s: float,
+) -> float:
     weights, more = problem.weights, problem.passes - 1
-    pass_s, first_s = pass_times(problem, options)
     span_s = first_s + more * pass_s
     total = weights.second * span_s - weights.offset
-    rows = zip(problem.candidates, options, weights.token_values, strict=True)
-    for candidate, option, value in rows:
-        layer_s, tbt_s = _layer_s(problem, candidate), candidate.tbt_limit_s
+    rows = zip(problem.candidates, options, weights.token_values, links_s, strict=True)
+    for candidate, option, value, layer_s in rows:
+        tbt_s = candidate.tbt_limit_s
         if option == REST:
             back_s = problem.limits.layers * layer_s
             late = (span_s + back_s - candidate.due_s) / tbt_s

@@ -32,6 +32,8 @@ the answers is not modelled, so its times are those of a different result.
 
 from __future__ import annotations
 
+from functools import cache
+
 from orbitflow.machine.pipeline import ATTEND, STREAM, HostRead, Overlap
 from orbitflow.placement import RESIDENT, HostLayers, stride, useful_distances
 from orbitflow.policy.uniform import UniformPolicy
@@ -59,8 +61,12 @@ class Dynamic(UniformPolicy):
 
     def choices(self) -> tuple[HostLayers, ...]:
         """Nothing on the host, then ever narrower strides."""
-        layers = self.limits.layers
-        return (RESIDENT, *(stride(layers, d) for d in useful_distances(layers)))
+        return _widest_first(self.limits.layers)
+
+
+@cache
+def _widest_first(layers: int) -> tuple[HostLayers, ...]:
+    return (RESIDENT, *(stride(layers, d) for d in useful_distances(layers)))
 
 
 class AllOnHost(UniformPolicy):

@@ -101,7 +101,18 @@ class UniformPolicy(Policy):
         return batch.gpu_pages(self.limits.layers, len(choice), self._charged_groups, kept_share)
 
     def _least(self, batch: BatchPages) -> int:
-        return min(self._needs(batch, choice) for choice in self.choices())
+        return min(self._needs(batch, choice) for choice in self._extremes)
+
+    @property
+    def _extremes(self) -> tuple[HostLayers, ...]:
+        """Choices of which one needs least: beyond none at all, needs are linear in the layers, but
+        for a kept share, which is rounded.
+        """
+        choices = self.choices()
+        if len(choices) < 4 or self.data_plane.host_read.kept_share:
+            return choices
+        hosted = [choice for choice in choices if choice]
+        return tuple({choices[0], min(hosted, key=len), max(hosted, key=len)})
 
     def _fits(self, batch: BatchPages) -> bool:
         return self._least(batch) <= self.limits.gpu_pages

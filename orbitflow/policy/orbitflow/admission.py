@@ -153,7 +153,9 @@ def _made_late(
 ) -> float:
     """Tokens of running requests that are late because prompts take `prompts_s`."""
     ends_s = view.now_s + prompts_s
-    dues = ((deposit.due_s(s.id), s.tbt_limit_s) for s in members)
-    return sum(
-        max(0.0, ends_s - due_s) / tbt_limit_s for due_s, tbt_limit_s in dues if due_s is not None
-    )
+    late, known = 0.0, [state for state in members if state.id in deposit]
+    dues_s = deposit.of([state.id for state in known]).due_s.tolist()
+    for state, due_s in zip(known, dues_s, strict=True):
+        if ends_s > due_s:  # before the first token it is never due
+            late += (ends_s - due_s) / state.tbt_limit_s
+    return late
