@@ -120,7 +120,7 @@ def test_no_import_cycles() -> None:
 
 def test_no_chain_of_imports_is_long() -> None:
     chain = house.longest_chain(house.imports(house.read_house(ROOT, house.PRODUCT)))
-    assert "orbitflow.cli" in chain
+    assert len(chain) > LONGEST_CHAIN // 2
     assert len(chain) <= LONGEST_CHAIN, " > ".join(chain)
 
 

@@ -1,4 +1,5 @@
-"""The command line. Only typer is imported until a command runs, so that `--help` answers at once.
+"""The command line. Only typer and the verb that is asked for are imported, so that `--help`
+answers at once.
 
 User errors print one line and exit 2, failures and errors of a user's policy exit 1, Ctrl-C exits
 130; tracebacks only with --debug.
@@ -7,38 +8,21 @@ User errors print one line and exit 2, failures and errors of a user's policy ex
 from __future__ import annotations
 
 import io
+import os
 import sys
+from collections.abc import Sequence
+from functools import cache
 from typing import Annotated
 
 import typer
 
-from orbitflow.cli.calibrate import calibrate_command
-from orbitflow.cli.doctor import doctor_command
-from orbitflow.cli.generate import generate_command
-from orbitflow.cli.options import Command
-from orbitflow.cli.plan import plan_command
-from orbitflow.cli.profile import profile_app
-from orbitflow.cli.report import report_command
-from orbitflow.cli.run import run_command
-from orbitflow.cli.sim import sim_command
-from orbitflow.cli.study import study_app
-from orbitflow.cli.trace import trace_app
-from orbitflow.cli.validate import validate_command
+from orbitflow.cli.verbs import VERBS
 from orbitflow.engine.signals import describe, end_by_exception, ended_by
 from orbitflow.errors import OrbitFlowError, UserError, memory_note, os_note, policy_note, printable
 
 _DEBUG = "--debug"
 _INTERRUPTED = 130
-
-app = typer.Typer(
-    name="orbitflow",
-    help="SLO-aware KV-cache offloading for long-context LLM serving: simulate, serve, compare.",
-    epilog="Start with: orbitflow sim --trace azure_conv.jsonl",
-    no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help", "--help-all"]},
-    pretty_exceptions_enable=False,
-    add_completion=True,
-)
+COMPLETION = "_ORBITFLOW_COMPLETE"  # the variable by which shells ask
 
 
 def _version(wanted: bool) -> None:
@@ -49,8 +33,7 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
-def common(
+def _common(
     version: Annotated[
         bool,
         typer.Option("--version", "-V", callback=_version, is_eager=True, help="Show the version."),
@@ -62,17 +45,44 @@ def common(
     """SLO-aware KV-cache offloading for long-context LLM serving."""
 
 
-app.command("sim", cls=Command)(sim_command)
-app.command("run", cls=Command)(run_command)
-app.command("generate", cls=Command)(generate_command)
-app.command("calibrate", cls=Command)(calibrate_command)
-app.command("validate")(validate_command)
-app.command("plan", cls=Command)(plan_command)
-app.add_typer(study_app, name="study")
-app.command("report")(report_command)
-app.add_typer(trace_app, name="trace")
-app.add_typer(profile_app, name="profile")
-app.command("doctor")(doctor_command)
+def make_app(wanted: str | None = None) -> typer.Typer:
+    """The command line with all its verbs; with one `wanted`, only that one is imported, and the
+    others are there by their names.
+    """
+    app = typer.Typer(
+        name="orbitflow",
+        help="SLO-aware KV-cache offloading for long-context LLM serving: simulate, serve, "
+        "compare.",
+        epilog="Start with: orbitflow sim --trace azure_conv.jsonl",
+        no_args_is_help=True,
+        context_settings={"help_option_names": ["-h", "--help", "--help-all"]},
+        pretty_exceptions_enable=False,
+        add_completion=True,
+    )
+    app.callback()(_common)
+    for verb in VERBS:
+        verb.add(app, is_named_only=wanted not in (None, verb.name))
+    return app
+
+
+@cache
+def _whole() -> typer.Typer:
+    return make_app()
+
+
+def __getattr__(name: str) -> typer.Typer:
+    """`app`, the whole command line, made when it is asked for."""
+    if name == "app":
+        return _whole()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _wanted(arguments: Sequence[str]) -> str | None:
+    """The verb that is asked for, "" for the help that lists them; None if all must be there."""
+    if COMPLETION in os.environ:
+        return None
+    verb = next((word for word in arguments if not word.startswith("-")), "")
+    return verb if verb in {known.name for known in VERBS} or not verb else None
 
 
 def main() -> None:
@@ -82,7 +92,8 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     end_by_exception()
     try:
-        code = app([a for a in sys.argv[1:] if a != _DEBUG], standalone_mode=False)
+        arguments = [argument for argument in sys.argv[1:] if argument != _DEBUG]
+        code = make_app(_wanted(arguments))(arguments, standalone_mode=False)
     except UserError as error:
         _fail(error, 2)
     except OrbitFlowError as error:

@@ -36,6 +36,7 @@ def sim_command(
             "every CPU. Results are the same.",
             min=0,
             show_default=False,
+            hidden=True,
             rich_help_panel=OUTPUT,
         ),
     ] = 0,
