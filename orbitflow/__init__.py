@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from orbitflow.request import Request as Request
     from orbitflow.traces.trace import Trace as Trace
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "orbitflow.api.result": ("PolicyResult", "Result"),

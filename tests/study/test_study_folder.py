@@ -214,18 +214,18 @@ def test_a_study_killed_at_any_moment_goes_on() -> None:
 @pytest.mark.parametrize(
     ("key", "value", "said"),
     [
-        ("schema_version", 7, "schema version 7, orbitflow 0.1.0 goes on with 1: name a new"),
-        ("orbitflow_version", "0.0.9", "begun by orbitflow 0.0.9, this is 0.1.0, whose figures"),
+        ("schema_version", 7, "schema version 7, orbitflow 0.2.0 goes on with 1: name a new"),
+        ("orbitflow_version", "0.0.9", "begun by orbitflow 0.0.9, this is 0.2.0, whose figures"),
         (
             "schema_version",
             7,
-            r"begun by another build of orbitflow 0\.1\.0 with schema version 7",
+            r"begun by another build of orbitflow 0\.2\.0 with schema version 7",
         ),
-        ("orbitflow_version", None, "begun by an orbitflow of no known version, this is 0.1.0"),
+        ("orbitflow_version", None, "begun by an orbitflow of no known version, this is 0.2.0"),
         (
             "grid",
             {"solver": ["auto", "cbc"]},
-            r"begun by another build of orbitflow 0\.1\.0 with --solver cbc,",
+            r"begun by another build of orbitflow 0\.2\.0 with --solver cbc,",
         ),
         (
             "base",
