@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from reference.commands import Invoke, invoker
 
@@ -401,7 +401,6 @@ NUMBERS = (st.integers(-(2**62), 2**62), st.floats(allow_nan=False))
 
 
 @given(st.lists(st.one_of(st.none(), st.booleans(), *NUMBERS, st.text(max_size=3)), min_size=1))
-@settings(derandomize=True, deadline=None)
 def test_a_column_holds_what_it_was_made_of(values: list[object]) -> None:
     made = column(values)
     assert len(made) == len(values)

@@ -8,7 +8,7 @@ import tomllib
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orbitflow.config import DeliveryPace, DepositRule, PipelineForm, RunConfig, to_toml
@@ -152,13 +152,11 @@ def test_toml_keeps_text(text: str) -> None:
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
-@settings(derandomize=True, deadline=None)
 def test_toml_keeps_any_text(text: str) -> None:
     """A file name may hold any character but NUL and the slash, control characters included."""
     assert tomllib.loads(to_toml(RunConfig(trace=text), {}))["trace"] == text
 
 
 @given(st.floats(min_value=SMALLEST, max_value=LARGEST))
-@settings(derandomize=True, deadline=None)
 def test_toml_keeps_any_number(value: float) -> None:
     assert tomllib.loads(to_toml(make(rate_scale=value), {}))["rate_scale"] == value

@@ -25,7 +25,7 @@ from orbitflow.policy.registry import make_policy
 from orbitflow.request import Phase, Request
 from orbitflow.step import Events, MoveKind, Step, StepOutcome
 
-EXAMPLES = settings(max_examples=40, deadline=None, derandomize=True)
+EXAMPLES = settings(max_examples=40, derandomize=True)
 
 
 class Auditor:

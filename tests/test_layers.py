@@ -24,7 +24,7 @@ from orbitflow.results.timeline import Span
 from orbitflow.sim.layer_executor import LayerSimulation
 
 FREE = LinkFit(0.0, (1.0,), (1e30,))
-EXAMPLES = settings(derandomize=True, deadline=None, max_examples=25)
+EXAMPLES = settings(derandomize=True, max_examples=25)
 
 
 def free_stores(machine: Machine) -> Machine:

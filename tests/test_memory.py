@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orbitflow.errors import PolicyError, UserError
@@ -42,7 +42,6 @@ CONTEXTS = st.lists(st.integers(1, 500), max_size=12)
 
 
 @given(CONTEXTS, st.integers(0, 100), st.integers(0, 4), st.integers(0, 3))
-@settings(derandomize=True, deadline=None)
 def test_a_batch_is_the_sum_of_its_requests(
     contexts: list[int], ahead: int, host: int, ring: int
 ) -> None:
@@ -135,7 +134,6 @@ def test_a_host_without_limit() -> None:
         st.tuples(st.sampled_from("cwr"), st.integers(0, 5), st.integers(0, 50), st.integers(0, 50))
     )
 )
-@settings(derandomize=True, deadline=None)
 def test_totals_are_always_the_sum_of_the_parts(ops: list[tuple[str, int, int, int]]) -> None:
     account = KvAccount(LIMITS)
     held: dict[int, tuple[int, int]] = {}

@@ -40,7 +40,7 @@ from orbitflow.request import Request
 from orbitflow.sim.step_executor import SimExecutor
 from orbitflow.step import Step, Stream
 
-EXAMPLES = settings(max_examples=25, deadline=None, derandomize=True)
+EXAMPLES = settings(max_examples=25, derandomize=True)
 PASSES = 40
 
 contexts_st = st.lists(st.integers(1, 300), min_size=1, max_size=8)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orbitflow.placement import ALL_RESIDENT, RESIDENT, Placement, stride, useful_distances
@@ -40,7 +40,6 @@ def test_a_negative_distance_is_refused() -> None:
 
 
 @given(st.integers(1, 130), st.integers(0, 140))
-@settings(derandomize=True, deadline=None)
 def test_a_stride_is_its_definition(layers: int, distance: int) -> None:
     host = stride(layers, distance)
     assert list(host) == [x for x in range(layers) if x % (distance + 1) == distance]
@@ -48,7 +47,6 @@ def test_a_stride_is_its_definition(layers: int, distance: int) -> None:
 
 
 @given(st.integers(1, 130))
-@settings(derandomize=True, deadline=None)
 def test_useful_distances_are_the_widest_of_their_count(layers: int) -> None:
     distances = useful_distances(layers)
     assert list(distances) == sorted(set(distances), reverse=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orbitflow.arrays import FloatArray
@@ -92,7 +92,6 @@ def loop(generated: list[float], tbt_limit_s: float) -> list[float]:
 
 
 @given(GAPS, TAUS)
-@settings(derandomize=True, deadline=None)
 def test_delivery_is_the_plain_loop(gaps: list[float], tbt_limit_s: float) -> None:
     generated = times_of(gaps)
     wanted = loop(generated.tolist(), tbt_limit_s)
@@ -100,7 +99,6 @@ def test_delivery_is_the_plain_loop(gaps: list[float], tbt_limit_s: float) -> No
 
 
 @given(GAPS, TAUS)
-@settings(derandomize=True, deadline=None)
 def test_a_token_is_late_iff_its_reader_waited(gaps: list[float], tbt_limit_s: float) -> None:
     """Rounding aside: tokens within a billionth of their due time are left out of the check."""
     generated = times_of(gaps)
@@ -113,7 +111,6 @@ def test_a_token_is_late_iff_its_reader_waited(gaps: list[float], tbt_limit_s: f
 
 
 @given(GAPS, TAUS)
-@settings(derandomize=True, deadline=None)
 def test_next_due_is_one_tau_after_the_last_delivery(gaps: list[float], tbt_limit_s: float) -> None:
     generated = times_of(gaps)
     wanted = loop(generated.tolist(), tbt_limit_s)[-1] + tbt_limit_s
@@ -121,7 +118,6 @@ def test_next_due_is_one_tau_after_the_last_delivery(gaps: list[float], tbt_limi
 
 
 @given(GAPS, TAUS, st.floats(0, 1000))
-@settings(derandomize=True, deadline=None)
 def test_the_bank_is_what_is_not_delivered_yet(
     gaps: list[float], tbt_limit_s: float, now_s: float
 ) -> None:

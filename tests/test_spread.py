@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orbitflow.placement import Wish, even_order, lay_out
@@ -48,7 +48,6 @@ wishes = st.lists(
 )
 
 
-@settings(derandomize=True, deadline=None)
 @given(wishes, st.booleans())
 def test_the_largest_group_is_bounded(wanted: list[Wish], keeps: bool) -> None:
     placed = lay_out(12, wanted, keeps=keeps)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from orbitflow.errors import UserError
@@ -142,7 +142,6 @@ def test_an_amount_below_one_byte_is_refused_where_it_is_read() -> None:
 
 
 @given(st.integers(1, 2**60))
-@settings(derandomize=True, deadline=None)
 def test_whole_bytes_are_exact(count: int) -> None:
     assert parse_bytes(f"{count % 2**50 + 1}B") == count % 2**50 + 1
     assert parse_bytes(f"{count % 2**20 + 1} MiB") == (count % 2**20 + 1) * 2**20
@@ -154,7 +153,6 @@ def test_whole_bytes_are_exact(count: int) -> None:
 @example(59.97)
 @example(119.97)
 @example(3599.99)
-@settings(derandomize=True, deadline=None)
 def test_shown_durations_read_back_and_are_plain(seconds: float) -> None:
     """Three significant digits: off by half of the third at most; never 1e+03 of a unit."""
     shown = format_seconds(seconds)
@@ -184,7 +182,6 @@ def test_durations_for_people(seconds: float, shown: str) -> None:
 @given(st.integers(0, 2**49))
 @example(2**20 - 1)
 @example(2**30 - 1)
-@settings(derandomize=True, deadline=None)
 def test_shown_amounts_read_back(count: int) -> None:
     """One decimal of a number from 1 up, so off by 5 % at most; the next unit starts at 1024."""
     shown = format_bytes(count)

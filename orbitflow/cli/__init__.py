@@ -110,6 +110,8 @@ def main() -> None:
     except Exception as error:
         if said := policy_note(error):
             _fail(error, 1, said)
+        if isinstance(error, RuntimeError) and "memory" in str(error):  # as torch says it
+            _fail(error, 1, memory_note(MemoryError(str(error).splitlines()[0])))
         usage = getattr(error, "format_message", None)  # typer's complaints about the command line
         if usage is None:
             raise

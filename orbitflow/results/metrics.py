@@ -64,9 +64,15 @@ def pace(token_times_s: FloatArray, tbt_limit_s: float, *, deposit: bool) -> Pac
     return Pace(late_tokens, due, due * tbt_limit_s, reading_s, last)
 
 
+_ROUNDING = 1e-9
+
+
 def share(part: float, whole: float) -> float | None:
-    """Part / whole; None where there is no whole."""
-    return part / whole if whole > 0 else None
+    """Part / whole; None where there is no whole. A sum that rounds to just above it is all."""
+    if whole <= 0:
+        return None
+    found = part / whole
+    return 1.0 if 1 < found < 1 + _ROUNDING else found
 
 
 def timely_share(due_s: float, reading_s: float) -> float | None:

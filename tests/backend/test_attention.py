@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("torch", reason="the backend needs torch")
 
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -78,7 +78,6 @@ def shifted(k: Tensor, v: Tensor) -> Segment:
     return k, v
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 40), st.integers(0, 2)), min_size=1, max_size=8))
 def test_bits_do_not_depend_on_the_cut(cuts: list[tuple[int, int]]) -> None:
     total = sum(size for size, _ in cuts)

@@ -11,7 +11,7 @@ import pytest
 from contract.bench import LATENCY_S, MACHINE, PAIR, Bench, asking, steady
 from contract.toys import Toy
 from contract.virtual import VirtualClock
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from reference.harness import Run, same_times, serve
 from strategies import POLICIES, Machine, machines, small_machine, workloads
@@ -26,7 +26,6 @@ from orbitflow.request import Request
 from orbitflow.step import PlanAnswer, PlanRequest, Step, StepOutcome
 
 
-@settings(derandomize=True, deadline=None)
 @given(machine=machines(), requests=workloads(max_size=8), name=st.sampled_from(POLICIES))
 def test_it_serves_as_the_simulator_does(
     machine: Machine, requests: tuple[Request, ...], name: str

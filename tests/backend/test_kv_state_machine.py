@@ -154,7 +154,6 @@ TestKvLife = KvLife.TestCase
 TestKvLife.settings = settings(
     max_examples=60,
     stateful_step_count=30,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 assert PAGE_TOKENS < 8

@@ -149,7 +149,7 @@ cases = st.integers(0, CASES - 1)
 COUNTS = ("slo_attainment", "ttft_attainment", "tpot_attainment")
 
 
-@settings(derandomize=True, deadline=None, max_examples=40)
+@settings(derandomize=True, max_examples=40)
 @given(cases, st.sampled_from((1.01, 1.3, 2.0)))
 def test_a_looser_limit_on_the_first_token_lowers_no_bound(seed: int, more: float) -> None:
     case = random_case(seed)
@@ -160,7 +160,7 @@ def test_a_looser_limit_on_the_first_token_lowers_no_bound(seed: int, more: floa
         assert getattr(after, figure) >= getattr(before, figure) * (1 - 1e-9), figure
 
 
-@settings(derandomize=True, deadline=None, max_examples=40)
+@settings(derandomize=True, max_examples=40)
 @given(cases, st.sampled_from((1.01, 1.3, 2.0)))
 def test_a_slower_reader_lowers_no_bound(seed: int, more: float) -> None:
     case = random_case(seed)
@@ -170,7 +170,7 @@ def test_a_slower_reader_lowers_no_bound(seed: int, more: float) -> None:
         assert getattr(after, figure) >= getattr(before, figure) * (1 - 1e-9), figure
 
 
-@settings(derandomize=True, deadline=None, max_examples=40)
+@settings(derandomize=True, max_examples=40)
 @given(cases, st.sampled_from((1, 3, 30)))
 def test_more_memory_lowers_no_count(seed: int, more: int) -> None:
     """It may lower the other figures: a request that fits for certain may not be refused."""

@@ -14,7 +14,7 @@ from orbitflow.results.metrics import meets, pace, tpot_s, ttft_s
 from orbitflow.slo import Slo
 
 
-@settings(derandomize=True, deadline=None, max_examples=60)  # of a quarter of a second each
+@settings(derandomize=True, max_examples=60)  # of a quarter of a second each
 @given(
     machine=machines(),
     requests=workloads(10),

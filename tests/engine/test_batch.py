@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orbitflow.engine.batch import DecodeBatch, PassClock
@@ -38,7 +38,6 @@ def state(number: int, prompt: int, host: HostLayers, target: HostLayers) -> Req
         max_size=40,
     )
 )
-@settings(derandomize=True, deadline=None)
 def test_kept_up_to_date(ops: list[tuple[str, int, HostLayers, HostLayers, int]]) -> None:
     """Joining, leaving, moving and passing, in any order."""
     batch, passes = DecodeBatch(), 0
@@ -121,7 +120,6 @@ def test_nobody_streams_when_all_is_resident() -> None:
     st.lists(st.tuples(st.integers(0, 9), st.floats(0, 1), st.floats(0, 1)), max_size=40),
     st.integers(1, 12),
 )
-@settings(derandomize=True, deadline=None)
 def test_as_a_list_that_forgets(steps: list[tuple[int, float, float]], capacity: int) -> None:
     """Whatever is still needed can be asked for at any time."""
     needed = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orbitflow.engine.batch import PrefillQueue
@@ -34,7 +34,6 @@ def take(queue: PrefillQueue, states: dict[int, RequestState]) -> tuple[PrefillC
     st.integers(1, 40),
     st.lists(st.integers(0, 9), max_size=20),
 )
-@settings(derandomize=True, deadline=None)
 def test_every_token_once_within_the_budget(
     prompts: list[tuple[int, int]], size: int, parks: list[int]
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orbitflow.engine.queues import Queues
@@ -122,7 +122,6 @@ def test_the_oldest_pass_that_somebody_needs() -> None:
     st.lists(st.tuples(st.integers(1, 30), st.integers(1, 12)), min_size=1, max_size=12),
     st.lists(st.tuples(st.sampled_from("arpx"), st.integers(0, 11)), max_size=60),
 )
-@settings(derandomize=True, deadline=None)
 def test_ends_come_exactly_when_the_last_token_does(
     lengths: list[tuple[int, int]], ops: list[tuple[str, int]]
 ) -> None:

@@ -56,7 +56,6 @@ def test_damage_is_refused_in_one_line(reader: Reader, copy: Path) -> None:
     @settings(
         max_examples=SLOW_EXAMPLES if reader.is_slow else EXAMPLES,
         derandomize=True,
-        deadline=None,
         database=None,
         phases=(Phase.generate,),
         suppress_health_check=list(HealthCheck),

@@ -18,7 +18,7 @@ from orbitflow.machine.cost import CostModel
 from orbitflow.machine.profile import HostFit, LinkFit
 from orbitflow.step import PrefillChunk
 
-EXAMPLES = settings(max_examples=60, deadline=None, derandomize=True)
+EXAMPLES = settings(max_examples=60, derandomize=True)
 CURVE = LinkFit(3e-6, (4096.0, 65536.0, 1048576.0), (2e9, 8e9, 12e9))
 
 contexts_st = st.lists(st.integers(1, 200), min_size=1, max_size=8)

@@ -24,7 +24,7 @@ from orbitflow.machine.pipeline import (
 )
 from orbitflow.policy.stride import SELECT
 
-EXAMPLES = settings(max_examples=60, deadline=None, derandomize=True)
+EXAMPLES = settings(max_examples=60, derandomize=True)
 
 
 class Call(NamedTuple):

@@ -6,7 +6,7 @@ from dataclasses import replace
 from math import inf
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.paper.compare import Verdict, compared
@@ -82,7 +82,6 @@ def test_what_is_not_run_is_said() -> None:
     )
 
 
-@settings(derandomize=True, deadline=None)
 @given(
     row=st.sampled_from([row for row in PUBLISHED if row.not_run is None]),
     mean=st.floats(-100, 200),

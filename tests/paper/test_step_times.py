@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.paper.step_times import StepTimes
@@ -58,7 +58,6 @@ def test_nothing_to_measure() -> None:
     assert set(StepTimes(1.0).figures(banks=True).values()) == {None}
 
 
-@settings(derandomize=True, deadline=None)
 @given(
     pass_s=st.lists(st.floats(0.001, 1), min_size=1, max_size=30),
     cuts=st.lists(st.tuples(st.integers(1, 5), st.floats(0, 100)), max_size=10),

@@ -8,7 +8,7 @@ from math import inf
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from reference.lines import lines
 from reference.plans import loss, tiny_problem
@@ -142,7 +142,6 @@ def spread_loads(layers: int, held: list[tuple[int, int]]) -> list[int]:
     return loads
 
 
-@settings(derandomize=True, deadline=None)
 @given(
     st.integers(1, 8).flatmap(
         lambda layers: st.tuples(

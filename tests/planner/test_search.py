@@ -6,7 +6,7 @@ from dataclasses import replace
 from math import inf
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from reference.lines import lines
 from reference.plans import best_loss, loss, real_problem, tiny_problem
@@ -43,7 +43,6 @@ def test_few_candidates_get_the_best_plan_with_a_proof(block: int) -> None:
         assert found.gap <= PROVEN, seed
 
 
-@settings(derandomize=True, deadline=None)
 @given(st.integers(0, 100_000), st.integers(1, 3))
 def test_any_small_problem(seed: int, count: int) -> None:
     problem = tiny_problem(seed, most_candidates=count)

@@ -69,7 +69,7 @@ def test_it_streams_pauses_and_serves_everybody() -> None:
     assert run.parks > 0
 
 
-@settings(derandomize=True, deadline=None, max_examples=60)
+@settings(derandomize=True, max_examples=60)
 @given(machines(), workloads(8))
 def test_what_the_default_accepts_it_serves(
     machine: Machine, requests: tuple[Request, ...]
@@ -149,7 +149,7 @@ PLANES = (
 
 
 @pytest.mark.parametrize("plane", PLANES)
-@settings(derandomize=True, deadline=None, max_examples=120)
+@settings(derandomize=True, max_examples=120)
 @given(machines(), workloads(8), st.integers(0, 2**32), st.sampled_from((None, 3)))
 def test_fits_says_what_the_engine_will_accept(
     plane: DataPlane,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orbitflow.engine.policy import View
@@ -111,7 +111,6 @@ def test_nobody_at_all() -> None:
     assert Queue().tries() == []
 
 
-@settings(derandomize=True, deadline=None)
 @given(st.data())
 def test_who_has_j_before_it_is_let_in_after_j_plus_one_times_every(data: st.DataObject) -> None:
     every = data.draw(st.sampled_from((1, 3, 16)), label="every")

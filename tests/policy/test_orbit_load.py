@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from strategies import PAGE, small_machine
 
@@ -69,7 +69,6 @@ demand_lists = st.lists(
 )
 
 
-@settings(derandomize=True, deadline=None)
 @given(demand_lists, st.integers(6, 200))
 def test_it_never_promises_more_than_the_best_turns(demands: list[Demand], pages: int) -> None:
     best = min(
@@ -81,14 +80,12 @@ def test_it_never_promises_more_than_the_best_turns(demands: list[Demand], pages
     assert load <= _share(pages, demands, alone=True) * (1 + 1e-9), "no worse than streaming all"
 
 
-@settings(derandomize=True, deadline=None)
 @given(demand_lists, st.integers(6, 200))
 def test_patience_makes_it_easier(demands: list[Demand], pages: int) -> None:
     relaxed = [Demand(m.context_tokens, 2 * m.pace_s) for m in demands]
     assert _load(pages, relaxed) == pytest.approx(_load(pages, demands) / 2)
 
 
-@settings(derandomize=True, deadline=None)
 @given(demand_lists, st.integers(6, 2_000))
 def test_the_short_way_is_the_same_where_it_is_open(demands: list[Demand], pages: int) -> None:
     *standing, newcomer = demands

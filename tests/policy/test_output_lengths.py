@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orbitflow.policy.orbit.options import DEFAULT
@@ -50,7 +50,6 @@ def test_the_oracle_knows() -> None:
     assert oracle.left(ANY, 700) == 1
 
 
-@settings(derandomize=True, deadline=None)
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=60), st.integers(0, 60))
 def test_it_is_one_of_the_lengths_met(finished: list[int], generated: int) -> None:
     lengths = _lengths()
@@ -83,7 +82,6 @@ def test_chances_by_hand() -> None:
     assert (_chance(oracle, 100, 599), _chance(oracle, 100, 600)) == (0, 1)
 
 
-@settings(derandomize=True, deadline=None)
 @given(
     st.lists(st.integers(1, 50), max_size=60),
     st.integers(0, 60),

@@ -62,7 +62,7 @@ def _longest_lull_s(run: Run) -> float:
 
 @pytest.mark.parametrize("victim", list(Victim))
 @pytest.mark.parametrize("deposit", [True, False])
-@settings(derandomize=True, deadline=None, max_examples=15)
+@settings(derandomize=True, max_examples=15)
 @given(
     machine=machines(),
     requests=workloads(8),

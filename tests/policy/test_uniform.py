@@ -216,7 +216,6 @@ def test_dynamic_puts_at_most_every_second_layer_on_the_host() -> None:
 
 
 @given(st.integers(1, 90))
-@settings(derandomize=True, deadline=None)
 def test_dynamic_never_offloads_more_than_half(layers: int) -> None:
     policy = Dynamic()
     policy.limits = KvLimits(layers, 16, 100)
@@ -270,7 +269,7 @@ OFFLOADING = tuple(
 )
 @example("static-40", 64, 1, 4)
 @example("deepspeed", 144, 1, 2)
-@settings(derandomize=True, deadline=None, max_examples=300)
+@settings(derandomize=True, max_examples=300)
 def test_whoever_is_not_refused_can_be_served_alone(
     name: str, prompt: int, output: int, capacity_pages: int
 ) -> None:
@@ -296,7 +295,7 @@ def test_whoever_is_not_refused_can_be_served_alone(
     st.lists(st.integers(1, 300), max_size=4),
     st.integers(8, 100),
 )
-@settings(derandomize=True, deadline=None, max_examples=300)
+@settings(derandomize=True, max_examples=300)
 def test_every_decision_fits_at_the_end_of_its_window(
     name: str, running: list[int], paused: list[int], waiting: list[int], capacity_pages: int
 ) -> None:

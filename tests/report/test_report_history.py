@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orbitflow.arrays import FloatArray
@@ -167,7 +167,6 @@ spans = st.lists(
 )
 
 
-@settings(derandomize=True, deadline=None)
 @given(spans, st.integers(1, 50))
 def test_buckets_lose_nothing(parts: list[tuple[float, float, float]], buckets: int) -> None:
     """The link's busy seconds are the same over buckets as over steps; no mean beats its most."""
@@ -241,7 +240,6 @@ def test_without_a_window_only_newcomers_are_placed() -> None:
 
 
 @given(st.integers(0, 1000), st.integers(2, 50))
-@settings(derandomize=True, deadline=None)
 def test_some_of_many_are_spread_evenly(count: int, most: int) -> None:
     found = sorted(evenly(count, most))
     assert len(found) == min(count, most)

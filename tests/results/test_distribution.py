@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orbitflow.arrays import FloatArray
@@ -53,7 +53,6 @@ def test_a_million_values_within_a_thousandth(shape: str) -> None:
 
 
 @given(st.lists(st.floats(0, 1e9), min_size=1, max_size=50), st.integers(0, 50))
-@settings(derandomize=True, deadline=None)
 def test_few_values_are_exact(values: list[float], single: int) -> None:
     """However they came: one by one, or as an array."""
     distribution = Distribution()

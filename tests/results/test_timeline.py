@@ -102,7 +102,7 @@ def test_without_pace_there_is_no_deposit(tmp_path: Path) -> None:
     assert set(timeline.counters) == {"requests", "KV pages"}
 
 
-@settings(derandomize=True, deadline=None, max_examples=80)
+@settings(derandomize=True, max_examples=80)
 @given(
     gaps=st.lists(st.lists(st.sampled_from([0.0, 0.05, 0.1, 0.3, 1.7]), max_size=30), max_size=4),
     wait=st.floats(0.0, 5.0),

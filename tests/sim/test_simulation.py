@@ -30,11 +30,11 @@ from orbitflow.machine.profile import LinkFit
 from orbitflow.request import Request
 from orbitflow.step import Move, MoveKind, Step, Stream
 
-EXAMPLES = settings(max_examples=20, deadline=None, derandomize=True)
+EXAMPLES = settings(max_examples=20, derandomize=True)
 FORMS = (Overlap.RING, Overlap.PAPER)
 
 
-@settings(max_examples=80, deadline=None, derandomize=True)
+@settings(max_examples=80, derandomize=True)
 @given(machines(), workloads(), batch_limits, chunk_sizes)
 def test_no_offload_gives_every_token_when_the_reference_server_does(
     machine: Machine, requests: tuple[Request, ...], max_batch: int | None, chunk: int

@@ -38,7 +38,7 @@ def scan(
     return (met[-1] if met else None), (beyond[0] if beyond else None)
 
 
-@settings(derandomize=True, deadline=None, max_examples=150)
+@settings(derandomize=True, max_examples=150)
 @given(
     varied=st.sampled_from([RATE, LINK, KV]),
     log_limit=st.floats(-6, 6),
@@ -76,7 +76,7 @@ def test_a_monotone_service_is_found_where_a_scan_finds_it(
     assert len(found.tested) < 30
 
 
-@settings(derandomize=True, deadline=None, max_examples=60)
+@settings(derandomize=True, max_examples=60)
 @given(holes=st.sets(st.integers(0, 400), max_size=200), limit=st.floats(1.5, 300.0))
 def test_whatever_the_service_does_the_answer_is_what_was_seen(
     holes: set[int], limit: float

@@ -135,7 +135,6 @@ def test_any_workers_in_any_order_come_to_the_same(
 @pytest.mark.parametrize("sampler", Sampler)
 @settings(
     derandomize=True,
-    deadline=None,
     max_examples=15,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

@@ -6,7 +6,7 @@ import math
 from collections import Counter
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orbitflow.errors import UserError
@@ -32,7 +32,6 @@ def ranges(draw: st.DrawFn) -> NumberRange:
 shares = st.floats(0, 1, exclude_max=True)
 
 
-@settings(derandomize=True, deadline=None)
 @given(ranges(), shares)
 def test_what_is_drawn_lies_in_the_range(domain: NumberRange, share: float) -> None:
     value = domain.at(share)
@@ -41,7 +40,6 @@ def test_what_is_drawn_lies_in_the_range(domain: NumberRange, share: float) -> N
     assert domain.settled(float(value)) == value
 
 
-@settings(derandomize=True, deadline=None)
 @given(ranges(), shares)
 def test_a_log_range_is_uniform_in_logarithms(domain: NumberRange, share: float) -> None:
     if not domain.is_log or domain.is_whole:
@@ -134,7 +132,6 @@ def test_spaces_that_contradict_themselves(
         read_space(options, policies)
 
 
-@settings(derandomize=True, deadline=None)
 @given(
     st.lists(
         st.one_of(ranges(), st.lists(st.integers(), min_size=1, unique=True).map(tuple)),

@@ -26,7 +26,7 @@ def beats(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
     return all(a <= b for a, b in pairs) and any(a < b for a, b in pairs)
 
 
-@settings(derandomize=True, deadline=None, max_examples=100)
+@settings(derandomize=True, max_examples=100)
 @given(points=POINTS)
 def test_fronts_by_definition(points: list[tuple[float, ...]]) -> None:
     found = dominators(points)
@@ -58,7 +58,7 @@ def study_of(cells: list[tuple[str, dict[str, float]]]) -> StoredStudy:
     )
 
 
-@settings(derandomize=True, deadline=None, max_examples=40)
+@settings(derandomize=True, max_examples=40)
 @given(points=POINTS, data=st.data())
 def test_the_order_of_the_cells_does_not_matter(
     points: list[tuple[float, ...]], data: st.DataObject

@@ -55,7 +55,7 @@ def both_readers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(("name", "zone"), [("azure-2023", ""), ("azure-2024", "+00:00")])
 @given(data=st.data())
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_the_same_to_the_bit(
     monkeypatch: pytest.MonkeyPatch, write: Write, name: str, zone: str, data: st.DataObject
 ) -> None:

@@ -47,7 +47,6 @@ recipes = st.builds(
 seeds = st.integers(0, 10_000)
 
 
-@settings(derandomize=True, deadline=None)
 @given(recipe=recipes, seed=seeds)
 def test_a_workload_is_what_its_recipe_says(recipe: Recipe, seed: int) -> None:
     trace = draw(recipe, seed)
@@ -66,7 +65,6 @@ def test_a_workload_is_what_its_recipe_says(recipe: Recipe, seed: int) -> None:
     assert 0.23 * peak <= trace.kv_capacity_tokens / 16 + 1e-6 < 0.23 * (peak + 1) + 1
 
 
-@settings(derandomize=True, deadline=None)
 @given(recipe=recipes, seed=seeds)
 def test_a_name_gives_the_same_workload_again(recipe: Recipe, seed: int) -> None:
     assert read_paper_name(paper_name(recipe, seed)) == (recipe, seed)
@@ -75,7 +73,7 @@ def test_a_name_gives_the_same_workload_again(recipe: Recipe, seed: int) -> None
         assert (getattr(ours, column) == getattr(again, column)).all()
 
 
-@settings(derandomize=True, deadline=None, max_examples=20)
+@settings(derandomize=True, max_examples=20)
 @given(recipe=recipes, seed=seeds)
 def test_the_file_reads_back(
     tmp_path_factory: pytest.TempPathFactory, recipe: Recipe, seed: int
