@@ -108,7 +108,7 @@ class Problem:
         """The coefficients of every formula above."""
         return _terms(self)
 
-    @property
+    @cached_property
     def host_layers(self) -> tuple[int, ...]:
         """How many layers each option has on the host."""
         if self.placements is None:
