@@ -98,31 +98,36 @@ class Branch:
         sized = runs & (terms.pages > 0)
         over = float(terms.layers * (runs @ (terms.pages + 1)) - terms.gpu_pages)
         if over <= 0:
-            return [self._group(np.zeros_like(runs), 0)]
+            return [self._group([], np.zeros_like(runs), 0)]
+        rows = self._rows(sized)
         if not terms.ring_spread:
-            return [self._group(sized, int(over))]
+            return [self._group(rows, sized, int(over))]
         found = []
         for largest in sorted(set(terms.pages[sized].tolist())):
             asked = float(spread_pages(terms, np.array(over), np.array(largest)))
             if asked < inf:
                 hosts = sized & (terms.pages <= largest)
-                found.append(self._group(hosts, ceil(asked - ROUNDING)))
+                some = [one for one in rows if one.pages <= largest]
+                found.append(self._group(some, hosts, ceil(asked - ROUNDING)))
         return found
 
-    def _group(self, hosts: BoolArray, pages: int) -> _Group:
-        terms = self._terms
-        rows = [
-            _Row(
-                row,
-                int(terms.pages[row]),
-                float(terms.link_s[row]),
-                terms.crossing[row].tolist(),
-                float(self._prices[row]),
-                float(terms.absent[row] * terms.pages[row]),
-            )
-            for row in np.flatnonzero(hosts).tolist()
-        ]
+    def _rows(self, hosts: BoolArray) -> list[_Row]:
+        """Those that may be hosted, in the order in which they are decided."""
+        terms, at = self._terms, np.flatnonzero(hosts)
+        columns = (
+            at,
+            terms.pages[at],
+            terms.link_s[at],
+            terms.crossing[at],
+            self._prices[at],
+            (terms.absent * terms.pages)[at].astype(np.float64),
+        )
+        rows = [_Row(*figures) for figures in zip(*(c.tolist() for c in columns), strict=True)]
         rows.sort(key=lambda one: (not one.absent_pages, one.price, one.row))
+        return rows
+
+    def _group(self, rows: list[_Row], hosts: BoolArray, pages: int) -> _Group:
+        terms = self._terms
         room, resting_s, absent, price = [0], [0.0], [0.0], [inf]
         for one in reversed(rows):
             room.append(room[-1] + self._top * one.pages)

@@ -7,22 +7,12 @@ solver returns, whatever its status says, is executed only if this finds nothing
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from orbitflow.machine.pipeline import Overlap
 from orbitflow.planner.problem import REST, Candidate, Problem
 from orbitflow.planner.score import Score
 
 TOLERANCE = 1e-6  # of a claim, relative, or absolute below 1
-
-
-class PassTimes(NamedTuple):
-    """Seconds of a pass, of the first one and of the window; of one layer's link by candidate."""
-
-    pass_s: float
-    first_s: float
-    span_s: float
-    layers_s: list[float]
 
 
 def faults(problem: Problem, options: tuple[int, ...], claimed: Score) -> list[str]:
@@ -43,14 +33,15 @@ def faults(problem: Problem, options: tuple[int, ...], claimed: Score) -> list[s
     in_order = [options[row] == REST for row in problem.rest_order or ()]
     if in_order != sorted(in_order, reverse=True):
         found.append("a request rests before one that is to rest first")
-    pages, times = gpu_pages(problem, options), pass_times(problem, options)
+    pages = gpu_pages(problem, options)
     if pages > problem.limits.gpu_pages:
         found.append(f"needs {pages} GPU pages of {problem.limits.gpu_pages}")
+    pass_s, first_s = pass_times(problem, options)
     for name, claim, truth in (
         ("GPU pages", claimed.gpu_pages, pages),
-        ("seconds a pass", claimed.pass_s, times.pass_s),
-        ("seconds in all", claimed.span_s, times.span_s),
-        ("lost tokens", claimed.loss, _loss(problem, options, times)),
+        ("seconds a pass", claimed.pass_s, pass_s),
+        ("seconds in all", claimed.span_s, first_s + (problem.passes - 1) * pass_s),
+        ("lost tokens", claimed.loss, loss(problem, options)),
     ):
         if not abs(claim - truth) <= TOLERANCE * max(1.0, abs(truth)):
             found.append(f"claims {claim:.6g} {name}, but has {truth:.6g}")
@@ -60,11 +51,10 @@ def faults(problem: Problem, options: tuple[int, ...], claimed: Score) -> list[s
 def gpu_pages(problem: Problem, options: tuple[int, ...]) -> int:
     """GPU pages at the window's end, the ring included."""
     limits, layers = problem.limits, problem.limits.layers
-    counts = problem.host_layers
     used = streamed = largest = groups = 0
     for candidate, option in _running(problem, options):
         tokens = candidate.context_tokens + problem.passes - 1
-        hosted = counts[option]
+        hosted = problem.host_layers[option]
         used += (layers - hosted) * limits.pages(tokens) + hosted
         if hosted:
             group = limits.full_pages(tokens)
@@ -78,45 +68,40 @@ def gpu_pages(problem: Problem, options: tuple[int, ...]) -> int:
     return used - (-problem.ring_groups * (streamed + (layers - 1) * largest) // layers)
 
 
-def pass_times(problem: Problem, options: tuple[int, ...]) -> PassTimes:
-    """Times of the window, as they are counted."""
-    cost, layers, counts = problem.cost, problem.limits.layers, problem.host_layers
-    running = context_tokens = 0
-    link_s = first_link_s = 0.0
-    layers_s = [_layer_s(problem, candidate) for candidate in problem.candidates]
-    for candidate, option, layer_s in zip(problem.candidates, options, layers_s, strict=True):
-        if option == REST:
-            continue
-        running += 1
-        context_tokens += candidate.context_tokens + problem.passes // 2
-        link_s += counts[option] * layer_s
+def pass_times(problem: Problem, options: tuple[int, ...]) -> tuple[float, float]:
+    """Seconds of a pass and of the first one, as they are counted."""
+    cost, layers = problem.cost, problem.limits.layers
+    contexts, link_s, first_link_s = [], 0.0, 0.0
+    for candidate, option in _running(problem, options):
+        contexts.append(candidate.context_tokens + problem.passes // 2)
+        layer_s = _layer_s(problem, candidate)
+        link_s += problem.host_layers[option] * layer_s
         first_link_s += _crossing(problem, candidate, option) * layer_s
-    compute_s = cost.decode_pass_s(running, context_tokens)
+    compute_s = cost.decode_pass_s(len(contexts), sum(contexts))
     pass_s = compute_s + cost.link_slowdown * link_s
     if problem.overlap is Overlap.PAPER:
         layer_compute_s = max(0.0, compute_s - cost.decode.outside_s) / layers
         pass_s += max(0.0, link_s - (layers - 1) * layer_compute_s)
     pass_s = max(pass_s, link_s, problem.weights.least_pass_s)
-    first_s = max(pass_s, first_link_s)
-    return PassTimes(pass_s, first_s, first_s + (problem.passes - 1) * pass_s, layers_s)
+    return pass_s, max(pass_s, first_link_s)
 
 
 def loss(problem: Problem, options: tuple[int, ...]) -> float:
     """The loss, in tokens."""
-    return _loss(problem, options, pass_times(problem, options))
-
-
-def _loss(problem: Problem, options: tuple[int, ...], times: PassTimes) -> float:
-    weights, more, layers = problem.weights, problem.passes - 1, problem.limits.layers
-    total = weights.second * times.span_s - weights.offset
-    rows = zip(problem.candidates, options, weights.token_values, times.layers_s, strict=True)
-    for candidate, option, value, layer_s in rows:
-        tbt_s, due_s = candidate.tbt_limit_s, candidate.due_s
+    weights, more = problem.weights, problem.passes - 1
+    pass_s, first_s = pass_times(problem, options)
+    span_s = first_s + more * pass_s
+    total = weights.second * span_s - weights.offset
+    rows = zip(problem.candidates, options, weights.token_values, strict=True)
+    for candidate, option, value in rows:
+        layer_s, tbt_s = _layer_s(problem, candidate), candidate.tbt_limit_s
         if option == REST:
-            late = (times.span_s + layers * layer_s - due_s) / tbt_s
+            back_s = problem.limits.layers * layer_s
+            late = (span_s + back_s - candidate.due_s) / tbt_s
             total += problem.passes * value
         else:
-            late = max((times.first_s - due_s) / tbt_s, (times.span_s - due_s) / tbt_s - more)
+            last = (span_s - candidate.due_s) / tbt_s - more
+            late = max((first_s - candidate.due_s) / tbt_s, last)
         total += candidate.weight * max(0.0, late)
     return total
 
@@ -130,8 +115,7 @@ def _crossing(problem: Problem, candidate: Candidate, option: int) -> int:
     """Layers that cross the link in the first pass."""
     if problem.placements is None:
         return max(option, len(candidate.host))
-    placement = problem.placements[option]
-    return len({*candidate.host, *placement}) if candidate.host else len(placement)
+    return len({*candidate.host, *problem.placements[option]})
 
 
 def _layer_s(problem: Problem, candidate: Candidate) -> float:

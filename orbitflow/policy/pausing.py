@@ -31,12 +31,12 @@ _MIX = 2654435761  # Knuth's multiplicative hash
 
 def first_owed(members: Sequence[Served], deposit: TokenDeposit, now_s: float) -> int | None:
     """The request that must run in the next plan, if there is one."""
-    waits = []
-    for member in members:
-        due_s = deposit.due_s(member.id)
-        if due_s is not None and now_s - due_s >= PATIENCE * member.tbt_limit_s:
-            waits.append((due_s, member.id))
-    return min(waits)[1] if waits else None
+    known = [member for member in members if member.id in deposit]
+    ids = [member.id for member in known]
+    due_s = deposit.of(ids).due_s
+    patience_s = PATIENCE * np.array([member.tbt_limit_s for member in known])
+    owed = (now_s - due_s >= patience_s).nonzero()[0].tolist()
+    return min(((float(due_s[row]), ids[row]) for row in owed), default=(0.0, None))[1]
 
 
 def rest_order(victim: Victim, members: Sequence[Served], passes: int) -> tuple[int, ...] | None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from orbitflow.arrays import IntArray
 from orbitflow.machine.cost import CostModel
-from orbitflow.memory import BatchPages, KvLimits
+from orbitflow.memory import KvLimits
 from orbitflow.planner.problem import Problem
 
 RING_GROUPS = 2  # groups of the staging ring: one is read while the next one arrives
@@ -54,8 +54,8 @@ def resident_window(
     planned growth, or a pass takes longer than the limit.
     """
     lookahead = planned_passes(limits)
-    near = BatchPages.of(limits, contexts, lookahead - 1)
-    free = limits.gpu_pages - limits.layers * near.pages
+    near = (contexts + (lookahead + limits.page_tokens - 2)) // limits.page_tokens
+    free = limits.gpu_pages - limits.layers * int(near.sum())
     if free < 0 or cost.decode_pass_s(len(contexts), int(contexts.sum())) > tbt_limit_s:
         return None
     pages = free // (len(contexts) * limits.layers)  # one more of each layer for everybody

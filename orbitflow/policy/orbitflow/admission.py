@@ -29,7 +29,7 @@ from orbitflow.memory import KvLimits, pages_at_end
 from orbitflow.placement import HostLayers
 from orbitflow.policy.orbitflow.options import DEFAULT, OrbitFlowOptions
 from orbitflow.policy.token_deposit import TokenDeposit
-from orbitflow.request import Request, RequestState
+from orbitflow.request import Request
 
 
 @dataclass(slots=True)
@@ -81,36 +81,41 @@ class SloAdmission:
         self.waits_for_balances = False  # the last look refused a request only because of them
 
     def newcomers(
-        self, view: View, members: list[RequestState], deposit: TokenDeposit, cost: CostModel
+        self, view: View, tbt_limit_s: float, deposit: TokenDeposit, cost: CostModel
     ) -> list[Request]:
-        """Requests to admit now, from the head of the queue."""
+        """Requests to admit now, from the head of the queue. `tbt_limit_s`: the tightest of those
+        who are in the server, infinite if nobody is.
+        """
         found: list[Request] = []
         self.waits_for_balances = False
         if view.paused:
             return found
         host_free, room = view.account.host_free, view.batch_room
-        contexts: list[int] | None = None
-        prompts_s = 0.0
+        contexts: IntArray | None = None
+        ends_s = view.now_s
         for request in view.waiting:
             host_free -= self._limits.whole_pages(request.final_tokens)
             if len(found) >= room or host_free < 0:
                 break
             if contexts is None:
-                contexts = [s.context_tokens(view.passes) for s in members]
-            contexts.append(request.prompt_tokens + 1)
-            prompts_s += cost.prefill_s(request.prompt_tokens)
-            if len(contexts) > 1:
-                tbt_limit_s = min(
-                    view.tbt_limit_of(request), *(s.tbt_limit_s for s in members), 1e9
-                )
-                late = _made_late(view, members, deposit, prompts_s)
-                if not self._fits(np.array(contexts), tbt_limit_s, late, cost):
-                    break
+                contexts = view.contexts
+            contexts = np.append(contexts, request.prompt_tokens + 1)
+            ends_s += cost.prefill_s(request.prompt_tokens)
+            tbt_limit_s = min(tbt_limit_s, view.tbt_limit_of(request))
+            if len(contexts) > 1 and not self._fits(contexts, tbt_limit_s, deposit, ends_s, cost):
+                break
             found.append(request)
         return found
 
-    def _fits(self, contexts: IntArray, tbt_limit_s: float, late: float, cost: CostModel) -> bool:
-        """Whether these may be served together, if the prompts make `late` tokens late."""
+    def _fits(
+        self,
+        contexts: IntArray,
+        tbt_limit_s: float,
+        deposit: TokenDeposit,
+        ends_s: float,
+        cost: CostModel,
+    ) -> bool:
+        """Whether these may be served together, if the prompts are done at `ends_s`."""
         limits, ring = self._limits, self._ring_groups
         if self._gate is None:
             return any(
@@ -121,7 +126,7 @@ class SloAdmission:
         grown = contexts + self._gate.horizon_tokens
         pass_s = expected_pass_s(cost, limits, grown, self._placements, ring)
         admits = self._gate.admits(pass_s, tbt_limit_s)
-        self.waits_for_balances = admits and late > self._late_tokens
+        self.waits_for_balances = admits and deposit.late_tokens(ends_s) > self._late_tokens
         return admits and not self.waits_for_balances
 
 
@@ -146,14 +151,3 @@ def expected_pass_s(
     useful = freed > 0
     streamed = over * float((hosted[useful] / freed[useful]).min())
     return max(compute_s, streamed * cost.page_s)
-
-
-def _made_late(
-    view: View, members: list[RequestState], deposit: TokenDeposit, prompts_s: float
-) -> float:
-    """Tokens of running requests that are late because prompts take `prompts_s`."""
-    ends_s = view.now_s + prompts_s
-    dues = ((deposit.due_s(s.id), s.tbt_limit_s) for s in members)
-    return sum(
-        max(0.0, ends_s - due_s) / tbt_limit_s for due_s, tbt_limit_s in dues if due_s is not None
-    )
