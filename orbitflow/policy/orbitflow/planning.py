@@ -1,6 +1,7 @@
 """From the server as it stands to a plan, and how long it is followed.
 
-    draft:  (members, newcomers) -> Problem -> the fast search's plan
+    draft:  (members, newcomers) -> Problem -> what runs now, if nothing can be worth its moves
+            the fast search's plan
             the integer program's plan instead, if one has come for these requests and is better
             what runs now instead, if the new plan is not worth its moves
 
@@ -24,7 +25,7 @@ from orbitflow.machine.cost import CostModel
 from orbitflow.machine.pipeline import Overlap
 from orbitflow.memory import KvLimits, longest_window
 from orbitflow.placement import RESIDENT, HostLayers
-from orbitflow.planner.planner import SAME, Plan, as_it_is, quick
+from orbitflow.planner.planner import SAME, SAME_S, Plan, as_it_is, quick, worth_keeping
 from orbitflow.planner.problem import REST, Candidate, Problem
 from orbitflow.policy.orbitflow.options import OrbitFlowOptions
 from orbitflow.policy.pausing import OWED_PASSES, RESTED_PASSES, first_owed, rest_order
@@ -106,13 +107,18 @@ class Drafter:
                 self._is_uniform,
                 order,
             )
-            plan = quick(problem)
+            now = self._as_it_is(problem, members)
+            plan = None
+            if now is not None and self._solved is None:
+                plan = worth_keeping(problem, now, WINDOWS.worth_tokens)
+            if plan is None:
+                plan = quick(problem)
             if plan is None and not newcomers:
                 problem, plan = self._forced(problem, owed)
             if plan is not None:
                 self._figures.searches += 1
                 self._figures.proven += plan.is_proven
-                return Draft(problem, self._considered(problem, plan, members), owed is not None)
+                return Draft(problem, self._considered(problem, plan, now), owed is not None)
         return None
 
     def _candidates(
@@ -159,7 +165,7 @@ class Drafter:
                 found, enough = (relaxed, plan), middle
         return found
 
-    def _considered(self, problem: Problem, plan: Plan, members: list[RequestState]) -> Plan:
+    def _considered(self, problem: Problem, plan: Plan, now: tuple[int, ...] | None) -> Plan:
         if self._solved is not None:
             ids, solved = self._solved
             self._solved = None
@@ -168,8 +174,10 @@ class Drafter:
                 margin = SAME * max(1.0, plan.score.loss)
                 if again is not None and again.score.loss < plan.score.loss - margin:
                     plan = again._replace(gap=min(solved.gap, plan.gap), trouble=solved.trouble)
-        now = self._as_it_is(problem, members)
-        kept = None if now is None else as_it_is(problem, now)
+        if now == plan.options:
+            kept: Plan | None = plan._replace(by="kept")
+        else:
+            kept = None if now is None else as_it_is(problem, now)
         if kept is not None and _is_as_good(kept, plan):
             self._figures.kept += 1
             return kept._replace(gap=plan.gap)
@@ -213,4 +221,4 @@ def _is_as_good(kept: Plan, new: Plan) -> bool:
     """
     if kept.score.loss > new.score.loss + WINDOWS.worth_tokens:
         return False
-    return kept.score.span_s <= new.score.span_s + 1e-9
+    return kept.score.span_s <= new.score.span_s + SAME_S

@@ -23,6 +23,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from orbitflow.arrays import IntArray
 from orbitflow.config import SolverName, Tuning
 from orbitflow.engine.policy import DataPlane, Decision, Lengths, PlanningFigures, Policy, View
 from orbitflow.machine.cost import CostModel
@@ -120,13 +121,14 @@ class OrbitFlow(Policy):
         """Admit whom the gate lets in, then place and pause as planned."""
         served = (*view.active, *view.paused)
         tightest_s = min(map(_TBT_LIMIT_S, served), default=inf)
-        newcomers = self._admission.newcomers(view, tightest_s, self._bank, self._refiner.cost)
+        contexts, believed = view.contexts, self._refiner.cost
+        newcomers = self._admission.newcomers(view, contexts, tightest_s, self._bank, believed)
         self.last_draft = None
         if not (served or newcomers):
             return Decision()
         for request in newcomers:
             self._tbt_limits_s[request.id] = view.tbt_limit_of(request)
-        easy = self._easy(view, newcomers, tightest_s)
+        easy = self._easy(view, contexts, newcomers, tightest_s)
         if easy is not None:
             return easy
         members = sorted(served, key=lambda s: s.order)
@@ -178,11 +180,12 @@ class OrbitFlow(Policy):
 
     # -- inside ------------------------------------------------------------------------------------
 
-    def _easy(self, view: View, newcomers: list[Request], tightest_s: float) -> Decision | None:
+    def _easy(
+        self, view: View, contexts: IntArray, newcomers: list[Request], tightest_s: float
+    ) -> Decision | None:
         """Everything on the GPU, where that fits and is fast enough: no question to ask."""
         if view.paused:
             return None
-        contexts = view.contexts
         if newcomers:
             contexts = np.append(contexts, [r.prompt_tokens + 1 for r in newcomers])
             tightest_s = min(tightest_s, *(self._tbt_limits_s[r.id] for r in newcomers))
