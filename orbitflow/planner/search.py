@@ -17,7 +17,7 @@ import numpy as np
 
 from orbitflow.arrays import IntArray
 from orbitflow.planner.hosting import least, least_with_rest, need
-from orbitflow.planner.local_search import ALL, local_search
+from orbitflow.planner.local_search import ALL, greedy, local_search
 from orbitflow.planner.pool import DEFAULT, PlanningOptions, Pool
 from orbitflow.planner.problem import REST, BoolArray, Problem, Terms
 from orbitflow.planner.score import TIE, Score, gpu_pages, rounded, score_all, times_all
@@ -48,7 +48,7 @@ def search(problem: Problem, options: PlanningOptions = DEFAULT) -> Found | None
     if resident is not None:
         return resident
     if problem.is_uniform:
-        return _uniform(problem)
+        return _uniform(problem, options.every_set)
     pool, bound = _everybody(terms, options)
     if pool is None:
         pool = Pool(terms, options)
@@ -166,18 +166,33 @@ def _run_sets(problem: Problem, every_set: int) -> BoolArray | None:
     return runs
 
 
-def _uniform(problem: Problem) -> Found | None:
-    """Exact: every run set with every option."""
+def _uniform(problem: Problem, every_set: int) -> Found | None:
+    """Every option for all that run: exact, and proven, where every run set can be tried."""
     candidates, count = problem.candidates, len(problem.terms.hosted)
-    sets = product(*((0, REST) if one.may_rest else (0,) for one in candidates))
-    runs = np.array(list(sets), dtype=np.int64)
+    is_exact = sum(one.may_rest for one in candidates) <= every_set
+    runs = _every_uniform(problem) if is_exact else _some_uniform(problem.terms)
     if problem.rest_order is not None:
         in_order = runs[:, list(problem.rest_order)]
         runs = runs[(in_order[:, 1:] >= in_order[:, :-1]).all(axis=1)]
     shared = np.arange(count)[:, None]
-    options = np.where(runs[:, None, :] == REST, REST, shared).reshape(-1, len(candidates))
+    options = np.where(runs[:, None, :], shared, REST).reshape(-1, len(candidates))
     scores = score_all(problem.terms, options)
     at = scores.best()
     if at is None:
         return None
-    return Found(tuple(options[at].tolist()), scores.at(at), float(scores.loss[at]))
+    bound = float(scores.loss[at]) if is_exact else -np.inf
+    return Found(tuple(options[at].tolist()), scores.at(at), bound)
+
+
+def _every_uniform(problem: Problem) -> BoolArray:
+    """All run sets, shape (sets, n)."""
+    sets = product(*((True, False) if one.may_rest else (True,) for one in problem.candidates))
+    return np.array(list(sets), dtype=np.bool_)
+
+
+def _some_uniform(terms: Terms) -> BoolArray:
+    """Run sets in which the last candidates rest, as many as may, and greedy ones, as above."""
+    free = np.flatnonzero(~terms.must_run)[::-1]
+    runs = np.ones((len(free) + 1, len(terms.pages)), dtype=np.bool_)
+    runs[:, free] = np.arange(len(free)) >= np.arange(len(free) + 1)[:, None]
+    return np.concatenate([runs, greedy(terms)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 from math import inf
 
 import pytest
@@ -12,9 +13,12 @@ from reference.plans import best_loss, loss, real_problem, tiny_problem
 
 from orbitflow.machine.cost import CostModel
 from orbitflow.planner.check import faults
+from orbitflow.planner.hosting import least_with_rest
 from orbitflow.planner.ilp import solve_ilp
+from orbitflow.planner.planner import worth_keeping
 from orbitflow.planner.problem import REST, Problem
-from orbitflow.planner.search import search
+from orbitflow.planner.score import score
+from orbitflow.planner.search import LATE, _settled, search
 from orbitflow.planner.solver import Effort
 
 PROVEN = 0.01  # of max(loss, 1 token)
@@ -106,6 +110,99 @@ def test_nobody_rests_before_those_named_earlier() -> None:
         assert faults(problem, found.options, found.score) == []
         rested += any(rests)
     assert rested
+
+
+def test_one_option_for_many_is_found_among_few_run_sets() -> None:
+    """Two to the 40 run sets cannot be tried: those in which the latest rest are."""
+    rested = 0
+    for seed in range(6):
+        problem = replace(real_problem(seed, 40, strides=True), is_uniform=True)
+        free = tuple(one._replace(may_rest=True) for one in problem.candidates)
+        problem = replace(problem, candidates=free)
+        found = search(problem)
+        assert found is not None
+        assert faults(problem, found.options, found.score) == []
+        latest = [
+            (option,) * runs + (REST,) * (40 - runs)
+            for runs in range(1, 41)
+            for option in range(len(problem.host_layers))
+        ]
+        losses = [one.loss for plan in latest if (one := score(problem, plan)) is not None]
+        assert found.score.loss <= min(losses) + 1e-9
+        rested += REST in found.options
+    assert rested
+
+
+@settings(derandomize=True, deadline=None)
+@given(st.integers(0, 100_000), st.integers(1, 3))
+def test_nobody_rests_for_less_than_the_bound_says(seed: int, count: int) -> None:
+    problem = tiny_problem(seed, most_candidates=count)
+    options = range(REST, len(problem.host_layers))
+    plans = product(options, repeat=len(problem.candidates))
+    losses = [loss(problem, plan) for plan in plans if REST in plan]
+    bound = least_with_rest(problem.terms)
+    assert all(one is None or one >= bound - 1e-9 for one in losses)
+
+
+@settings(derandomize=True, deadline=None)
+@given(st.integers(0, 100_000), st.integers(1, 3))
+def test_what_is_kept_without_a_search_is_as_good_as_any(seed: int, count: int) -> None:
+    problem = tiny_problem(seed, most_candidates=count)
+    expected = best_loss(problem)
+    for plan in product(range(len(problem.host_layers)), repeat=len(problem.candidates)):
+        kept = worth_keeping(problem, plan, 0.1)
+        if kept is None:
+            continue
+        assert expected is not None
+        assert kept.options == plan
+        assert kept.score.loss == pytest.approx(loss(problem, plan), rel=1e-9, abs=1e-9)
+        assert kept.score.loss <= expected + 0.1 + 1e-9
+        assert kept.score.loss - kept.gap * max(1.0, kept.score.loss) <= expected + 1e-9
+
+
+def test_some_plans_are_kept_without_a_search_and_some_are_not() -> None:
+    problems = [real_problem(seed, 12, strides=True) for seed in range(30)]
+    roomy = [replace(p, limits=replace(p.limits, gpu_pages=10**7)) for p in problems]
+    kept = [worth_keeping(problem, (0,) * 12, 0.1) is not None for problem in roomy]
+    assert any(kept)
+    assert not all(kept)
+
+
+@settings(derandomize=True, deadline=None)
+@given(st.integers(0, 100_000), st.integers(2, 4))
+def test_a_settled_plan_is_that_of_every_single_change(seed: int, count: int) -> None:
+    problem = replace(tiny_problem(seed, most_candidates=count), is_uniform=False)
+    if problem.placements is None:
+        return
+    kinds = len(problem.placements)
+    for plan in product(range(REST, kinds), repeat=len(problem.candidates)):
+        found = score(problem, plan)
+        if found is None:
+            continue
+        settled, its_score = _settled(problem, plan, found)
+        assert settled == _settled_slowly(problem, plan)
+        assert its_score == pytest.approx(score(problem, settled))
+
+
+def _settled_slowly(problem: Problem, plan: tuple[int, ...]) -> tuple[int, ...]:
+    """One candidate's option at a time: least loss, fewest pages moved, least link, first."""
+    running = [row for row, option in enumerate(plan) if option != REST]
+    for _ in running:
+        changes = [
+            (*plan[:row], option, *plan[row + 1 :])
+            for row in running
+            for option in range(len(problem.host_layers))
+        ]
+        worth = [
+            (round(one.loss / LATE), one.moved_pages, round(one.link_s, 12), at)
+            for at, change in enumerate(changes)
+            if (one := score(problem, change)) is not None
+        ]
+        best = changes[min(worth)[-1]]
+        if best == plan:
+            break
+        plan = best
+    return plan
 
 
 def test_nobody_to_ask_and_one_to_ask() -> None:
