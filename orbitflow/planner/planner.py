@@ -10,18 +10,14 @@ from __future__ import annotations
 from math import inf
 from typing import NamedTuple
 
-import numpy as np
-
 from orbitflow.planner.check import faults
-from orbitflow.planner.hosting import least_with_rest
-from orbitflow.planner.problem import REST, Problem
-from orbitflow.planner.score import Score, score, times_all
+from orbitflow.planner.problem import Problem
+from orbitflow.planner.score import Score, score
 from orbitflow.planner.search import search
 
 PROVEN_GAP = 0.02  # of max(loss, 1 token): what a better plan could still save
 RELATIVE_GAP = 1e-4  # at which the integer program may stop
 SAME = 1e-9  # of max(loss, 1 token): what differs by less loses the same
-SAME_S = 1e-9  # what differs by less takes as long
 
 
 class Plan(NamedTuple):
@@ -55,24 +51,6 @@ def as_it_is(problem: Problem, options: tuple[int, ...], by: str = "kept") -> Pl
     """A plan that is given; None if it does not fit."""
     found = score(problem, options)
     return None if found is None else _checked(problem, Plan(options, found, inf, by))
-
-
-def worth_keeping(problem: Problem, options: tuple[int, ...], worth: float) -> Plan | None:
-    """A plan that is given, if it is known without a search that no plan loses less by more than
-    `worth` tokens, or as little in less time; None if it is not, or if the plan does not fit.
-    """
-    found = None if REST in options else score(problem, options)
-    if found is None:
-        return None
-    terms = problem.terms
-    everybody, nothing = np.ones((1, len(options)), dtype=np.bool_), np.zeros(1)
-    unhindered = times_all(terms, everybody, nothing, nothing)
-    low = float(unhindered.loss[0])
-    hindered = found.span_s > float(unhindered.span_s[0]) + SAME_S or found.loss > low + worth
-    if hindered or not least_with_rest(terms) > found.loss:
-        return None
-    gap = (found.loss - low) / max(found.loss, 1.0)
-    return _checked(problem, Plan(options, found, gap, "kept"))
 
 
 def improve(problem: Problem, start: Plan, nodes: int | None = None) -> Plan:

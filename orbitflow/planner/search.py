@@ -1,6 +1,7 @@
 """The fast search: a good plan at once, and for few candidates a proof that none is much better.
 
-Everybody on the GPU, nobody late and nothing to load: nothing is better. If everybody runs and that
+Everybody on the GPU, nobody late and nothing to load: nothing is better. Nor where everybody runs
+with the placements of now, and loses what they would if nothing crossed. If everybody runs and that
 loses less than any plan in which somebody rests (`hosting.least_with_rest`), only options are to be
 found. Else, few that may rest: every run set is bounded, the most promising ones get options
 (`hosting`), and those that could still be better are searched depth first (`branch`). Many:
@@ -20,7 +21,7 @@ from orbitflow.planner.hosting import least, least_with_rest, need
 from orbitflow.planner.local_search import ALL, greedy, local_search
 from orbitflow.planner.pool import DEFAULT, PlanningOptions, Pool
 from orbitflow.planner.problem import REST, BoolArray, Problem, Terms
-from orbitflow.planner.score import TIE, Score, gpu_pages, rounded, score_all, times_all
+from orbitflow.planner.score import TIE, Score, gpu_pages, rounded, score, score_all, times_all
 
 LATE = 1e-6  # tokens: less is rounding
 SETTLED = 512  # plans that are compared to settle one, at most
@@ -49,6 +50,9 @@ def search(problem: Problem, options: PlanningOptions = DEFAULT) -> Found | None
         return resident
     if problem.is_uniform:
         return _uniform(problem, options.every_set)
+    staying = _staying(problem)
+    if staying is not None:
+        return staying
     pool, bound = _everybody(terms, options)
     if pool is None:
         pool = Pool(terms, options)
@@ -64,6 +68,25 @@ def search(problem: Problem, options: PlanningOptions = DEFAULT) -> Found | None
         return None
     plan, found = _settled(problem, pool.best, pool.score)
     return Found(plan, found, min(bound, found.loss))
+
+
+def _staying(problem: Problem) -> Found | None:
+    """Everybody where they are, if that fits and no plan loses less: none moves as few pages, and
+    of those that move none, none streams less.
+    """
+    option_of = {host: at for at, host in enumerate(problem.placements or ())}
+    options = tuple(option_of.get(one.host, REST) for one in problem.candidates)
+    if REST in options:
+        return None
+    found = score(problem, options)
+    if found is None:
+        return None
+    terms, nothing = problem.terms, np.zeros(1)
+    everybody = np.ones((1, len(options)), dtype=np.bool_)
+    low = float(times_all(terms, everybody, nothing, nothing).loss[0])
+    if found.loss > low + TIE * max(1.0, abs(low)) or not least_with_rest(terms) > found.loss:
+        return None
+    return Found(options, found, found.loss)
 
 
 def _everybody(terms: Terms, options: PlanningOptions) -> tuple[Pool | None, float]:

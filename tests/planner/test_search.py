@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from reference.plans import best_loss, loss, real_problem, tiny_problem
 
 from orbitflow.machine.cost import CostModel
+from orbitflow.placement import RESIDENT, stride
 from orbitflow.planner.check import faults
 from orbitflow.planner.hosting import least_with_rest
 from orbitflow.planner.ilp import solve_ilp
-from orbitflow.planner.planner import worth_keeping
 from orbitflow.planner.problem import REST, Problem
 from orbitflow.planner.score import score
-from orbitflow.planner.search import LATE, _settled, search
+from orbitflow.planner.search import LATE, _settled, _staying, search
 from orbitflow.planner.solver import Effort
 
 PROVEN = 0.01  # of max(loss, 1 token)
@@ -145,27 +145,35 @@ def test_nobody_rests_for_less_than_the_bound_says(seed: int, count: int) -> Non
 
 
 @settings(derandomize=True, deadline=None)
-@given(st.integers(0, 100_000), st.integers(1, 3))
-def test_what_is_kept_without_a_search_is_as_good_as_any(seed: int, count: int) -> None:
-    problem = tiny_problem(seed, most_candidates=count)
+@given(st.integers(0, 100_000), st.integers(1, 4))
+def test_all_stay_where_they_are_only_if_nothing_is_better(seed: int, count: int) -> None:
+    problem = _where_placements_are(tiny_problem(seed, most_candidates=count))
+    stays = _staying(problem)
+    if stays is None:
+        return
     expected = best_loss(problem)
-    for plan in product(range(len(problem.host_layers)), repeat=len(problem.candidates)):
-        kept = worth_keeping(problem, plan, 0.1)
-        if kept is None:
-            continue
-        assert expected is not None
-        assert kept.options == plan
-        assert kept.score.loss == pytest.approx(loss(problem, plan), rel=1e-9, abs=1e-9)
-        assert kept.score.loss <= expected + 0.1 + 1e-9
-        assert kept.score.loss - kept.gap * max(1.0, kept.score.loss) <= expected + 1e-9
+    assert expected is not None
+    assert faults(problem, stays.options, stays.score) == []
+    assert stays.score.loss <= expected + 1e-9
+    assert stays.score.moved_pages == 0
+    settled = _settled(problem, stays.options, stays.score)[0]
+    assert settled == _settled_slowly(problem, stays.options) == stays.options
 
 
-def test_some_plans_are_kept_without_a_search_and_some_are_not() -> None:
-    problems = [real_problem(seed, 12, strides=True) for seed in range(30)]
-    roomy = [replace(p, limits=replace(p.limits, gpu_pages=10**7)) for p in problems]
-    kept = [worth_keeping(problem, (0,) * 12, 0.1) is not None for problem in roomy]
-    assert any(kept)
-    assert not all(kept)
+def test_some_stay_where_they_are_and_some_do_not() -> None:
+    problems = [_where_placements_are(tiny_problem(seed)) for seed in range(300)]
+    stay = [_staying(problem) is not None for problem in problems]
+    assert 10 < sum(stay) < 290
+
+
+def _where_placements_are(problem: Problem) -> Problem:
+    """The same, everybody on one of the placements now."""
+    placements = problem.placements or (RESIDENT, stride(problem.limits.layers, 1))
+    candidates = tuple(
+        one._replace(host=placements[row % len(placements)])
+        for row, one in enumerate(problem.candidates)
+    )
+    return replace(problem, placements=placements, candidates=candidates, is_uniform=False)
 
 
 @settings(derandomize=True, deadline=None)

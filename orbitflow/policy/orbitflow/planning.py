@@ -1,7 +1,6 @@
 """From the server as it stands to a plan, and how long it is followed.
 
-    draft:  (members, newcomers) -> Problem -> what runs now, if nothing can be worth its moves
-            the fast search's plan
+    draft:  (members, newcomers) -> Problem -> the fast search's plan
             the integer program's plan instead, if one has come for these requests and is better
             what runs now instead, if the new plan is not worth its moves
 
@@ -25,7 +24,7 @@ from orbitflow.machine.cost import CostModel
 from orbitflow.machine.pipeline import Overlap
 from orbitflow.memory import KvLimits, longest_window
 from orbitflow.placement import RESIDENT, HostLayers
-from orbitflow.planner.planner import SAME, SAME_S, Plan, as_it_is, quick, worth_keeping
+from orbitflow.planner.planner import SAME, Plan, as_it_is, quick
 from orbitflow.planner.problem import REST, Candidate, Problem
 from orbitflow.policy.orbitflow.options import OrbitFlowOptions
 from orbitflow.policy.pausing import OWED_PASSES, RESTED_PASSES, first_owed, rest_order
@@ -107,18 +106,13 @@ class Drafter:
                 self._is_uniform,
                 order,
             )
-            now = self._as_it_is(problem, members)
-            plan = None
-            if now is not None and self._solved is None:
-                plan = worth_keeping(problem, now, WINDOWS.worth_tokens)
-            if plan is None:
-                plan = quick(problem)
+            plan = quick(problem)
             if plan is None and not newcomers:
                 problem, plan = self._forced(problem, owed)
             if plan is not None:
                 self._figures.searches += 1
                 self._figures.proven += plan.is_proven
-                return Draft(problem, self._considered(problem, plan, now), owed is not None)
+                return Draft(problem, self._considered(problem, plan, members), owed is not None)
         return None
 
     def _candidates(
@@ -130,9 +124,10 @@ class Drafter:
         owed: int | None,
     ) -> tuple[Candidate, ...]:
         found = []
+        known = [s.id for s in members if s.id in bank]
+        left_of = dict(zip(known, (bank.of(known).due_s - view.now_s).tolist(), strict=True))
         for s in members:
-            due_s = bank.due_s(s.id)
-            left_s = 0.0 if due_s is None else due_s - view.now_s
+            left_s = left_of.get(s.id, 0.0)
             rests = self._tuning.pause and s.id != owed and s.phase is not Phase.PREFILL
             context = s.context_tokens(view.passes)
             found.append(Candidate(s.id, context, s.tbt_limit_s, left_s, s.host, rests))
@@ -165,7 +160,7 @@ class Drafter:
                 found, enough = (relaxed, plan), middle
         return found
 
-    def _considered(self, problem: Problem, plan: Plan, now: tuple[int, ...] | None) -> Plan:
+    def _considered(self, problem: Problem, plan: Plan, members: list[RequestState]) -> Plan:
         if self._solved is not None:
             ids, solved = self._solved
             self._solved = None
@@ -174,6 +169,7 @@ class Drafter:
                 margin = SAME * max(1.0, plan.score.loss)
                 if again is not None and again.score.loss < plan.score.loss - margin:
                     plan = again._replace(gap=min(solved.gap, plan.gap), trouble=solved.trouble)
+        now = self._as_it_is(problem, members)
         if now == plan.options:
             kept: Plan | None = plan._replace(by="kept")
         else:
@@ -221,4 +217,4 @@ def _is_as_good(kept: Plan, new: Plan) -> bool:
     """
     if kept.score.loss > new.score.loss + WINDOWS.worth_tokens:
         return False
-    return kept.score.span_s <= new.score.span_s + SAME_S
+    return kept.score.span_s <= new.score.span_s + 1e-9
