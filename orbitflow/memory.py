@@ -233,7 +233,10 @@ class _Growth:
         self._page = limits.page_tokens
         self._contexts = contexts
         self._groups = 0 if limits.ring_is_extra else ring_groups
-        self._staged = _staging_layers(tuple(placed), limits.layers)
+        kinds = sorted(set(placed))
+        row_of = {host: row for row, host in enumerate(kinds)}
+        rows = [row_of[host] for host in placed]
+        self._staged = _staging_layers(tuple(kinds), limits.layers)[:, rows]
         self._hosted = np.array([len(host) for host in placed], dtype=np.int64)
         self._resident = limits.layers - self._hosted
 
@@ -246,9 +249,11 @@ class _Growth:
 
 
 @lru_cache(maxsize=256)
-def _staging_layers(placed: tuple[HostLayers, ...], layers: int) -> IntArray:
-    """Which of these have each layer on the host, equal layers once, shape (kinds, placed)."""
-    members = np.zeros((len(placed), layers), dtype=np.int64)
-    for row, host in enumerate(placed):
+def _staging_layers(kinds: tuple[HostLayers, ...], layers: int) -> IntArray:
+    """Which of these placements have each layer on the host, equal layers once, shape (layers,
+    kinds).
+    """
+    members = np.zeros((len(kinds), layers), dtype=np.int64)
+    for row, host in enumerate(kinds):
         members[row, list(host)] = 1
     return np.unique(members, axis=1).T

@@ -12,9 +12,10 @@ only what is not absent anyway takes more of the first pass:
 
     X >= P min c_r,    Y >= sum absent_r x_r + (P - absent pages) min c_r
 
-With these least X and Y the loss is a bound. Options: the cheapest candidates go deepest, in order
-of what W passes of their link cost, down to an option each; what rounding leaves is freed by the
-one candidate that does it for least.
+With these least X and Y the loss is a bound. What somebody's rest could save is bounded as well:
+where k rest, the k that compute longest are gone, nothing is streamed, and all are as late as who
+runs. Options: the cheapest candidates go deepest, in order of what W passes of their link cost,
+down to an option each; what rounding leaves is freed by the one candidate that does it for least.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import numpy as np
 
 from orbitflow.arrays import FloatArray, IntArray
 from orbitflow.planner.problem import REST, BoolArray, Terms
-from orbitflow.planner.score import ROUNDING, TIE, rounded, times_all
+from orbitflow.planner.score import ROUNDING, TIE, lateness, rounded, times_all
 
 
 class Levels(NamedTuple):
@@ -125,6 +126,23 @@ def least(terms: Terms, runs: BoolArray, asked: Need) -> FloatArray:
         first_s = np.maximum(link_s, first_s)
     loss = times_all(terms, runs, link_s, first_s).loss
     return np.where(asked.fits, loss, np.inf)
+
+
+def least_with_rest(terms: Terms) -> float:
+    """What a plan in which somebody rests loses at least; infinite if nobody may rest."""
+    may_rest = ~terms.must_run
+    count = int(may_rest.sum())
+    if not count:
+        return np.inf
+    saved_s = np.cumsum(np.sort(terms.compute_s[may_rest])[::-1])
+    forgone = np.cumsum(np.sort(terms.forgone[may_rest]))
+    pass_s = terms.base_s + terms.compute_s.sum() - saved_s
+    pass_s = np.maximum(pass_s, terms.weights.least_pass_s)
+    span_s = terms.passes * pass_s
+    everybody = np.ones((count, len(terms.pages)), dtype=np.bool_)
+    late = lateness(terms, everybody, pass_s, span_s) @ terms.weight
+    loss = late + terms.weights.second * span_s + forgone - terms.weights.offset
+    return float(loss.min())
 
 
 def complete(terms: Terms, runs: BoolArray, asked: Need) -> IntArray:

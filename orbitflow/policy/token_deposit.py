@@ -100,6 +100,11 @@ class TokenDeposit:
         """The same of all requests, in the order of `MemberColumns`."""
         return self._read(self._accounts.all)
 
+    def late_tokens(self, at_s: float) -> float:
+        """Tokens by which all requests together will be late if none gets one until then."""
+        tbt_limits_s, due_s = self._accounts.all[_TBT_LIMIT_S], self.of_all().due_s
+        return float((np.maximum(0.0, at_s - due_s) / tbt_limits_s).sum())
+
     def _read(self, figures: FloatArray) -> Deposits:
         tbt_limits_s, first_s, anchors_s, tokens, last_s = figures
         due_s = anchors_s + tokens * tbt_limits_s if self._is_on else last_s + tbt_limits_s

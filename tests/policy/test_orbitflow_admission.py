@@ -7,8 +7,8 @@ import pytest
 from strategies import small_machine
 
 from orbitflow.memory import KvLimits
-from orbitflow.placement import RESIDENT, stride
-from orbitflow.policy.orbitflow.admission import Gate, expected_pass_s
+from orbitflow.placement import stride
+from orbitflow.policy.orbitflow.admission import Gate, Grown, expected_pass_s
 from orbitflow.policy.orbitflow.options import DEFAULT
 
 
@@ -39,17 +39,18 @@ def test_it_looks_half_a_mean_output_ahead() -> None:
 
 def test_the_expected_pass_by_hand() -> None:
     cost = small_machine(link_bytes_per_s=1e5).cost  # a page of 4000 bytes takes 0.04 s
-    options = (RESIDENT, stride(6, 1))
+    options = (0, len(stride(6, 1)))
     # 9 tokens: 3 pages, 2 of them full, in each of 6 layers. Two requests need 36 pages.
-    contexts = np.array([9, 9])
+    batch = Grown.of(KvLimits(6, 4, 36), np.array([5, 5]), 4)
+    assert batch == Grown.of(KvLimits(6, 4, 36), np.array([5]), 4).plus(KvLimits(6, 4, 36), 5, 4)
     compute = cost.decode_pass_s(2, 18)
-    assert expected_pass_s(cost, KvLimits(6, 4, 36), contexts, options, 2) == compute
+    assert expected_pass_s(cost, KvLimits(6, 4, 36), batch, options, 2) == compute
     # 2 pages over: every second layer frees 3 groups of 4 and a ring of 2 takes 2 back, so for each
     # page gained 3 are streamed: 6 pages, 0.24 s.
-    tight = expected_pass_s(cost, KvLimits(6, 4, 34), contexts, options, 2)
+    tight = expected_pass_s(cost, KvLimits(6, 4, 34), batch, options, 2)
     assert tight == pytest.approx(max(compute, 6 * 0.04))
     # With the ring on top 3 groups are gained: 2 pages over are 2 pages streamed.
-    extra = expected_pass_s(cost, KvLimits(6, 4, 34, None, True), contexts, options, 2)
+    extra = expected_pass_s(cost, KvLimits(6, 4, 34), batch, options, 0)
     assert extra == pytest.approx(max(compute, 2 * 0.04))
     # 4 groups can gain 4 pages: 5 over cannot be had.
-    assert expected_pass_s(cost, KvLimits(6, 4, 31), contexts, options, 2) is None
+    assert expected_pass_s(cost, KvLimits(6, 4, 31), batch, options, 2) is None

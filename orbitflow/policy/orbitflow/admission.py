@@ -19,17 +19,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence as Several
 from dataclasses import dataclass
-
-import numpy as np
+from typing import NamedTuple
 
 from orbitflow.arrays import IntArray
 from orbitflow.engine.policy import View
 from orbitflow.machine.cost import CostModel
-from orbitflow.memory import KvLimits, pages_at_end
+from orbitflow.memory import BatchPages, KvLimits
 from orbitflow.placement import HostLayers
 from orbitflow.policy.orbitflow.options import DEFAULT, OrbitFlowOptions
 from orbitflow.policy.token_deposit import TokenDeposit
-from orbitflow.request import Request, RequestState
+from orbitflow.request import Request
 
 
 @dataclass(slots=True)
@@ -73,89 +72,100 @@ class SloAdmission:
         options: OrbitFlowOptions = DEFAULT,
     ) -> None:
         self._limits = limits
-        self._placements = placements
-        self._ring_groups = ring_groups
+        self._host_layers = tuple(len(host) for host in placements)
+        self._ring_groups = 0 if limits.ring_is_extra else ring_groups
         self._lookahead = lookahead_tokens
         self._gate = gate
         self._late_tokens = options.late_tokens
         self.waits_for_balances = False  # the last look refused a request only because of them
 
     def newcomers(
-        self, view: View, members: list[RequestState], deposit: TokenDeposit, cost: CostModel
+        self,
+        view: View,
+        contexts: IntArray,
+        tbt_limit_s: float,
+        deposit: TokenDeposit,
+        cost: CostModel,
     ) -> list[Request]:
-        """Requests to admit now, from the head of the queue."""
+        """Requests to admit now, from the head of the queue. `contexts`: of everybody active;
+        `tbt_limit_s`: the tightest of those in the server, infinite if nobody is.
+        """
         found: list[Request] = []
         self.waits_for_balances = False
         if view.paused:
             return found
         host_free, room = view.account.host_free, view.batch_room
-        contexts: list[int] | None = None
-        prompts_s = 0.0
+        batch: Grown | None = None
+        ends_s = view.now_s
         for request in view.waiting:
             host_free -= self._limits.whole_pages(request.final_tokens)
             if len(found) >= room or host_free < 0:
                 break
-            if contexts is None:
-                contexts = [s.context_tokens(view.passes) for s in members]
-            contexts.append(request.prompt_tokens + 1)
-            prompts_s += cost.prefill_s(request.prompt_tokens)
-            if len(contexts) > 1:
-                tbt_limit_s = min(
-                    view.tbt_limit_of(request), *(s.tbt_limit_s for s in members), 1e9
-                )
-                late = _made_late(view, members, deposit, prompts_s)
-                if not self._fits(np.array(contexts), tbt_limit_s, late, cost):
-                    break
+            if batch is None:
+                batch = Grown.of(self._limits, contexts, self._growth_tokens)
+            batch = batch.plus(self._limits, request.prompt_tokens + 1, self._growth_tokens)
+            ends_s += cost.prefill_s(request.prompt_tokens)
+            tbt_limit_s = min(tbt_limit_s, view.tbt_limit_of(request))
+            is_alone = batch.pages.requests == 1
+            if not (is_alone or self._admits(batch, tbt_limit_s, deposit, ends_s, cost)):
+                break
             found.append(request)
         return found
 
-    def _fits(self, contexts: IntArray, tbt_limit_s: float, late: float, cost: CostModel) -> bool:
-        """Whether these may be served together, if the prompts make `late` tokens late."""
+    @property
+    def _growth_tokens(self) -> int:
+        return self._lookahead - 1 if self._gate is None else self._gate.horizon_tokens
+
+    def _admits(
+        self,
+        batch: Grown,
+        tbt_limit_s: float,
+        deposit: TokenDeposit,
+        ends_s: float,
+        cost: CostModel,
+    ) -> bool:
+        """Whether these may be served together, if the prompts are done at `ends_s`."""
         limits, ring = self._limits, self._ring_groups
         if self._gate is None:
-            return any(
-                pages_at_end(limits, contexts, [host] * len(contexts), ring, self._lookahead)
-                <= limits.gpu_pages
-                for host in self._placements
-            )
-        grown = contexts + self._gate.horizon_tokens
-        pass_s = expected_pass_s(cost, limits, grown, self._placements, ring)
+            needs = (batch.pages.gpu_pages(limits.layers, h, ring) for h in self._host_layers)
+            return any(pages <= limits.gpu_pages for pages in needs)
+        pass_s = expected_pass_s(cost, limits, batch, self._host_layers, ring)
         admits = self._gate.admits(pass_s, tbt_limit_s)
-        self.waits_for_balances = admits and late > self._late_tokens
+        self.waits_for_balances = admits and deposit.late_tokens(ends_s) > self._late_tokens
         return admits and not self.waits_for_balances
 
 
+class Grown(NamedTuple):
+    """A batch some tokens further on."""
+
+    pages: BatchPages
+    context_tokens: int
+
+    @classmethod
+    def of(cls, limits: KvLimits, contexts: IntArray, growth_tokens: int) -> Grown:
+        """Requests that have these contexts now."""
+        tokens = int(contexts.sum()) + growth_tokens * len(contexts)
+        return cls(BatchPages.of(limits, contexts, growth_tokens), tokens)
+
+    def plus(self, limits: KvLimits, context_tokens: int, growth_tokens: int) -> Grown:
+        """The batch with one more request, which has this context now."""
+        grown = context_tokens + growth_tokens
+        return Grown(self.pages.plus(limits, grown), self.context_tokens + grown)
+
+
 def expected_pass_s(
-    cost: CostModel,
-    limits: KvLimits,
-    contexts: IntArray,
-    placements: Several[HostLayers],
-    ring_groups: int,
+    cost: CostModel, limits: KvLimits, batch: Grown, host_layers: Several[int], ring_groups: int
 ) -> float | None:
-    """Time of a pass that streams what does not fit of these contexts; None if it cannot fit."""
-    pages, groups = -(-contexts // limits.page_tokens), (contexts - 1) // limits.page_tokens
-    compute_s = cost.decode_pass_s(len(contexts), int(contexts.sum()))
-    over = limits.layers * int(pages.sum()) - limits.gpu_pages
+    """Time of a pass that streams what does not fit; None if it cannot fit. `host_layers`: of each
+    placement; `ring_groups`: of the staging ring, 0 where it comes on top.
+    """
+    requests, pages, groups = batch.pages
+    compute_s = cost.decode_pass_s(requests, batch.context_tokens)
+    over = limits.layers * pages - limits.gpu_pages
     if over <= 0:
         return compute_s
-    charged = 0 if limits.ring_is_extra else ring_groups
-    hosted = np.array([len(host) for host in placements if host], dtype=np.float64)
-    freed = hosted - charged
-    if not len(freed) or over > freed.max() * int(groups.sum()):
+    freed = [(hosted - ring_groups, hosted) for hosted in host_layers if hosted > ring_groups]
+    if not freed or over > max(freed)[0] * groups:
         return None
-    useful = freed > 0
-    streamed = over * float((hosted[useful] / freed[useful]).min())
+    streamed = over * min(hosted / layers for layers, hosted in freed)
     return max(compute_s, streamed * cost.page_s)
-
-
-def _made_late(
-    view: View, members: list[RequestState], deposit: TokenDeposit, prompts_s: float
-) -> float:
-    """Tokens of running requests that are late because prompts take `prompts_s`."""
-    ends_s = view.now_s + prompts_s
-    late, known = 0.0, [state for state in members if state.id in deposit]
-    dues_s = deposit.of([state.id for state in known]).due_s.tolist()
-    for state, due_s in zip(known, dues_s, strict=True):
-        if ends_s > due_s:  # before the first token it is never due
-            late += (ends_s - due_s) / state.tbt_limit_s
-    return late

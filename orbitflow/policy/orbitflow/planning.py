@@ -124,9 +124,10 @@ class Drafter:
         owed: int | None,
     ) -> tuple[Candidate, ...]:
         found = []
+        known = [s.id for s in members if s.id in bank]
+        left_of = dict(zip(known, (bank.of(known).due_s - view.now_s).tolist(), strict=True))
         for s in members:
-            due_s = bank.due_s(s.id)
-            left_s = 0.0 if due_s is None else due_s - view.now_s
+            left_s = left_of.get(s.id, 0.0)
             rests = self._tuning.pause and s.id != owed and s.phase is not Phase.PREFILL
             context = s.context_tokens(view.passes)
             found.append(Candidate(s.id, context, s.tbt_limit_s, left_s, s.host, rests))
@@ -169,7 +170,10 @@ class Drafter:
                 if again is not None and again.score.loss < plan.score.loss - margin:
                     plan = again._replace(gap=min(solved.gap, plan.gap), trouble=solved.trouble)
         now = self._as_it_is(problem, members)
-        kept = None if now is None else as_it_is(problem, now)
+        if now == plan.options:
+            kept: Plan | None = plan._replace(by="kept")
+        else:
+            kept = None if now is None else as_it_is(problem, now)
         if kept is not None and _is_as_good(kept, plan):
             self._figures.kept += 1
             return kept._replace(gap=plan.gap)

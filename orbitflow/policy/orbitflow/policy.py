@@ -17,10 +17,13 @@ integer program's is, at the profile's planner latency.
 
 from __future__ import annotations
 
+from math import inf
+from operator import attrgetter
 from typing import NamedTuple
 
 import numpy as np
 
+from orbitflow.arrays import IntArray
 from orbitflow.config import SolverName, Tuning
 from orbitflow.engine.policy import DataPlane, Decision, Lengths, PlanningFigures, Policy, View
 from orbitflow.machine.cost import CostModel
@@ -42,6 +45,8 @@ from orbitflow.policy.windows import RING_GROUPS, planned_passes, resident_windo
 from orbitflow.request import Request, RequestState
 from orbitflow.step import Events, PlanRequest, Step, StepOutcome
 from orbitflow.step import PlanAnswer as SolvedRequest
+
+_TBT_LIMIT_S = attrgetter("tbt_limit_s")
 
 
 class _Asked(NamedTuple):
@@ -114,16 +119,19 @@ class OrbitFlow(Policy):
 
     def decide(self, view: View) -> Decision:
         """Admit whom the gate lets in, then place and pause as planned."""
-        members = sorted((*view.active, *view.paused), key=lambda s: s.order)
-        newcomers = self._admission.newcomers(view, members, self._bank, self._refiner.cost)
+        served = (*view.active, *view.paused)
+        tightest_s = min(map(_TBT_LIMIT_S, served), default=inf)
+        contexts, believed = view.contexts, self._refiner.cost
+        newcomers = self._admission.newcomers(view, contexts, tightest_s, self._bank, believed)
         self.last_draft = None
-        if not (members or newcomers):
+        if not (served or newcomers):
             return Decision()
         for request in newcomers:
             self._tbt_limits_s[request.id] = view.tbt_limit_of(request)
-        easy = self._easy(view, members, newcomers)
+        easy = self._easy(view, contexts, newcomers, tightest_s)
         if easy is not None:
             return easy
+        members = sorted(served, key=lambda s: s.order)
         draft = self._draft(view, members, newcomers)
         while draft is None:
             if not newcomers:
@@ -173,17 +181,15 @@ class OrbitFlow(Policy):
     # -- inside ------------------------------------------------------------------------------------
 
     def _easy(
-        self, view: View, members: list[RequestState], newcomers: list[Request]
+        self, view: View, contexts: IntArray, newcomers: list[Request], tightest_s: float
     ) -> Decision | None:
         """Everything on the GPU, where that fits and is fast enough: no question to ask."""
         if view.paused:
             return None
-        arriving = [r.prompt_tokens + 1 for r in newcomers]
-        contexts = np.concatenate([view.contexts, np.array(arriving, dtype=np.int64)])
-        tbt_limit_s = min(
-            (*(s.tbt_limit_s for s in members), *(self._tbt_limits_s[r.id] for r in newcomers))
-        )
-        window = resident_window(self.limits, self._refiner.cost, contexts, tbt_limit_s)
+        if newcomers:
+            contexts = np.append(contexts, [r.prompt_tokens + 1 for r in newcomers])
+            tightest_s = min(tightest_s, *(self._tbt_limits_s[r.id] for r in newcomers))
+        window = resident_window(self.limits, self._refiner.cost, contexts, tightest_s)
         if window is None:
             return None
         if self._admission.waits_for_balances:
